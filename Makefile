@@ -1,0 +1,49 @@
+# Everything a newcomer needs: `make demo` shows it working, `make test` proves it, `make check` keeps it tidy.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test check format lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# The stamp's name is the hash of what the environment is made from: another pin, another environment.
+STAMP := $(VENV)/.made-from-$(shell cat requirements.txt pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
+
+setup: $(STAMP) ## Make or refresh .venv with the batchmill command in it
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "batchmill needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@echo "setting up $(VENV) (once, about a minute)" >&2
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no cost
+	@BIN=$(BIN) bash examples/demo.sh
+
+test: setup ## Run the tests
+	@$(BIN)/python -m pytest -n 2
+
+check: setup ## Lint, formatting, types, import floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## Pin every dependency anew (needs uv)
+	uv lock --quiet
+	uv export --format requirements-txt --no-header --no-emit-project --all-groups --output-file requirements.txt --quiet
+	rm -f uv.lock
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,124 @@
+"""Every error a user can meet, with what each face of the product makes of it.
+
+```
+BatchmillError
+├── MisuseError            the command or call itself is wrong            exit 2 · HTTP 400
+├── SettingsError          a variable of the environment is wrong         exit 2 · HTTP 500
+├── InputError             the input cannot be read or is empty           exit 1 · HTTP 400
+│   └── InvalidLinesError  some lines of the input are not valid          exit 1 · HTTP 400
+├── OutputError            the results cannot be written                  exit 1 · HTTP 500
+├── ConflictError          something else is in the way: home, output     exit 1 · HTTP 409
+├── NotFoundError          no such batch, request, file                   exit 1 · HTTP 404
+├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
+├── BrokerError            the broker is away                             exit 1 · HTTP 503
+├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
+└── InterruptedError_      stopped by a signal; the same command goes on  exit 130
+```
+
+The positional arguments rebuild the exception, as pickle and Celery need.
+"""
+
+from typing import ClassVar
+
+
+class BatchmillError(Exception):
+    """What went wrong, to which thing, and what to do next.
+
+    Args:
+        message: What happened, naming the thing it happened to.
+        hint: The next step for the reader; empty when there is none.
+    """
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    may_succeed_later: ClassVar[bool] = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MisuseError(BatchmillError):
+    """The command or call itself is wrong."""
+
+    exit_code = 2
+    http_status = 400
+    code = "invalid_request"
+
+
+class SettingsError(BatchmillError):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+    exit_code = 2
+    code = "invalid_settings"
+
+
+class InputError(BatchmillError):
+    """The input cannot be read, or there is nothing in it."""
+
+    http_status = 400
+    code = "invalid_input"
+
+
+class InvalidLinesError(InputError):
+    """Some lines of the input are not valid requests; none was accepted."""
+
+    code = "invalid_lines"
+
+
+class OutputError(BatchmillError):
+    """The results cannot be written where they were asked for; they stay in the database."""
+
+    code = "output_not_writable"
+    may_succeed_later = True
+
+
+class ConflictError(BatchmillError):
+    """Something that is already there stands in the way."""
+
+    http_status = 409
+    code = "conflict"
+
+
+class NotFoundError(BatchmillError):
+    """There is no such thing."""
+
+    http_status = 404
+    code = "not_found"
+
+
+class DatabaseError(BatchmillError):
+    """The database is away, locked, full, or of another schema."""
+
+    http_status = 503
+    code = "database_unavailable"
+    may_succeed_later = True
+
+
+class BrokerError(BatchmillError):
+    """The broker is away."""
+
+    http_status = 503
+    code = "broker_unavailable"
+    may_succeed_later = True
+
+
+class ProviderError(BatchmillError):
+    """The provider cannot be reached, or refuses the account."""
+
+    http_status = 502
+    code = "provider_unavailable"
+    may_succeed_later = True
+
+
+class StoppedError(BatchmillError):
+    """Stopped by a signal; nothing is lost and the same command goes on."""
+
+    exit_code = 130
+    code = "stopped"
+    may_succeed_later = True

@@ -1,0 +1,90 @@
+"""The seam to a model provider: a call goes out, a reply comes back, never an exception.
+
+A provider is one file: how a request is addressed, what its errors mean, where its usage is.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from batchmill.money.usage import Usage
+from batchmill.requests.model import Endpoint
+
+
+class Verdict(StrEnum):
+    """What a reply means for the request it answers."""
+
+    ANSWERED = "answered"
+    """A whole answer, billed as its usage says."""
+    RETRY = "retry"
+    """A passing fault that was not billed: 500, 502, 503, 504, 529, slow_down, 200 with an error inside."""
+    THROTTLED = "throttled"
+    """Too fast; the same request is welcome after `retry_after_s`."""
+    REFUSED = "refused"
+    """The request itself is at fault and always will be: 400, 404, 413, 422, too large for the limit."""
+    BLOCKED = "blocked"
+    """The account is at fault: no such key, no credit, no permission. No request will pass until its owner acts."""
+    UNREACHABLE = "unreachable"
+    """No connection was made, so nothing was sent or billed."""
+    UNKNOWN = "unknown"
+    """Sent, with no evidence of whether it was billed: timeout, reset, a 200 that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call about to go out.
+
+    Attributes:
+        body: JSON, sent as it is.
+        client_request_id: Sent as `X-Client-Request-Id`, unique to this attempt.
+        timeout_s: Bounds the whole call, from the first byte sent to the last received.
+    """
+
+    endpoint: Endpoint
+    model: str
+    body: bytes
+    client_request_id: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came of a call.
+
+    Attributes:
+        status_code: HTTP status; None when there was no HTTP answer.
+        body: The answer as JSON, byte for byte where it was valid; None when there was none to read.
+        error_code: Machine-readable cause for every verdict but ANSWERED, "" for that one.
+        error_message: The same for people; never holds a key.
+        retry_after_s: How long the provider asks us to wait; None when it does not say.
+        finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, ...; "" where the endpoint knows none.
+            With several choices the first that is not a complete one.
+        answer_model: The model that the provider says answered; "" when it does not say.
+        latency_ms: From before the first byte sent until after the last received.
+    """
+
+    verdict: Verdict
+    status_code: int | None = None
+    body: bytes | None = None
+    error_code: str = ""
+    error_message: str = ""
+    retry_after_s: float | None = None
+    provider_request_id: str = ""
+    finish_reason: str = ""
+    answer_model: str = ""
+    usage: Usage | None = None
+    latency_ms: int = 0
+
+
+class Provider(Protocol):
+    """Sends calls to one provider. Used from one event loop only."""
+
+    name: str
+
+    async def call(self, call: Call) -> Reply:
+        """Send one call and classify what comes back. Raises nothing but CancelledError."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...

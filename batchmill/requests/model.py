@@ -1,0 +1,122 @@
+"""What a request and a batch are: their words, states and options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Lane(StrEnum):
+    """The queue a batch travels in, fastest first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Endpoint(StrEnum):
+    """The provider endpoints a batch may address, in OpenAI's words."""
+
+    CHAT = "/v1/chat/completions"
+    RESPONSES = "/v1/responses"
+    EMBEDDINGS = "/v1/embeddings"
+    COMPLETIONS = "/v1/completions"
+    MODERATIONS = "/v1/moderations"
+
+
+class RequestState(StrEnum):
+    """pending → claimed → done | failed | cancelled | expired; waiting = another request asks the same."""
+
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class AttemptState(StrEnum):
+    """sent → settled | unknown; unknown = sent, and no evidence of what it cost."""
+
+    SENT = "sent"
+    SETTLED = "settled"
+    UNKNOWN = "unknown"
+
+
+class BatchState(StrEnum):
+    """validating → failed | in_progress → finalizing → completed | cancelled | expired; in_progress ⇄ paused."""
+
+    VALIDATING = "validating"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class CacheMode(StrEnum):
+    """When an answer given before may be used again."""
+
+    AUTO = "auto"
+    """Unless the request itself asks for variety: temperature > 0 without a seed, or n > 1."""
+    ON = "on"
+    OFF = "off"
+    REFRESH = "refresh"
+    """Ask anew, and keep the new answer."""
+
+
+class OnUnknown(StrEnum):
+    """What becomes of a request whose call may or may not have been answered and billed."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """What the producer asks of a whole batch."""
+
+    lane: Lane = Lane.NORMAL
+    cache: CacheMode = CacheMode.AUTO
+    on_unknown: OnUnknown = OnUnknown.RETRY
+    job_name: str = ""
+    request_type: str = ""
+    tenant: str = "local"
+    user: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLine:
+    """One valid line of the input.
+
+    Attributes:
+        line: Its 1-based number in the input, blank lines counted.
+        custom_id: The producer's own name for it, unique in the batch.
+        body: What goes to the provider, every field kept.
+    """
+
+    line: int
+    custom_id: str
+    endpoint: Endpoint
+    model: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineError:
+    """Why a line of the input is no valid request, in OpenAI's words.
+
+    Attributes:
+        line: 1-based number in the input; None when the error is of the file as a whole.
+        param: The field at fault, `body.model` for instance; None when there is no single one.
+    """
+
+    line: int | None
+    code: str
+    message: str
+    param: str | None = None
