@@ -1,0 +1,165 @@
+"""Judging a reply: what becomes of the request, what it cost, whether the answer is kept."""
+
+import random
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batchmill.money.prices import Cost
+from batchmill.money.usage import Usage
+from batchmill.providers.base import Reply, Verdict
+from batchmill.requests.model import AttemptState, OnUnknown, RequestState
+from batchmill.requests.work import Attempt, Outcome
+
+NOTHING = Cost(nanos=0, reason="")
+NOT_KNOWN = Cost(nanos=None, reason="unknown_outcome")
+
+
+class Prices(Protocol):
+    """Knows what a call costs."""
+
+    def price(self, *, provider: str, model: str, usage: Usage | None) -> Cost:
+        """The cost of one answer; never raises."""
+        ...
+
+
+class Keeping(Protocol):
+    """Knows which replies may answer the same question again."""
+
+    def keep_for_s(self, reply: Reply, *, endpoint: str, request_type: str) -> float:
+        """For how many seconds; 0 = not at all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRules:
+    """How often and how soon a request is tried again.
+
+    Attributes:
+        most_tries: Calls that may fail or end unknown before the request fails.
+        most_throttles: Calls that the provider may turn away as too fast before the request fails.
+        base_s: The longest first delay; it doubles with each try. The true delay is drawn from half of it to all of it.
+        cap_s: The longest delay of all.
+    """
+
+    most_tries: int = 5
+    most_throttles: int = 100
+    base_s: float = 0.5
+    cap_s: float = 60.0
+
+    def delay_ms(self, nth: int, retry_after_s: float | None, chance: float) -> int:
+        """How long to wait before the next call, in ms, at least as long as the provider asked for.
+
+        Args:
+            nth: How many times it has failed so far, from 1.
+            chance: Drawn from 0 to 1.
+        """
+        backoff_s = min(self.cap_s, self.base_s * 2 ** min(nth - 1, 30))
+        jittered_s = backoff_s * (0.5 + chance / 2)
+        if retry_after_s is not None:
+            jittered_s = max(retry_after_s + min(1.0, retry_after_s / 10) * chance, jittered_s if retry_after_s < 1 else 0)
+        return int(jittered_s * 1000)
+
+
+@dataclass(slots=True, kw_only=True)
+class Judge:
+    """Turns replies into outcomes."""
+
+    rules: RetryRules
+    prices: Prices
+    keeping: Keeping
+    chance: random.Random = field(default_factory=random.Random)
+
+    def judge(self, attempt: Attempt, reply: Reply) -> Outcome:
+        """What becomes of an attempt and its request after this reply."""
+        match reply.verdict:
+            case Verdict.ANSWERED | Verdict.REFUSED:
+                return self._ended(attempt, reply)
+            case Verdict.BLOCKED:
+                return self._pending(attempt, reply, delay_ms=0, pause_reason=_reason(reply))
+            case Verdict.THROTTLED | Verdict.UNREACHABLE:
+                return self._wait(attempt, reply)
+            case Verdict.RETRY | Verdict.UNKNOWN:
+                return self._try_again(attempt, reply)
+
+    def _ended(self, attempt: Attempt, reply: Reply) -> Outcome:
+        answered = reply.verdict is Verdict.ANSWERED
+        batch = attempt.job.batch
+        keep_for_s = 0.0
+        if attempt.job.cache_key is not None:
+            keep_for_s = self.keeping.keep_for_s(reply, endpoint=batch.endpoint, request_type=batch.request_type)
+        return Outcome(
+            attempt=attempt,
+            reply=reply,
+            cost=self._cost(attempt, reply) if answered else NOTHING,
+            state=RequestState.DONE if answered else RequestState.FAILED,
+            attempt_state=AttemptState.SETTLED,
+            tries=attempt.job.tries,
+            throttles=attempt.job.throttles,
+            keep_for_ms=int(keep_for_s * 1000),
+        )
+
+    def _wait(self, attempt: Attempt, reply: Reply) -> Outcome:
+        """Too fast, or nobody there: it costs nothing, and does not count as a try."""
+        throttles = attempt.job.throttles + 1
+        if reply.verdict is Verdict.THROTTLED and throttles >= self.rules.most_throttles:
+            return self._failed(attempt, reply, throttles=throttles)
+        delay_ms = self.rules.delay_ms(throttles, reply.retry_after_s, self.chance.random())
+        return self._pending(attempt, reply, delay_ms=delay_ms, throttles=throttles)
+
+    def _try_again(self, attempt: Attempt, reply: Reply) -> Outcome:
+        tries = attempt.job.tries + 1
+        unwanted = reply.verdict is Verdict.UNKNOWN and attempt.job.batch.on_unknown is OnUnknown.FAIL
+        if unwanted or tries >= self.rules.most_tries:
+            return self._failed(attempt, reply, tries=tries)
+        delay_ms = self.rules.delay_ms(tries, reply.retry_after_s, self.chance.random())
+        return self._pending(attempt, reply, delay_ms=delay_ms, tries=tries)
+
+    def _pending(
+        self,
+        attempt: Attempt,
+        reply: Reply,
+        *,
+        delay_ms: int,
+        tries: int | None = None,
+        throttles: int | None = None,
+        pause_reason: str = "",
+    ) -> Outcome:
+        return Outcome(
+            attempt=attempt,
+            reply=reply,
+            cost=_cost_without_answer(reply),
+            state=RequestState.PENDING,
+            attempt_state=_attempt_state(reply),
+            delay_ms=delay_ms,
+            tries=attempt.job.tries if tries is None else tries,
+            throttles=attempt.job.throttles if throttles is None else throttles,
+            pause_reason=pause_reason,
+        )
+
+    def _failed(
+        self, attempt: Attempt, reply: Reply, *, tries: int | None = None, throttles: int | None = None
+    ) -> Outcome:
+        return Outcome(
+            attempt=attempt,
+            reply=reply,
+            cost=_cost_without_answer(reply),
+            state=RequestState.FAILED,
+            attempt_state=_attempt_state(reply),
+            tries=attempt.job.tries if tries is None else tries,
+            throttles=attempt.job.throttles if throttles is None else throttles,
+        )
+
+    def _cost(self, attempt: Attempt, reply: Reply) -> Cost:
+        return self.prices.price(provider=attempt.provider, model=attempt.model, usage=reply.usage)
+
+
+def _attempt_state(reply: Reply) -> AttemptState:
+    return AttemptState.UNKNOWN if reply.verdict is Verdict.UNKNOWN else AttemptState.SETTLED
+
+
+def _cost_without_answer(reply: Reply) -> Cost:
+    return NOT_KNOWN if reply.verdict is Verdict.UNKNOWN else NOTHING
+
+
+def _reason(reply: Reply) -> str:
+    return f"{reply.error_code}: {reply.error_message}" if reply.error_message else reply.error_code

@@ -1,0 +1,47 @@
+"""Answers: what providers said, each a row of its own that results and cache entries point to."""
+
+from collections.abc import Sequence
+
+from batchmill.requests.work import Outcome
+from db.bulk import INT, STR, PerDialect, insert_of
+from db.engine import Transaction
+from db.tables import answers
+
+_add = PerDialect(
+    lambda dialect: insert_of(
+        dialect,
+        answers,
+        {
+            "id": INT,
+            "status_code": INT,
+            "body": STR,
+            "error_code": STR,
+            "error_message": STR,
+            "provider": STR,
+            "model": STR,
+            "provider_request_id": STR,
+            "finish_reason": STR,
+            "created_ms": INT,
+        },
+    )
+)
+
+
+def add(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
+    """Keep the replies of these outcomes, under their attempts' ids."""
+    table = [
+        {
+            "id": outcome.attempt.id,
+            "status_code": outcome.reply.status_code,
+            "body": outcome.reply.body.decode() if outcome.reply.body is not None else None,
+            "error_code": outcome.reply.error_code,
+            "error_message": outcome.reply.error_message,
+            "provider": outcome.attempt.provider,
+            "model": outcome.attempt.model,
+            "provider_request_id": outcome.reply.provider_request_id,
+            "finish_reason": outcome.reply.finish_reason,
+            "created_ms": tx.now_ms,
+        }
+        for outcome in outcomes
+    ]
+    tx.bulk(_add[tx.dialect], table)

@@ -1,0 +1,100 @@
+"""Attempts: one row for every call, written and committed before the call is made."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+
+from batchmill.requests.model import AttemptState
+from batchmill.requests.work import Job, Outcome
+from db.bulk import INT, STR, PerDialect, insert_of, rows_of
+from db.engine import Transaction
+from db.tables import attempts
+
+_columns = {
+    "request_id": INT,
+    "number": INT,
+    "claim_id": INT,
+    "worker_id": STR,
+    "provider": STR,
+    "model": STR,
+    "state": STR,
+    "reason": STR,
+    "sent_ms": INT,
+    "hold_nanos": INT,
+}
+_send = PerDialect(lambda dialect: insert_of(dialect, attempts, _columns).returning(attempts.c.id, attempts.c.request_id))
+
+
+def _end_statement(dialect: str) -> Any:
+    given = rows_of(dialect, {"id": INT, "state": STR, "cost_nanos": INT, "error": STR})
+    return (
+        update(attempts)
+        .where(attempts.c.id == given.c.id, attempts.c.state == bindparam("from_state"))
+        .values(
+            state=given.c.state, cost_nanos=given.c.cost_nanos, error=given.c.error, ended_ms=bindparam("at_ms")
+        )
+        .returning(attempts.c.id)
+    )
+
+
+_end = PerDialect(_end_statement)
+_sent_under = select(attempts).where(
+    attempts.c.request_id.in_(bindparam("requests", expanding=True)),
+    attempts.c.claim_id == bindparam("claim"),
+    attempts.c.state == AttemptState.SENT,
+)
+_unknown_of = select(attempts).where(attempts.c.state == AttemptState.UNKNOWN)
+
+
+def send(tx: Transaction, jobs: Sequence[tuple[Job, str, str]], worker_id: str) -> dict[int, int]:
+    """Record a call for each (job, provider, model); the new attempt's id by request id.
+
+    `hold_nanos` is where a budget's hold goes: taken in this transaction, after these rows, in budget order.
+    """
+    if not jobs:
+        return {}
+    table = [
+        {
+            "request_id": job.request_id,
+            "number": job.attempts + 1,
+            "claim_id": job.claim_id,
+            "worker_id": worker_id,
+            "provider": provider,
+            "model": model,
+            "state": AttemptState.SENT,
+            "reason": job.reason,
+            "sent_ms": tx.now_ms,
+            "hold_nanos": None,
+        }
+        for job, provider, model in jobs
+    ]
+    return {row.request_id: row.id for row in tx.bulk_rows(_send[tx.dialect], table)}
+
+
+def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) -> set[int]:
+    """Move attempts out of `from_state` into what became of them; the ids of those that were in it."""
+    if not outcomes:
+        return set()
+    table = [
+        {
+            "id": outcome.attempt.id,
+            "state": outcome.attempt_state,
+            "cost_nanos": outcome.cost.nanos,
+            "error": outcome.reply.error_code,
+        }
+        for outcome in outcomes
+    ]
+    ended = tx.bulk_rows(_end[tx.dialect], table, from_state=from_state, at_ms=tx.now_ms)
+    return {row.id for row in ended}
+
+
+def sent_under(tx: Transaction, claim: int, request_ids: Sequence[int]) -> Sequence[Any]:
+    """The calls of these requests that were sent under a claim and have not ended."""
+    return tx.rows(_sent_under, requests=list(request_ids), claim=claim) if request_ids else []
+
+
+def unknown(tx: Transaction, first: int, last: int) -> Sequence[Any]:
+    """The attempts of a range of requests that may have been billed without our knowing."""
+    return tx.rows(_unknown_of.where(attempts.c.request_id.between(first, last)).order_by(attempts.c.id))
+

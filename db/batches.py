@@ -1,0 +1,264 @@
+"""Batches: their lives, their counters, their place among others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from batchmill.requests.ids import new_batch_id
+from batchmill.requests.model import BatchOptions, BatchState, Endpoint
+from db.bulk import INT, STR, PerDialect, rows_of
+from db.engine import Transaction
+from db.tables import batches, outbox, shares
+
+COUNTERS = ("done", "failed", "cancelled", "expired", "cached", "unknown_attempts", "spent_nanos", "unpriced")
+UNFINISHED = (
+    BatchState.VALIDATING,
+    BatchState.IN_PROGRESS,
+    BatchState.PAUSED,
+    BatchState.CANCELLING,
+    BatchState.FINALIZING,
+)
+_RUNNING = (BatchState.IN_PROGRESS, BatchState.PAUSED, BatchState.CANCELLING)
+_ENDED_KINDS = ("done", "failed", "cancelled", "expired")
+
+
+def _count_statement(dialect: str) -> Any:
+    columns = {name: INT for name in ("id", "sends", *COUNTERS)} | {"pause_reason": STR, "last_error": STR}
+    given = rows_of(dialect, columns)
+    ended = sum((batches.c[name] + given.c[name] for name in _ENDED_KINDS), start=0)
+    state: Any = case(
+        (and_(batches.c.state.in_(_RUNNING), ended >= batches.c.total), BatchState.FINALIZING),
+        (and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != ""), BatchState.PAUSED),
+        else_=batches.c.state,
+    )
+    runs_on = and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason == "")
+    values: dict[str, Any] = {name: batches.c[name] + given.c[name] for name in COUNTERS}
+    values |= {
+        "state": state,
+        "calls": batches.c.calls + case((runs_on, given.c.sends), else_=0),
+        "finalizing_ms": case(
+            (and_(batches.c.state.in_(_RUNNING), ended >= batches.c.total), bindparam("at_ms", type_=INT)),
+            else_=batches.c.finalizing_ms,
+        ),
+        "paused_reason": case(
+            (and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != ""), given.c.pause_reason),
+            else_=batches.c.paused_reason,
+        ),
+        "last_error": case((given.c.last_error != "", given.c.last_error), else_=batches.c.last_error),
+    }
+    return update(batches).where(batches.c.id == given.c.id).values(values).returning(batches.c.id, batches.c.state)
+
+
+_count = PerDialect(_count_statement)
+_lock = (
+    select(batches)
+    .where(batches.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(batches.c.id)
+    .with_for_update()
+)
+_by_public_id = select(batches).where(batches.c.public_id == bindparam("public_id"))
+_unfinished_at = (
+    select(batches)
+    .where(batches.c.output_path == bindparam("path"), batches.c.state.in_(UNFINISHED))
+    .order_by(batches.c.id.desc())
+)
+
+
+def create(
+    tx: Transaction,
+    options: BatchOptions,
+    *,
+    run_key: str | None = None,
+    output_path: str | None = None,
+    errors_path: str | None = None,
+    deadline_ms: int | None = None,
+) -> Any:
+    """A new batch in `validating`; its row."""
+    created = tx.rows(
+        insert(batches)
+        .values(
+            public_id=new_batch_id(),
+            state=BatchState.VALIDATING,
+            lane=options.lane,
+            job_name=options.job_name,
+            request_type=options.request_type,
+            tenant=options.tenant,
+            user_id=options.user,
+            agent=options.agent,
+            cache=options.cache,
+            on_unknown=options.on_unknown,
+            deadline_ms=deadline_ms,
+            run_key=run_key,
+            output_path=output_path,
+            errors_path=errors_path,
+            created_ms=tx.now_ms,
+            touched_ms=tx.now_ms,
+        )
+        .returning(*batches.c)
+    )
+    return created[0]
+
+
+def touch(tx: Transaction, batch: int) -> bool:
+    """Show that an ingest goes on; False when the batch is no longer `validating`."""
+    changed = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
+    return tx.run(changed.values(touched_ms=tx.now_ms)) == 1
+
+
+def start(tx: Transaction, batch: int, *, endpoint: Endpoint, total: int) -> bool:
+    """Let a validated batch run, its doorbell in the outbox, all in one; False when it is no longer `validating`."""
+    begun = (
+        update(batches)
+        .where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
+        .values(state=BatchState.IN_PROGRESS, endpoint=endpoint, total=total, started_ms=tx.now_ms, touched_ms=tx.now_ms)
+        .returning(batches.c.lane, batches.c.tenant)
+    )
+    found = tx.rows(begun)
+    if not found:
+        return False
+    lane, tenant = found[0]
+    _join_the_line(tx, lane, tenant, batch)
+    tx.run(insert(outbox).values(lane=lane, batch_id=batch, created_ms=tx.now_ms))
+    return True
+
+
+def _join_the_line(tx: Transaction, lane: str, tenant: str, batch: int) -> None:
+    """A share that starts (again) to have work begins at the lowest pass in use, neither ahead of others nor behind."""
+    others = (
+        select(func.min(shares.c["pass"]))
+        .join(batches, and_(batches.c.lane == shares.c.lane, batches.c.tenant == shares.c.tenant))
+        .where(batches.c.state == BatchState.IN_PROGRESS, batches.c.id != batch)
+    )
+    lowest = tx.rows(others)[0][0] or 0
+    dialect_insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
+    joining = dialect_insert(shares).values({"lane": lane, "tenant": tenant, "pass": lowest})
+    ahead = case((shares.c["pass"] < lowest, lowest), else_=shares.c["pass"])
+    tx.run(joining.on_conflict_do_update(index_elements=["lane", "tenant"], set_={"pass": ahead}))
+
+
+def reject(tx: Transaction, batch: int, reason: str) -> None:
+    """Fail a batch that was never started."""
+    ended = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
+    tx.run(ended.values(state=BatchState.FAILED, ended_ms=tx.now_ms, last_error=reason))
+
+
+def count(tx: Transaction, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, BatchState]:
+    """Add to the counters of batches, lock them, and tell their states; whoever adds the last line finalises.
+
+    Args:
+        changes: By batch: any of `COUNTERS`, `sends` (counted as calls only if the batch still runs), `pause_reason`,
+            `last_error`.
+    """
+    if not changes:
+        return {}
+    if tx.dialect != "sqlite" and len(changes) > 1:
+        tx.rows(_lock, ids=sorted(changes))
+    nothing: dict[str, Any] = dict.fromkeys(("sends", *COUNTERS), 0) | {"pause_reason": "", "last_error": ""}
+    table = [nothing | {"id": batch} | dict(changes[batch]) for batch in sorted(changes)]
+    return {row.id: BatchState(row.state) for row in tx.bulk_rows(_count[tx.dialect], table, at_ms=tx.now_ms)}
+
+
+def rows(tx: Transaction, ids: Sequence[int]) -> dict[int, Any]:
+    """The rows of these batches, by id."""
+    if not ids:
+        return {}
+    return {row.id: row for row in tx.rows(select(batches).where(batches.c.id.in_(list(ids))))}
+
+
+def get(tx: Transaction, public_id: str) -> Any | None:
+    """The row of the batch with that public name."""
+    found = tx.rows(_by_public_id, public_id=public_id)
+    return found[0] if found else None
+
+
+def unfinished_at(tx: Transaction, output_path: str) -> Any | None:
+    """The newest batch that still owes its results to that path."""
+    found = tx.rows(_unfinished_at, path=output_path)
+    return found[0] if found else None
+
+
+def resume(tx: Transaction, batch: int) -> bool:
+    """Let a paused batch run on."""
+    resumed = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.PAUSED)
+    return tx.run(resumed.values(state=BatchState.IN_PROGRESS, paused_reason="", last_error="")) == 1
+
+
+def pause(tx: Transaction, batch: int, reason: str) -> bool:
+    """Let no new call of a batch start until it is resumed."""
+    paused = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.IN_PROGRESS)
+    return tx.run(paused.values(state=BatchState.PAUSED, paused_reason=reason)) == 1
+
+
+def cancel(tx: Transaction, batch: int, final_state: BatchState = BatchState.CANCELLED) -> bool:
+    """Begin to end a batch early: no new call starts; `cancelled` or `expired` once its last request has ended."""
+    ended = update(batches).where(
+        batches.c.id == batch, batches.c.state.in_([BatchState.IN_PROGRESS, BatchState.PAUSED])
+    )
+    return tx.run(ended.values(state=BatchState.CANCELLING, final_state=final_state)) == 1
+
+
+def cancelling(tx: Transaction) -> Sequence[Any]:
+    """The batches whose idle requests are still to be ended."""
+    return tx.rows(select(batches).where(batches.c.state == BatchState.CANCELLING))
+
+
+def overdue(tx: Transaction) -> Sequence[Any]:
+    """The running batches whose deadline has passed."""
+    return tx.rows(
+        select(batches).where(
+            batches.c.state.in_([BatchState.IN_PROGRESS, BatchState.PAUSED]), batches.c.deadline_ms <= tx.now_ms
+        )
+    )
+
+
+def abandoned(tx: Transaction, idle_ms: int) -> Sequence[Any]:
+    """The ingests that nobody has touched for so long."""
+    return tx.rows(
+        select(batches).where(
+            batches.c.state == BatchState.VALIDATING, batches.c.touched_ms < tx.now_ms - idle_ms
+        )
+    )
+
+
+def undelivered(tx: Transaction) -> Sequence[Any]:
+    """The batches in `finalizing` whose files no command will come for."""
+    return tx.rows(
+        select(batches).where(batches.c.state == BatchState.FINALIZING, batches.c.output_path.is_(None))
+    )
+
+
+def finish(tx: Transaction, batch: int) -> bool:
+    """End a batch whose files have been delivered."""
+    ended = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.FINALIZING)
+    return tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 1
+
+
+def lanes_with_work(tx: Transaction) -> dict[str, tuple[int, int]]:
+    """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed."""
+    from db.claims import claimable
+
+    found = tx.rows(
+        select(batches.c.lane, func.min(batches.c.id), func.sum(batches.c.total - batches.c.cursor))
+        .where(claimable)
+        .group_by(batches.c.lane),
+        now_ms=tx.now_ms,
+    )
+    return {lane: (batch, int(fresh)) for lane, batch, fresh in found}
+
+
+def next_due_ms(tx: Transaction, batch: int) -> int | None:
+    """When the next request of a batch may be tried again."""
+    from db.tables import requests
+
+    due = select(func.min(requests.c.next_run_ms)).where(
+        requests.c.batch_id == batch, requests.c.next_run_ms.is_not(None)
+    )
+    return tx.rows(due)[0][0]  # type: ignore[no-any-return]
+
+
+def take_outbox(tx: Transaction) -> list[tuple[str, int]]:
+    """Take out every doorbell that is still to be rung: (lane, batch)."""
+    taken = tx.rows(delete(outbox).returning(outbox.c.id, outbox.c.lane, outbox.c.batch_id))
+    return [(row.lane, row.batch_id) for row in sorted(taken)]

@@ -1,0 +1,114 @@
+"""The result cache: which answer stands for which question, and until when."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from batchmill.requests.work import Outcome
+from db.bulk import INT, STR, PerDialect, rows_of
+from db.engine import Transaction
+from db.tables import answers, cache_entries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """An answer given before.
+
+    Attributes:
+        ok: Whether it is an answer, and not a lasting refusal of the request.
+        created_ms: When its entry was made.
+    """
+
+    answer_id: int
+    ok: bool
+    provider: str
+    model: str
+    created_ms: int
+
+
+def _put_statement(dialect: str) -> Any:
+    columns = {
+        "cache_key": STR,
+        "answer_id": INT,
+        "tenant": STR,
+        "request_type": STR,
+        "created_ms": INT,
+        "expires_ms": INT,
+    }
+    given = rows_of(dialect, columns)
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    source = select(*given.c).where(given.c.cache_key.is_not(None)).order_by(given.c.cache_key)
+    putting = insert(cache_entries).from_select(list(columns), source)
+    anew = {name: putting.excluded[name] for name in columns if name != "cache_key"}
+    return putting.on_conflict_do_update(index_elements=["cache_key"], set_=anew)
+
+
+def _use_statement(dialect: str) -> Any:
+    given = rows_of(dialect, {"cache_key": STR, "uses": INT})
+    return (
+        update(cache_entries)
+        .where(cache_entries.c.cache_key == given.c.cache_key)
+        .values(usage_count=cache_entries.c.usage_count + given.c.uses, last_used_ms=bindparam("at_ms"))
+    )
+
+
+def _find_statement(dialect: str) -> Any:
+    given = rows_of(dialect, {"cache_key": STR})
+    return (
+        select(
+            cache_entries.c.cache_key,
+            cache_entries.c.answer_id,
+            cache_entries.c.created_ms,
+            answers.c.status_code,
+            answers.c.provider,
+            answers.c.model,
+        )
+        .join_from(given, cache_entries, cache_entries.c.cache_key == given.c.cache_key)
+        .join(answers, answers.c.id == cache_entries.c.answer_id)
+        .where(cache_entries.c.expires_ms > bindparam("at_ms"))
+    )
+
+
+_put = PerDialect(_put_statement)
+_use = PerDialect(_use_statement)
+_find = PerDialect(_find_statement)
+
+
+def find(tx: Transaction, keys: Iterable[str]) -> dict[str, Hit]:
+    """The answers that stand for these keys now, in one look-up."""
+    table = [{"cache_key": key} for key in sorted(set(keys))]
+    return {
+        row.cache_key: Hit(
+            answer_id=row.answer_id,
+            ok=row.status_code is not None and row.status_code < 400,
+            provider=row.provider,
+            model=row.model,
+            created_ms=row.created_ms,
+        )
+        for row in tx.bulk_rows(_find[tx.dialect], table, at_ms=tx.now_ms)
+    }
+
+
+def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
+    """Let these answers stand for their keys; a newer answer takes the place of an older one."""
+    table = {
+        outcome.attempt.job.cache_key: {
+            "cache_key": outcome.attempt.job.cache_key,
+            "answer_id": outcome.attempt.id,
+            "tenant": outcome.attempt.job.batch.tenant,
+            "request_type": outcome.attempt.job.batch.request_type,
+            "created_ms": tx.now_ms,
+            "expires_ms": tx.now_ms + outcome.keep_for_ms,
+        }
+        for outcome in outcomes
+    }
+    tx.bulk(_put[tx.dialect], list(table.values()))
+
+
+def used(tx: Transaction, uses: dict[str, int]) -> None:
+    """Count how often each entry has answered."""
+    table = [{"cache_key": key, "uses": uses[key]} for key in sorted(uses)]
+    tx.bulk(_use[tx.dialect], table, at_ms=tx.now_ms)

@@ -1,0 +1,201 @@
+"""Claims: which worker may call for which requests, and until when.
+
+A claim is a lease and nothing else. Its id is its fence: ids are never given out twice, every write to a claimed request
+names the claim it was made under, and whoever takes a lost claim's requests back deletes the claim in the same transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import and_, bindparam, case, delete, exists, insert, or_, select, update
+
+from batchmill.requests.ids import request_id
+from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
+from batchmill.requests.work import BatchFacts, Job
+from db.engine import Transaction
+from db.tables import batches, claims, requests, shares
+
+STRIDES = {Lane.HIGH: 1, Lane.NORMAL: 10, Lane.LOW: 100}
+"""What a claimed request adds to its share's pass. The lowest pass is served first, so of a hundred and eleven requests
+claimed while every lane has work, `high` gets a hundred, `normal` ten, and `low` one: it never starves."""
+
+LANE_ORDER = {Lane.HIGH: 0, Lane.NORMAL: 1, Lane.LOW: 2}
+MOST_BATCHES_A_CLAIM = 16
+
+_retry_is_due = exists(
+    select(1).where(requests.c.batch_id == batches.c.id, requests.c.next_run_ms <= bindparam("now_ms"))
+).correlate(batches)
+claimable = and_(
+    batches.c.state == BatchState.IN_PROGRESS, or_(batches.c.cursor < batches.c.total, _retry_is_due)
+)
+_share_of_batch = and_(shares.c.lane == batches.c.lane, shares.c.tenant == batches.c.tenant)
+
+_fairest_batch = (
+    select(batches)
+    .join(shares, _share_of_batch)
+    .where(
+        claimable,
+        batches.c.lane.in_(bindparam("lanes", expanding=True)),
+        or_(bindparam("only_batch", type_=batches.c.id.type).is_(None), batches.c.id == bindparam("only_batch")),
+        batches.c.id.not_in(bindparam("passed_over", expanding=True)),
+    )
+    .order_by(shares.c["pass"], case(LANE_ORDER, value=batches.c.lane), batches.c.id)
+    .limit(1)
+)
+_lock_batch = select(batches.c.cursor, batches.c.total, batches.c.state).where(batches.c.id == bindparam("batch"))
+_advance = update(batches).where(batches.c.id == bindparam("batch")).values(cursor=bindparam("to"))
+_charge_share = (
+    update(shares)
+    .where(shares.c.lane == bindparam("of_lane"), shares.c.tenant == bindparam("of_tenant"))
+    .values({"pass": shares.c["pass"] + bindparam("cost")})
+)
+_make = (
+    insert(claims)
+    .values(
+        worker_id=bindparam("worker_id"),
+        batch_id=bindparam("batch"),
+        lease_until_ms=bindparam("until"),
+        request_ids="[]",
+    )
+    .returning(claims.c.id)
+)
+_list = update(claims).where(claims.c.id == bindparam("claim")).values(request_ids=bindparam("ids"))
+_job_columns = (
+    requests.c.id,
+    requests.c.cache_key,
+    requests.c.attempts,
+    requests.c.tries,
+    requests.c.throttles,
+    requests.c.retry_reason,
+)
+_taken = {"state": RequestState.CLAIMED, "claim_id": bindparam("claim"), "next_run_ms": None}
+_take_fresh = (
+    update(requests)
+    .where(requests.c.id.between(bindparam("first"), bindparam("last")), requests.c.state == RequestState.PENDING)
+    .values(_taken)
+    .returning(*_job_columns)
+)
+_due = (
+    select(requests.c.id)
+    .where(requests.c.batch_id == bindparam("batch"), requests.c.next_run_ms <= bindparam("now_ms"))
+    .order_by(requests.c.next_run_ms)
+    .limit(bindparam("most"))
+)
+# MATERIALIZED: as a plain sub-select PostgreSQL may run it more than once and claim beyond the limit.
+_take_due = {
+    "sqlite": update(requests).where(requests.c.id.in_(_due)).values(_taken).returning(*_job_columns),
+    "postgresql": update(requests)
+    .where(
+        requests.c.id.in_(select(_due.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED").c.id))
+    )
+    .values(_taken)
+    .returning(*_job_columns),
+}
+_renew = (
+    update(claims)
+    .where(claims.c.worker_id == bindparam("worker"), claims.c.lease_until_ms > bindparam("now_ms"))
+    .values(lease_until_ms=bindparam("until"))
+    .returning(claims.c.id, claims.c.batch_id)
+)
+_of_ids = select(claims.c.id, claims.c.lease_until_ms).where(claims.c.id.in_(bindparam("ids", expanding=True)))
+_lock = _of_ids.order_by(claims.c.id).with_for_update()
+_delete = delete(claims).where(claims.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def take(
+    tx: Transaction,
+    *,
+    worker_id: str,
+    room: Mapping[Lane, int],
+    lease_ms: int,
+    only_batch: int | None = None,
+) -> list[Job]:
+    """Claim the fairest requests: up to `room[lane]` in all from that lane and those below it in the mapping.
+
+    Shares (lane, tenant) are served in stride; within a share the oldest batch first; within a batch what is to be tried
+    again first, then the next fresh requests in input order. A claim costs the same behind a million rows as behind ten.
+    """
+    jobs: list[Job] = []
+    passed_over = [-1]
+    for _ in range(MOST_BATCHES_A_CLAIM):
+        lanes = [lane for lane, most in room.items() if most > len(jobs)]
+        if not lanes:
+            break
+        found = tx.rows(_fairest_batch, now_ms=tx.now_ms, lanes=lanes, only_batch=only_batch, passed_over=passed_over)
+        if not found:
+            break
+        batch = found[0]
+        passed_over.append(batch.id)
+        jobs += _take_from(tx, batch, worker_id, room[Lane(batch.lane)] - len(jobs), lease_ms)
+    return jobs
+
+
+def _take_from(tx: Transaction, batch: Any, worker_id: str, most: int, lease_ms: int) -> list[Job]:
+    locked = tx.rows(_lock_batch.with_for_update() if tx.dialect != "sqlite" else _lock_batch, batch=batch.id)
+    if not locked or locked[0].state != BatchState.IN_PROGRESS:
+        return []
+    cursor, total, _ = locked[0]
+    claim = tx.rows(_make, worker_id=worker_id, batch=batch.id, until=tx.now_ms + lease_ms)[0].id
+    taken = list(tx.rows(_take_due[tx.dialect], claim=claim, batch=batch.id, now_ms=tx.now_ms, most=most))
+    fresh = min(most - len(taken), total - cursor)
+    if fresh > 0:
+        first, last = request_id(batch.id, cursor + 1), request_id(batch.id, cursor + fresh)
+        taken += tx.rows(_take_fresh, claim=claim, first=first, last=last)
+        tx.run(_advance, batch=batch.id, to=cursor + fresh)
+    if not taken:
+        tx.run(_delete, ids=[claim])
+        return []
+    tx.run(_list, claim=claim, ids=orjson.dumps([row.id for row in taken]).decode())
+    tx.run(_charge_share, of_lane=batch.lane, of_tenant=batch.tenant, cost=STRIDES[Lane(batch.lane)] * len(taken))
+    facts = facts_of(batch)
+    return [_job(row, facts, claim) for row in sorted(taken)]
+
+
+def facts_of(batch: Any) -> BatchFacts:
+    """What a worker needs to know of a batch, from its row."""
+    return BatchFacts(
+        id=batch.id,
+        public_id=batch.public_id,
+        lane=Lane(batch.lane),
+        endpoint=Endpoint(batch.endpoint),
+        tenant=batch.tenant,
+        user=batch.user_id,
+        agent=batch.agent,
+        request_type=batch.request_type,
+        cache=CacheMode(batch.cache),
+        on_unknown=OnUnknown(batch.on_unknown),
+        started_ms=batch.started_ms,
+    )
+
+
+def _job(row: Any, batch: BatchFacts, claim: int) -> Job:
+    return Job(
+        request_id=row.id,
+        batch=batch,
+        claim_id=claim,
+        cache_key=row.cache_key,
+        attempts=row.attempts,
+        tries=row.tries,
+        throttles=row.throttles,
+        reason=row.retry_reason or "first",
+    )
+
+
+def renew(tx: Transaction, *, worker_id: str, lease_ms: int) -> dict[int, int]:
+    """Prolong every claim of a worker that has not run out; the batch of each claim still held, by claim id."""
+    kept = tx.rows(_renew, worker=worker_id, now_ms=tx.now_ms, until=tx.now_ms + lease_ms)
+    return {row.id: row.batch_id for row in kept}
+
+
+def lock(tx: Transaction, ids: Sequence[int]) -> dict[int, int]:
+    """Lock the claims that still stand until the transaction ends; when each runs out, by claim id."""
+    if not ids:
+        return {}
+    return {row.id: row.lease_until_ms for row in tx.rows(_lock, ids=sorted(ids))}
+
+
+def drop(tx: Transaction, ids: Sequence[int]) -> None:
+    """Delete claims whose every request has left them."""
+    if ids:
+        tx.run(_delete, ids=list(ids))

@@ -1,0 +1,196 @@
+"""The way to the database: one `Database`, on SQLite or PostgreSQL, and its transactions."""
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from batchmill.clock import Clock, SystemClock
+from batchmill.errors import DatabaseError, SettingsError
+
+BUSY_TIMEOUT_MS = 30_000
+OLDEST_SQLITE = (3, 38)
+
+
+class ServerClock:
+    """The database server's time, so that leases mean the same on every machine.
+
+    Asks the server once a minute and goes by this machine's monotonic clock in between.
+    """
+
+    def __init__(self, engine: Engine, ask_every_s: float = 60.0) -> None:
+        self._engine = engine
+        self._ask_every_s = ask_every_s
+        self._asked_at = float("-inf")
+        self._server_ms = 0.0
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 in UTC, as the server knows them (to half a round trip)."""
+        if time.monotonic() - self._asked_at > self._ask_every_s:
+            self._ask()
+        return int(self._server_ms + (time.monotonic() - self._asked_at) * 1000)
+
+    def _ask(self) -> None:
+        with self._engine.connect() as connection:
+            before = time.monotonic()
+            value = connection.scalar(text("SELECT extract(epoch FROM clock_timestamp()) * 1000"))
+            after = time.monotonic()
+        self._server_ms, self._asked_at = float(value or 0), (before + after) / 2
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One open transaction; the stores write through it."""
+
+    connection: Connection
+    now_ms: int
+    dialect: str
+
+    def rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
+        """Run a statement and fetch every row of its answer."""
+        return self.connection.execute(statement, values).all()
+
+    def run(self, statement: Executable, **values: Any) -> int:
+        """Run a statement; how many rows it touched."""
+        return self.connection.execute(statement, values).rowcount
+
+    def bulk(self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
+        """Run a statement that reads `db.bulk.rows_of(...)`; how many rows it touched."""
+        return self.run(statement, rows=orjson.dumps(table).decode(), **values) if table else 0
+
+    def bulk_rows(self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any) -> Sequence[Row[Any]]:
+        """Run a statement that reads `db.bulk.rows_of(...)` and fetch every row of its answer."""
+        return self.rows(statement, rows=orjson.dumps(table).decode(), **values) if table else []
+
+
+@dataclass(slots=True)
+class Database:
+    """One database and its clock.
+
+    Args:
+        url: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`.
+        clock: Tells the time; None means the server's own on PostgreSQL, this machine's on SQLite.
+    """
+
+    url: str
+    clock: Clock | None = None
+    engine: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = _make_engine(self.url)
+        if self.clock is None:
+            self.clock = SystemClock() if self.dialect == "sqlite" else ServerClock(self.engine)
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self.engine.dialect.name
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970; the only time that leases, due times and rows know."""
+        assert self.clock is not None
+        return self.clock.now_ms()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that may write: commits at the end, rolls back on any exception.
+
+        On SQLite it takes the write lock at once: a read that later wants to write would fail at once, whatever the
+        busy timeout.
+        """
+        with self._transaction("BEGIN IMMEDIATE") as transaction:
+            yield transaction
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction that only reads."""
+        with self._transaction("BEGIN") as transaction:
+            yield transaction
+
+    @contextlib.contextmanager
+    def _transaction(self, sqlite_begin: str) -> Iterator[Transaction]:
+        with _named_errors(self.url):
+            now_ms = self.now_ms()
+            with self.engine.connect() as connection:
+                if self.dialect == "sqlite":
+                    connection.execution_options(sqlite_begin=sqlite_begin)
+                with connection.begin():
+                    yield Transaction(connection, now_ms, self.dialect)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _make_engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _make_sqlite_engine(url, parsed.database)
+    if parsed.drivername == "postgresql+psycopg":
+        return create_engine(url, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
+    raise SettingsError(
+        f"DATABASE_URL names the database {parsed.drivername!r}; batchmill knows sqlite and postgresql",
+        "for example postgresql+psycopg://user:password@host/name",
+    )
+
+
+def _make_sqlite_engine(url: str, path: str | None) -> Engine:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise DatabaseError(
+            f"this Python brings SQLite {sqlite3.sqlite_version}; batchmill needs 3.38 or newer",
+            "use a newer Python, or set DATABASE_URL to a PostgreSQL database",
+        )
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "cache_size=-32768",
+            "journal_size_limit=67108864",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+    return engine
+
+
+@contextlib.contextmanager
+def _named_errors(url: str) -> Iterator[None]:
+    """Turn the driver's words into ours; what can pass is a `DatabaseError`, the rest is a bug and stays as it is."""
+    try:
+        yield
+    except (OperationalError, DBAPIError) as error:
+        if not (isinstance(error, OperationalError) or error.connection_invalidated):
+            raise
+        raise _database_error(url, str(error.orig)) from error
+
+
+def _database_error(url: str, cause: str) -> DatabaseError:
+    where = make_url(url).render_as_string(hide_password=True)
+    first_line = cause.strip().splitlines()[0] if cause.strip() else "no reason given"
+    hints = {
+        "database is locked": "another process has held the write lock for over 30 s; end it and try again",
+        "disk is full": "free some space; nothing that was accepted is lost, and the same command goes on",
+        "disk I/O error": "check the disk; nothing that was accepted is lost, and the same command goes on",
+        "no such table": "run `batchmill db upgrade`",
+        "does not exist": "run `batchmill db upgrade`",
+    }
+    hint = next((text for sign, text in hints.items() if sign in cause), "check that the database is up, then try again")
+    return DatabaseError(f"database {where}: {first_line}", hint)

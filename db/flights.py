@@ -1,0 +1,137 @@
+"""Flights: who is asking a question right now, so that nobody else pays for the same one.
+
+The first request with a key leads; every other with that key waits, with no lease and no slot, until the leader's
+settlement answers it or promotes one of those waiting. Rows are locked in key order.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, case, delete, exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from batchmill.requests.model import BatchState, RequestState
+from db.bulk import INT, STR, PerDialect, rows_of
+from db.engine import Transaction
+from db.tables import batches, flights, requests
+
+
+def _board_statement(dialect: str) -> Any:
+    given = rows_of(dialect, {"cache_key": STR, "request_id": INT, "followers": INT})
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    # SQLite needs a WHERE here, or it takes ON CONFLICT for a join.
+    source = select(*given.c).where(given.c.cache_key.is_not(None)).order_by(given.c.cache_key)
+    boarding = insert(flights).from_select(["cache_key", "request_id", "followers"], source)
+    joined = flights.c.followers + boarding.excluded.followers + 1
+    return boarding.on_conflict_do_update(index_elements=["cache_key"], set_={"followers": joined}).returning(
+        flights.c.cache_key, flights.c.request_id, flights.c.followers
+    )
+
+
+_board = PerDialect(_board_statement)
+_lock = (
+    select(flights.c.cache_key)
+    .where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
+    .order_by(flights.c.cache_key)
+    .with_for_update()
+)
+_land = (
+    delete(flights)
+    .where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
+    .returning(flights.c.cache_key, flights.c.followers)
+)
+_led_by = select(flights.c.cache_key).where(
+    flights.c.cache_key.in_(bindparam("keys", expanding=True)),
+    flights.c.request_id.in_(bindparam("leaders", expanding=True)),
+)
+_next_in_line = (
+    select(requests.c.id)
+    .join(batches, batches.c.id == requests.c.batch_id)
+    .where(requests.c.cache_key == bindparam("key"), requests.c.state == RequestState.WAITING)
+    .order_by(case((batches.c.state == BatchState.IN_PROGRESS, 0), else_=1), requests.c.id)
+    .limit(1)
+)
+_hand_over = (
+    update(flights)
+    .where(flights.c.cache_key == bindparam("key"))
+    .values(request_id=bindparam("leader"), followers=flights.c.followers - 1)
+)
+_wake = (
+    update(requests)
+    .where(requests.c.id == bindparam("leader"))
+    .values(state=RequestState.PENDING, next_run_ms=bindparam("now_ms"))
+)
+_waiting, _its_batch = requests.alias("waiting_requests"), batches.alias("waiting_batches")
+_somebody_could_lead = exists(
+    select(1)
+    .join_from(_waiting, _its_batch, _its_batch.c.id == _waiting.c.batch_id)
+    .where(
+        _waiting.c.cache_key == flights.c.cache_key,
+        _waiting.c.state == RequestState.WAITING,
+        _its_batch.c.state == BatchState.IN_PROGRESS,
+    )
+).correlate(flights)
+_stranded = (
+    select(flights.c.cache_key)
+    .join(requests, requests.c.id == flights.c.request_id, isouter=True)
+    .join(batches, batches.c.id == requests.c.batch_id, isouter=True)
+    .where(
+        flights.c.followers > 0,
+        requests.c.id.is_(None)
+        | requests.c.state.in_([RequestState.CANCELLED, RequestState.EXPIRED, RequestState.DONE, RequestState.FAILED])
+        | (
+            (requests.c.state == RequestState.PENDING)
+            & (batches.c.state != BatchState.IN_PROGRESS)
+            & _somebody_could_lead
+        ),
+    )
+    .limit(bindparam("most"))
+)
+
+
+def board(tx: Transaction, groups: Sequence[tuple[str, int, int]]) -> dict[str, int]:
+    """Lead or follow, in one step: for each (key, request, how many more of ours ask the same) who leads that key now.
+
+    Every key's row stays locked until the transaction ends, so a follower that parks itself in the same transaction cannot
+    be missed by its leader's settlement.
+    """
+    if not groups:
+        return {}
+    table = [{"cache_key": key, "request_id": request, "followers": more} for key, request, more in groups]
+    return {row.cache_key: row.request_id for row in tx.bulk_rows(_board[tx.dialect], table)}
+
+
+def led_by(tx: Transaction, keys: Sequence[str], leaders: Sequence[int]) -> list[str]:
+    """Those of the keys whose flight one of these requests leads."""
+    if not keys:
+        return []
+    return [row.cache_key for row in tx.rows(_led_by, keys=list(keys), leaders=list(leaders))]
+
+
+def lock(tx: Transaction, keys: Sequence[str]) -> None:
+    """Lock these flights, in key order, until the transaction ends."""
+    if keys and tx.dialect != "sqlite":
+        tx.rows(_lock, keys=sorted(keys))
+
+
+def land(tx: Transaction, keys: Sequence[str]) -> list[str]:
+    """End these flights; the keys of those that others may be waiting for."""
+    if not keys:
+        return []
+    return [row.cache_key for row in tx.rows(_land, keys=list(keys)) if row.followers > 0]
+
+
+def promote(tx: Transaction, key: str) -> None:
+    """Let the first of those waiting lead, claimable at once, rather one whose batch runs; without any, end the flight."""
+    waiting = tx.rows(_next_in_line, key=key)
+    if not waiting:
+        land(tx, [key])
+        return
+    leader = waiting[0].id
+    tx.run(_hand_over, key=key, leader=leader)
+    tx.run(_wake, leader=leader, now_ms=tx.now_ms)
+
+
+def stranded(tx: Transaction, most: int) -> list[str]:
+    """Keys whose leader will not call any more (it ended, or its batch stands still) while others may wait."""
+    return [row.cache_key for row in tx.rows(_stranded, most=most)]

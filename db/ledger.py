@@ -1,0 +1,115 @@
+"""The ledger: one row for every attempt and every cache hit, appended and never changed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+
+from batchmill.money.usage import Usage
+from batchmill.providers.base import Verdict
+from batchmill.requests.work import BatchFacts, Outcome
+from db.bulk import BOOL, INT, STR, PerDialect, insert_of
+from db.engine import Transaction
+from db.tables import ledger
+
+CALL, HIT, CORRECTION = "call", "hit", "correction"
+
+_columns = {
+    "at_ms": INT,
+    "kind": STR,
+    "batch_id": INT,
+    "request_id": INT,
+    "attempt_id": INT,
+    "request_type": STR,
+    "endpoint": STR,
+    "tenant": STR,
+    "user_id": STR,
+    "agent": STR,
+    "provider": STR,
+    "model": STR,
+    "input_tokens": INT,
+    "cached_tokens": INT,
+    "cache_write_tokens": INT,
+    "output_tokens": INT,
+    "reasoning_tokens": INT,
+    "audio_tokens": INT,
+    "cost_nanos": INT,
+    "cost_reason": STR,
+    "latency_ms": INT,
+    "cache_hit": BOOL,
+    "success": BOOL,
+    "error": STR,
+}
+_append = PerDialect(lambda dialect: insert_of(dialect, ledger, _columns))
+_NO_USAGE = Usage()
+
+
+def append(tx: Transaction, entries: Sequence[dict[str, Any]]) -> None:
+    """Write entries made by `of_outcome` and `of_hit`."""
+    tx.bulk(_append[tx.dialect], entries)
+
+
+def of_outcome(tx: Transaction, outcome: Outcome, kind: str = CALL) -> dict[str, Any]:
+    """The entry for an attempt that came to its end."""
+    usage = outcome.reply.usage or _NO_USAGE
+    return _entry(tx, outcome.attempt.job.batch, outcome.attempt.job.request_id) | {
+        "kind": kind,
+        "attempt_id": outcome.attempt.id,
+        "provider": outcome.attempt.provider,
+        "model": outcome.attempt.model,
+        "input_tokens": usage.input_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "audio_tokens": usage.audio_input_tokens + usage.audio_output_tokens,
+        "cost_nanos": outcome.cost.nanos,
+        "cost_reason": outcome.cost.reason,
+        "latency_ms": outcome.reply.latency_ms,
+        "success": outcome.reply.verdict is Verdict.ANSWERED,
+        "error": outcome.reply.error_code,
+    }
+
+
+def of_hit(
+    tx: Transaction, batch: BatchFacts, request_id: int, *, provider: str, model: str, ok: bool
+) -> dict[str, Any]:
+    """The entry for a request answered without a call; it costs nothing, which is known."""
+    return _entry(tx, batch, request_id) | {
+        "kind": HIT,
+        "provider": provider,
+        "model": model,
+        "cost_nanos": 0,
+        "cache_hit": True,
+        "success": ok,
+    }
+
+
+def _entry(tx: Transaction, batch: BatchFacts, request_id: int) -> dict[str, Any]:
+    return {
+        "at_ms": tx.now_ms,
+        "batch_id": batch.id,
+        "request_id": request_id,
+        "attempt_id": None,
+        "request_type": batch.request_type,
+        "endpoint": batch.endpoint,
+        "tenant": batch.tenant,
+        "user_id": batch.user,
+        "agent": batch.agent,
+        "input_tokens": 0,
+        "cached_tokens": 0,
+        "cache_write_tokens": 0,
+        "output_tokens": 0,
+        "reasoning_tokens": 0,
+        "audio_tokens": 0,
+        "cost_reason": "",
+        "latency_ms": 0,
+        "cache_hit": False,
+        "error": "",
+    }
+
+
+def spent_nanos(tx: Transaction, batch: int) -> int:
+    """What a batch has cost so far as far as it is known, in nano-dollars, added up from its entries."""
+    total = tx.rows(select(func.coalesce(func.sum(ledger.c.cost_nanos), 0)).where(ledger.c.batch_id == batch))
+    return int(total[0][0])

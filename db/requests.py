@@ -1,0 +1,217 @@
+"""Requests and their inputs: what was asked, in which state each line is, what answers it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, func, select, update
+
+from batchmill.requests.ids import MAX_PLACES, request_id
+from batchmill.requests.model import RequestState
+from db.bulk import INT, STR, PerDialect, insert_of, rows_of
+from db.engine import Database, Transaction
+from db.tables import answers, inputs, requests
+
+PAGE = 1_000
+
+_add_inputs = PerDialect(
+    lambda dialect: insert_of(
+        dialect,
+        inputs,
+        {"request_id": INT, "batch_id": INT, "line": INT, "custom_id": STR, "model": STR, "body": STR},
+    )
+)
+_add_requests = PerDialect(
+    lambda dialect: insert_of(dialect, requests, {"id": INT, "batch_id": INT, "cache_key": STR})
+)
+
+
+def _move_statement(dialect: str) -> Any:
+    given = rows_of(
+        dialect,
+        {
+            "id": INT,
+            "claim_id": INT,
+            "state": STR,
+            "next_run_ms": INT,
+            "attempts": INT,
+            "tries": INT,
+            "throttles": INT,
+            "retry_reason": STR,
+            "answer_id": INT,
+        },
+    )
+    return (
+        update(requests)
+        .where(
+            requests.c.id == given.c.id,
+            requests.c.claim_id == given.c.claim_id,
+            requests.c.state == RequestState.CLAIMED,
+        )
+        .values(
+            state=given.c.state,
+            claim_id=None,
+            next_run_ms=given.c.next_run_ms,
+            attempts=given.c.attempts,
+            tries=given.c.tries,
+            throttles=given.c.throttles,
+            retry_reason=given.c.retry_reason,
+            answer_id=given.c.answer_id,
+        )
+        .returning(requests.c.id)
+    )
+
+
+def _answer_waiting_statement(dialect: str) -> Any:
+    given = rows_of(dialect, {"cache_key": STR, "state": STR, "answer_id": INT})
+    return (
+        update(requests)
+        .where(requests.c.cache_key == given.c.cache_key, requests.c.state == RequestState.WAITING)
+        .values(state=given.c.state, answer_id=given.c.answer_id)
+        .returning(requests.c.id, requests.c.batch_id, requests.c.cache_key)
+    )
+
+
+_move = PerDialect(_move_statement)
+_answer_waiting = PerDialect(_answer_waiting_statement)
+_bodies = select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(
+    inputs.c.request_id.in_(bindparam("ids", expanding=True))
+)
+_of_batch = requests.c.id.between(bindparam("first"), bindparam("last"))
+_still_claimed = select(
+    requests.c.id, requests.c.cache_key, requests.c.attempts, requests.c.tries, requests.c.throttles
+).where(
+    requests.c.id.in_(bindparam("ids", expanding=True)),
+    requests.c.claim_id == bindparam("claim"),
+    requests.c.state == RequestState.CLAIMED,
+)
+_end_idle = (
+    update(requests)
+    .where(
+        requests.c.id.in_(
+            select(requests.c.id)
+            .where(_of_batch, requests.c.state.in_([RequestState.PENDING, RequestState.WAITING]))
+            .order_by(requests.c.id)
+            .limit(bindparam("most"))
+        )
+    )
+    .values(state=bindparam("to"), next_run_ms=None)
+    .returning(requests.c.id)
+)
+_results = (
+    select(
+        requests.c.id,
+        requests.c.state,
+        inputs.c.custom_id,
+        answers.c.status_code,
+        answers.c.body,
+        answers.c.error_code,
+        answers.c.error_message,
+        answers.c.provider_request_id,
+    )
+    .join_from(requests, inputs, inputs.c.request_id == requests.c.id)
+    .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
+    .where(requests.c.id > bindparam("after"), requests.c.id <= bindparam("last"))
+    .order_by(requests.c.id)
+    .limit(PAGE)
+)
+
+
+def span(batch: int) -> tuple[int, int]:
+    """The lowest and highest number that requests of a batch may have."""
+    return request_id(batch, 1), request_id(batch, MAX_PLACES)
+
+
+def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert inputs and their pending requests.
+
+    Args:
+        rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key`.
+    """
+    tx.bulk(_add_inputs[tx.dialect], rows)
+    tx.bulk(
+        _add_requests[tx.dialect],
+        [{"id": row["request_id"], "batch_id": row["batch_id"], "cache_key": row["cache_key"]} for row in rows],
+    )
+
+
+def bodies(tx: Transaction, ids: Sequence[int]) -> dict[int, tuple[str, bytes]]:
+    """Model and body of these requests."""
+    if not ids:
+        return {}
+    return {row.request_id: (row.model, row.body.encode()) for row in tx.rows(_bodies, ids=list(ids))}
+
+
+def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Take claimed requests out of their claims into their next state; the ids of those that were still in them.
+
+    Args:
+        rows: `id, claim_id, state, next_run_ms, attempts, tries, throttles, retry_reason, answer_id`.
+    """
+    return {row.id for row in tx.bulk_rows(_move[tx.dialect], rows)}
+
+
+def answer_waiting(tx: Transaction, answered: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+    """Answer every request that waits for one of these keys; rows of (id, batch_id, cache_key).
+
+    Args:
+        answered: `cache_key, state, answer_id`.
+    """
+    return tx.bulk_rows(_answer_waiting[tx.dialect], answered)
+
+
+def still_claimed(tx: Transaction, claim: int, ids: Sequence[int]) -> Sequence[Any]:
+    """Those of the ids that are still in that claim, with their counts."""
+    return tx.rows(_still_claimed, claim=claim, ids=list(ids)) if ids else []
+
+
+def end_idle(tx: Transaction, batch: int, to: RequestState, most: int) -> int:
+    """End up to `most` requests of a batch that nobody holds, in that state; how many."""
+    first, last = span(batch)
+    return len(tx.rows(_end_idle, first=first, last=last, to=to, most=most))
+
+
+def count_by_state(tx: Transaction, batch: int) -> dict[RequestState, int]:
+    """How many requests of a batch are in each state, counted row by row."""
+    first, last = span(batch)
+    counted = select(requests.c.state, func.count()).where(_of_batch).group_by(requests.c.state)
+    return {RequestState(state): count for state, count in tx.rows(counted, first=first, last=last)}
+
+
+def duplicates(tx: Transaction, batch: int) -> Sequence[Any]:
+    """Inputs of a batch whose custom_id an earlier line has: rows of (line, custom_id, first_line), by line."""
+    first, last = span(batch)
+    nth = func.row_number().over(partition_by=inputs.c.custom_id, order_by=inputs.c.line)
+    first_line = func.min(inputs.c.line).over(partition_by=inputs.c.custom_id)
+    numbered = (
+        select(inputs.c.line, inputs.c.custom_id, nth.label("nth"), first_line.label("first_line"))
+        .where(inputs.c.request_id.between(first, last))
+        .subquery()
+    )
+    again = select(numbered.c.line, numbered.c.custom_id, numbered.c.first_line).where(numbered.c.nth > 1)
+    return tx.rows(again.order_by(numbered.c.line))
+
+
+def results(database: Database, batch: int) -> Iterator[Any]:
+    """The requests of a batch with their answers, in input order, a page at a time: no long read, flat memory."""
+    first, last = span(batch)
+    after = first - 1
+    while True:
+        with database.read() as tx:
+            page = tx.rows(_results, after=after, last=last)
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1].id
+
+
+def discard(tx: Transaction, batch: int, most: int) -> int:
+    """Delete up to `most` inputs and requests of a batch that never started; how many."""
+    first, last = span(batch)
+    doomed = [
+        row.id
+        for row in tx.rows(select(requests.c.id).where(_of_batch).order_by(requests.c.id).limit(most), first=first, last=last)
+    ]
+    if doomed:
+        tx.run(inputs.delete().where(inputs.c.request_id.between(doomed[0], doomed[-1])))
+        tx.run(requests.delete().where(requests.c.id.between(doomed[0], doomed[-1])))
+    return len(doomed)

@@ -1,0 +1,84 @@
+"""The schema's version: bringing a database up to date, and refusing one that is not."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from batchmill.errors import DatabaseError
+from db.engine import Database
+from db.tables import metadata
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK = 0x6261746368
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def newest() -> str:
+    """The version that this code works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def version(database: Database) -> str | None:
+    """The version that the database is at; None when it is empty."""
+    with database.read() as tx:
+        return MigrationContext.configure(tx.connection).get_current_revision()
+
+
+def upgrade(database: Database) -> bool:
+    """Bring the database up to date; whether there was anything to do. Two at once do no harm.
+
+    Raises:
+        DatabaseError: It cannot be reached, or was made by a newer batchmill.
+    """
+    current = version(database)
+    if current == newest():
+        return False
+    _refuse_newer(database, current)
+    with database.write() as tx:
+        if tx.dialect == "postgresql":
+            tx.run(text("SELECT pg_advisory_xact_lock(:key)"), key=_ADVISORY_LOCK)
+        config = _config()
+        config.attributes["connection"] = tx.connection
+        command.upgrade(config, "head")
+    return True
+
+
+def check(database: Database) -> None:
+    """Make sure that the database is of this code's version.
+
+    Raises:
+        DatabaseError: It is older or newer, with what to do about it.
+    """
+    current = version(database)
+    if current == newest():
+        return
+    _refuse_newer(database, current)
+    state = "is empty" if current is None else f"has schema {current}, this batchmill works with {newest()}"
+    raise DatabaseError(f"the database {state}", "run `batchmill db upgrade`")
+
+
+def drift(database: Database) -> list[object]:
+    """What differs between the database and the tables in the code; empty when the migrations are complete."""
+    with database.read() as tx:
+        return list(compare_metadata(MigrationContext.configure(tx.connection), metadata))
+
+
+def _refuse_newer(database: Database, current: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if current is not None and current not in known:
+        raise DatabaseError(
+            f"the database has schema {current}, which this batchmill does not know", "use a newer batchmill"
+        )

@@ -1,0 +1,325 @@
+"""What one transaction of the writer does: look-ups, settlements, dispatches, hand-backs, together.
+
+Locks are always taken in the same order: claims, flights, requests, batches, (budgets). Money and answers follow the
+attempt, so they are true even when the claim was lost meanwhile; the request follows the claim.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchmill.requests.model import AttemptState, BatchState, CacheMode, RequestState
+from batchmill.requests.work import Attempt, BatchFacts, Job, Outcome
+from db import answers, attempts, batches, cache, claims, flights, ledger, requests
+from db.engine import Transaction
+
+Changes = dict[int, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be written.
+
+    Attributes:
+        look_ups: Jobs fresh from a claim: answer them from the cache, park them behind a leader, or let them be called.
+        sends: Calls about to be made, as (job, provider, model).
+        outcomes: Attempts that ended.
+        hand_backs: Jobs that go back to `pending`, each with the delay in ms after which it may be claimed again.
+        open: How many jobs each claim held before this work.
+    """
+
+    look_ups: list[Job] = field(default_factory=list)
+    sends: list[tuple[Job, str, str]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    hand_backs: list[tuple[Job, int]] = field(default_factory=list)
+    open: Mapping[int, int] = field(default_factory=dict)
+
+    def claim_ids(self) -> set[int]:
+        """Every claim that this work is done under."""
+        return (
+            {job.claim_id for job in self.look_ups}
+            | {job.claim_id for job, _, _ in self.sends}
+            | {job.claim_id for job, _ in self.hand_backs}
+            | {outcome.attempt.job.claim_id for outcome in self.outcomes}
+        )
+
+
+@dataclass(slots=True)
+class Written:
+    """What came of it.
+
+    Attributes:
+        leaders: The looked-up jobs that are to be called, with model and body.
+        attempts: By request id, the calls that may now be made; a send that is not here must not be made.
+        left: How many jobs have left each claim.
+    """
+
+    leaders: list[Job] = field(default_factory=list)
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    left: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Page:
+    """The ledger entries and counter changes that one transaction collects."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    changes: Changes = field(default_factory=dict)
+
+    def add(self, batch: int, **amounts: Any) -> None:
+        changed = self.changes.setdefault(batch, defaultdict(int))
+        for name, amount in amounts.items():
+            if isinstance(amount, str):
+                changed[name] = amount
+            else:
+                changed[name] += amount
+
+
+def write(tx: Transaction, work: Work, worker_id: str) -> Written:
+    """Write all of it, or nothing."""
+    page = _Page()
+    leases = claims.lock(tx, list(work.claim_ids()))
+    flights.lock(tx, _keys(work))
+    _settle(tx, work.outcomes, leases, page)
+    leaders = _look_up(tx, [job for job in work.look_ups if job.claim_id in leases], page)
+    hand_back(tx, [(job, delay) for job, delay in work.hand_backs if job.claim_id in leases])
+    sends = [send for send in work.sends if leases.get(send[0].claim_id, 0) > tx.now_ms]
+    for job, _, _ in sends:
+        page.add(job.batch.id, sends=1)
+    ledger.append(tx, page.entries)
+    states = batches.count(tx, page.changes)
+    granted = [send for send in sends if states.get(send[0].batch.id) is BatchState.IN_PROGRESS]
+    ids = attempts.send(tx, granted, worker_id)
+    left = _left(work, leaders)
+    claims.drop(tx, [claim for claim, gone in left.items() if gone >= work.open.get(claim, 0)])
+    return Written(leaders, {job.request_id: _attempt(ids[job.request_id], job, *to) for job, *to in granted}, left)
+
+
+def _left(work: Work, leaders: Sequence[Job]) -> Counter[int]:
+    left = Counter(outcome.attempt.job.claim_id for outcome in work.outcomes)
+    left.update(job.claim_id for job, _ in work.hand_backs)
+    left.update(job.claim_id for job in work.look_ups)
+    left.subtract(job.claim_id for job in leaders)
+    return left
+
+
+def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
+    """Settle outcomes only; for those who sweep up after lost workers and hold the claims' locks."""
+    page = _Page()
+    held = {outcome.attempt.job.claim_id: 0 for outcome in outcomes}
+    flights.lock(tx, _keys(Work(outcomes=list(outcomes))))
+    _settle(tx, outcomes, held, page)
+    ledger.append(tx, page.entries)
+    batches.count(tx, page.changes)
+
+
+def _attempt(attempt_id: int, job: Job, provider: str, model: str) -> Attempt:
+    return Attempt(id=attempt_id, job=job, number=job.attempts + 1, provider=provider, model=model)
+
+
+def _keys(work: Work) -> list[str]:
+    ended = [outcome.attempt.job for outcome in work.outcomes if outcome.state is not RequestState.PENDING]
+    return [job.cache_key for job in (*ended, *work.look_ups) if job.cache_key is not None]
+
+
+def _settle(tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int], page: _Page) -> None:
+    if not outcomes:
+        return
+    on_time = attempts.end(tx, outcomes, AttemptState.SENT)
+    late = [outcome for outcome in outcomes if outcome.attempt.id not in on_time]
+    late = [outcome for outcome in late if outcome.attempt_state is AttemptState.SETTLED]
+    corrected = attempts.end(tx, late, AttemptState.UNKNOWN)
+    known = on_time | corrected
+    held = [o for o in outcomes if o.attempt.job.claim_id in leases and o.attempt.id in on_time]
+    ended = [outcome for outcome in held if outcome.state is not RequestState.PENDING]
+    kept = [o for o in outcomes if o.keep_for_ms > 0 and o.attempt.job.cache_key and o.attempt.id in known]
+    answers.add(tx, list({outcome.attempt.id: outcome for outcome in (*ended, *kept)}.values()))
+    cache.put(tx, kept)
+    _move(tx, held)
+    _enter(tx, outcomes, on_time, corrected, page)
+    for outcome in ended:
+        page.add(outcome.attempt.job.batch.id, **{outcome.state.value: 1})
+    _land(tx, ended, page)
+
+
+def _move(tx: Transaction, held: Sequence[Outcome]) -> None:
+    table = [
+        {
+            "id": outcome.attempt.job.request_id,
+            "claim_id": outcome.attempt.job.claim_id,
+            "state": outcome.state,
+            "next_run_ms": tx.now_ms + outcome.delay_ms if outcome.state is RequestState.PENDING else None,
+            "attempts": outcome.attempt.number,
+            "tries": outcome.tries,
+            "throttles": outcome.throttles,
+            "retry_reason": outcome.reply.error_code if outcome.state is RequestState.PENDING else "",
+            "answer_id": None if outcome.state is RequestState.PENDING else outcome.attempt.id,
+        }
+        for outcome in held
+    ]
+    _must_move(tx, table)
+
+
+def _must_move(tx: Transaction, table: Sequence[dict[str, Any]]) -> None:
+    moved = requests.move(tx, table)
+    if len(moved) != len(table):
+        strays = sorted({row["id"] for row in table} - moved)
+        raise RuntimeError(f"requests {strays[:5]} left a claim that stands; this is a bug, nothing was written")
+
+
+def _enter(
+    tx: Transaction, outcomes: Sequence[Outcome], on_time: set[int], corrected: set[int], page: _Page
+) -> None:
+    for outcome in outcomes:
+        attempt, batch = outcome.attempt, outcome.attempt.job.batch
+        if attempt.id in on_time:
+            page.entries.append(ledger.of_outcome(tx, outcome))
+        elif attempt.id in corrected:
+            page.entries.append(ledger.of_outcome(tx, outcome, ledger.CORRECTION))
+        else:
+            continue
+        is_unknown = outcome.attempt_state is AttemptState.UNKNOWN
+        page.add(
+            batch.id,
+            spent_nanos=outcome.cost.nanos or 0,
+            unpriced=int(outcome.cost.nanos is None and not is_unknown),
+            unknown_attempts=int(is_unknown) - int(attempt.id in corrected),
+            pause_reason=outcome.pause_reason,
+            last_error=outcome.reply.error_message,
+        )
+
+
+def _land(tx: Transaction, ended: Sequence[Outcome], page: _Page) -> None:
+    kept = [outcome for outcome in ended if outcome.attempt.job.cache_key and outcome.keep_for_ms > 0]
+    by_key = {outcome.attempt.job.cache_key: outcome for outcome in kept}
+    followed = flights.land(tx, [key for key in by_key if key])
+    answered = [
+        {"cache_key": key, "state": by_key[key].state, "answer_id": by_key[key].attempt.id} for key in followed
+    ]
+    shared = {
+        key: cache.Hit(
+            answer_id=by_key[key].attempt.id,
+            ok=by_key[key].state is RequestState.DONE,
+            provider=by_key[key].attempt.provider,
+            model=by_key[key].attempt.model,
+            created_ms=tx.now_ms,
+        )
+        for key in followed
+    }
+    _answer_waiting(tx, answered, shared, page)
+    not_kept = {outcome.attempt.job.cache_key for outcome in ended if outcome.keep_for_ms == 0}
+    for key in sorted(key for key in not_kept if key):
+        flights.promote(tx, key)
+
+
+def _answer_waiting(
+    tx: Transaction, answered: Sequence[dict[str, Any]], hits: dict[str, cache.Hit], page: _Page
+) -> None:
+    waiting = requests.answer_waiting(tx, answered)
+    facts = {id_: claims.facts_of(row) for id_, row in batches.rows(tx, sorted({r.batch_id for r in waiting})).items()}
+    _enter_hits(tx, [(row.id, facts[row.batch_id], hits[row.cache_key]) for row in waiting], page)
+    cache.used(tx, _tally(row.cache_key for row in waiting))
+
+
+def _enter_hits(tx: Transaction, found: Iterable[tuple[int, BatchFacts, cache.Hit]], page: _Page) -> None:
+    for request, batch, hit in found:
+        page.entries.append(
+            ledger.of_hit(tx, batch, request, provider=hit.provider, model=hit.model, ok=hit.ok)
+        )
+        page.add(batch.id, cached=1, **{_state_of(hit).value: 1})
+
+
+def _tally(keys: Iterable[str]) -> dict[str, int]:
+    uses: dict[str, int] = defaultdict(int)
+    for key in keys:
+        uses[key] += 1
+    return uses
+
+
+def _state_of(hit: cache.Hit) -> RequestState:
+    return RequestState.DONE if hit.ok else RequestState.FAILED
+
+
+def _look_up(tx: Transaction, jobs: Sequence[Job], page: _Page) -> list[Job]:
+    """Answer from the cache what can be, park what another is asking for; the jobs to be called, with their bodies."""
+    unkeyed = [job for job in jobs if job.cache_key is None]
+    keyed: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.cache_key is not None:
+            keyed[job.cache_key].append(job)
+    hits = _usable(cache.find(tx, keyed), keyed)
+    missing = {key: group for key, group in keyed.items() if key not in hits}
+    leading = flights.board(tx, [(key, group[0].request_id, len(group) - 1) for key, group in missing.items()])
+    if tx.dialect != "sqlite":
+        # A leader may have settled between the look-up and our boarding; its entry is visible by now.
+        hits |= _usable(cache.find(tx, missing), missing)
+    _use(tx, {key: (hit, keyed[key]) for key, hit in hits.items()}, page)
+    leaders = list(unkeyed)
+    for key, group in missing.items():
+        if key not in hits:
+            leaders += [job for job in group if job.request_id == leading[key]]
+            _park(tx, [job for job in group if job.request_id != leading[key]])
+    return _with_bodies(tx, leaders)
+
+
+def _usable(found: dict[str, cache.Hit], groups: dict[str, list[Job]]) -> dict[str, cache.Hit]:
+    """The hits that these jobs may use: a batch that asks anew takes only what has been answered since it started."""
+    return {
+        key: hit
+        for key, hit in found.items()
+        if all(
+            job.batch.cache is not CacheMode.REFRESH or hit.created_ms >= job.batch.started_ms for job in groups[key]
+        )
+    }
+
+
+def _use(tx: Transaction, hits: dict[str, tuple[cache.Hit, list[Job]]], page: _Page) -> None:
+    if not hits:
+        return
+    table = [
+        _row(job, _state_of(hit), answer_id=hit.answer_id) for hit, group in hits.values() for job in group
+    ]
+    _must_move(tx, table)
+    _enter_hits(tx, [(job.request_id, job.batch, hit) for hit, group in hits.values() for job in group], page)
+    cache.used(tx, {key: len(group) for key, (_, group) in hits.items()})
+    led = flights.led_by(tx, list(hits), [job.request_id for _, group in hits.values() for job in group])
+    followed = flights.land(tx, led)
+    answered = [
+        {"cache_key": key, "state": _state_of(hits[key][0]), "answer_id": hits[key][0].answer_id} for key in followed
+    ]
+    _answer_waiting(tx, answered, {key: hits[key][0] for key in followed}, page)
+
+
+def _park(tx: Transaction, jobs: Sequence[Job]) -> None:
+    if jobs:
+        _must_move(tx, [_row(job, RequestState.WAITING) for job in jobs])
+
+
+def hand_back(tx: Transaction, jobs: Sequence[tuple[Job, int]]) -> None:
+    """Make claimed jobs pending again, each after its delay in ms."""
+    if jobs:
+        _must_move(tx, [_row(job, RequestState.PENDING, next_run_ms=tx.now_ms + delay) for job, delay in jobs])
+
+
+def _row(
+    job: Job, state: RequestState, *, next_run_ms: int | None = None, answer_id: int | None = None
+) -> dict[str, Any]:
+    return {
+        "id": job.request_id,
+        "claim_id": job.claim_id,
+        "state": state,
+        "next_run_ms": next_run_ms,
+        "attempts": job.attempts,
+        "tries": job.tries,
+        "throttles": job.throttles,
+        "retry_reason": "" if job.reason == "first" else job.reason,
+        "answer_id": answer_id,
+    }
+
+
+def _with_bodies(tx: Transaction, jobs: list[Job]) -> list[Job]:
+    bodies = requests.bodies(tx, [job.request_id for job in jobs])
+    for job in jobs:
+        job.model, job.body = bodies[job.request_id]
+    return jobs

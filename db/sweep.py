@@ -1,0 +1,195 @@
+"""The sweep: puts right what died half-way. Every step may run at any time, by anyone, twice.
+
+One owner at a time keeps it cheap, not correct: each step locks what it mends and asks again whether it still needs mending.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from batchmill.providers.base import Reply, Verdict
+from batchmill.requests.model import BatchState, RequestState
+from batchmill.requests.work import Attempt, Job, Outcome
+from db import attempts, batches, claims, flights, requests
+from db import settle as settling
+from db.engine import Database, Transaction
+from db.tables import claims as claim_rows
+from db.tables import sweeps
+
+CLAIMS_A_STEP = 20
+ROWS_A_STEP = 2_000
+FLIGHTS_A_STEP = 200
+ABANDONED_AFTER_MS = 3_600_000
+OWNER_LEASE_MS = 60_000
+
+LOST = Reply(
+    verdict=Verdict.UNKNOWN,
+    error_code="worker_lost",
+    error_message="the worker that made this call was lost; the provider may have answered and billed it",
+)
+
+_expired = (
+    select(claim_rows)
+    .where(claim_rows.c.lease_until_ms <= bindparam("now_ms"))
+    .order_by(claim_rows.c.id)
+    .limit(CLAIMS_A_STEP)
+    .with_for_update(skip_locked=True)
+)
+_named = (
+    select(claim_rows)
+    .where(claim_rows.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(claim_rows.c.id)
+    .with_for_update(skip_locked=True)
+)
+
+
+class Judging(Protocol):
+    """Decides what becomes of a request after a reply."""
+
+    def judge(self, attempt: Attempt, reply: Reply) -> Outcome:
+        """What becomes of an attempt and its request after this reply."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What a sweep found.
+
+    Attributes:
+        lost_claims: Claims taken back from workers that let their lease run out.
+        unknown_attempts: Calls among them that may have been billed.
+        to_ring: Lanes with claimable work: a batch of each, and how many of its requests are fresh.
+    """
+
+    lost_claims: int
+    unknown_attempts: int
+    to_ring: dict[str, tuple[int, int]]
+
+
+def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
+    """One round of all steps; None when another owner is at it."""
+    if not _own(database, owner):
+        return None
+    lost, unknown = _take_back_expired(database, judge)
+    _free_stranded(database)
+    _end_overdue(database)
+    _discard_abandoned(database)
+    with database.write() as tx:
+        to_ring = batches.lanes_with_work(tx)
+        for lane, batch in batches.take_outbox(tx):
+            to_ring.setdefault(lane, (batch, 1))
+        tx.run(update(sweeps).where(sweeps.c.owner == owner).values(lease_until_ms=0, last_ended_ms=tx.now_ms))
+    return Swept(lost_claims=lost, unknown_attempts=unknown, to_ring=to_ring)
+
+
+def _own(database: Database, owner: str) -> bool:
+    with database.write() as tx:
+        insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
+        taking = insert(sweeps).values(name="sweep", owner=owner, lease_until_ms=tx.now_ms + OWNER_LEASE_MS)
+        taken = taking.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"owner": owner, "lease_until_ms": tx.now_ms + OWNER_LEASE_MS},
+            where=(sweeps.c.lease_until_ms <= tx.now_ms) | (sweeps.c.owner == owner),
+        ).returning(sweeps.c.name)
+        return bool(tx.rows(taken))
+
+
+def _take_back_expired(database: Database, judge: Judging) -> tuple[int, int]:
+    lost = unknown = 0
+    while True:
+        with database.write() as tx:
+            found = tx.rows(_expired, now_ms=tx.now_ms)
+            unknown += _take_back(tx, found, judge)
+        lost += len(found)
+        if len(found) < CLAIMS_A_STEP:
+            return lost, unknown
+
+
+def take_back(database: Database, claim_ids: Sequence[int], judge: Judging) -> int:
+    """Take back claims whose workers are known to be dead, without waiting for their leases; how many calls are unknown."""
+    unknown = 0
+    for first in range(0, len(claim_ids), CLAIMS_A_STEP):
+        with database.write() as tx:
+            found = tx.rows(_named, ids=list(claim_ids[first : first + CLAIMS_A_STEP]))
+            unknown += _take_back(tx, found, judge)
+    return unknown
+
+
+def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> int:
+    """What had been sent is unknown, and tried again or not; what had not been sent is claimable at once."""
+    facts = {id_: claims.facts_of(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()}
+    outcomes: list[Outcome] = []
+    for claim in lost:
+        ids = orjson.loads(claim.request_ids)
+        held = {row.id: row for row in requests.still_claimed(tx, claim.id, ids)}
+        sent = {attempt.request_id: attempt for attempt in attempts.sent_under(tx, claim.id, ids)}
+        jobs = {id_: _job(row, facts[claim.batch_id], claim.id) for id_, row in held.items()}
+        unsent = [(jobs[id_], 0) for id_ in held if id_ not in sent]
+        settling.hand_back(tx, unsent)
+        outcomes += [judge.judge(_attempt(row, jobs[id_]), LOST) for id_, row in sent.items() if id_ in jobs]
+    settling.settle(tx, outcomes)
+    claims.drop(tx, [claim.id for claim in lost])
+    return len(outcomes)
+
+
+def _job(row: Any, batch: Any, claim: int) -> Job:
+    return Job(
+        request_id=row.id,
+        batch=batch,
+        claim_id=claim,
+        cache_key=row.cache_key,
+        attempts=row.attempts,
+        tries=row.tries,
+        throttles=row.throttles,
+    )
+
+
+def _attempt(row: Any, job: Job) -> Attempt:
+    return Attempt(id=row.id, job=job, number=row.number, provider=row.provider, model=row.model)
+
+
+def _free_stranded(database: Database) -> None:
+    with database.write() as tx:
+        for key in flights.stranded(tx, FLIGHTS_A_STEP):
+            flights.promote(tx, key)
+
+
+def _end_overdue(database: Database) -> None:
+    with database.write() as tx:
+        for batch in batches.overdue(tx):
+            batches.cancel(tx, batch.id, BatchState.EXPIRED)
+        ending = batches.cancelling(tx)
+    for batch in ending:
+        end_idle(database, batch.id, BatchState(batch.final_state))
+
+
+def end_idle(database: Database, batch: int, final_state: BatchState) -> None:
+    """End every request of a cancelling batch that nobody holds, in short steps."""
+    to = RequestState.EXPIRED if final_state is BatchState.EXPIRED else RequestState.CANCELLED
+    while True:
+        with database.write() as tx:
+            ended = requests.end_idle(tx, batch, to, ROWS_A_STEP)
+            batches.count(tx, {batch: {to.value: ended}})
+        if ended < ROWS_A_STEP:
+            return
+
+
+def _discard_abandoned(database: Database) -> None:
+    with database.write() as tx:
+        left = batches.abandoned(tx, ABANDONED_AFTER_MS)
+    for batch in left:
+        discard(database, batch.id, "its ingest was abandoned")
+
+
+def discard(database: Database, batch: int, reason: str) -> None:
+    """Fail a batch that never started, and delete its rows in short steps."""
+    with database.write() as tx:
+        batches.reject(tx, batch, reason)
+    while True:
+        with database.write() as tx:
+            if requests.discard(tx, batch, ROWS_A_STEP) < ROWS_A_STEP:
+                return

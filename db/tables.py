@@ -1,0 +1,277 @@
+"""Every table, in the order a request meets them.
+
+Times are milliseconds since 1970 (`_ms`), money is nano-dollars (`_nanos`). States are text, so that anyone may read them
+in a database shell. Rows that change often (`requests`) are kept apart from rows that are large (`inputs`, `answers`).
+There are no foreign keys between the hot tables: their writers hold a claim, and `doctor` checks what a key would.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite counts up only columns declared INTEGER."""
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("public_id", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("final_state", Text, nullable=False, server_default="completed"),
+    Column("lane", Text, nullable=False),
+    Column("endpoint", Text, nullable=False, server_default=""),
+    _text("job_name"),
+    _text("request_type"),
+    Column("tenant", Text, nullable=False),
+    _text("user_id"),
+    _text("agent"),
+    Column("cache", Text, nullable=False),
+    Column("on_unknown", Text, nullable=False),
+    Column("deadline_ms", BigInteger),
+    _text("paused_reason"),
+    _text("last_error"),
+    # Who wants the files where: a batch of `batchmill run` is delivered by that command, on its own machine.
+    Column("run_key", Text),
+    Column("output_path", Text),
+    Column("errors_path", Text),
+    # How far claims have come: the requests at places up to the cursor have been claimed at least once.
+    _count("cursor"),
+    _count("total"),
+    _count("done"),
+    _count("failed"),
+    _count("cancelled"),
+    _count("expired"),
+    _count("cached"),
+    _count("calls"),
+    _count("unknown_attempts"),
+    _count("spent_nanos"),
+    _count("unpriced"),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("touched_ms", BigInteger, nullable=False),
+    Column("started_ms", BigInteger),
+    Column("finalizing_ms", BigInteger),
+    Column("ended_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+Index("ix_batches_open", batches.c.state, postgresql_where=text("ended_ms IS NULL"), sqlite_where=text("ended_ms IS NULL"))
+Index("ix_batches_output_path", batches.c.output_path)
+
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("request_id", BigId, primary_key=True, autoincrement=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("line", BigInteger, nullable=False),
+    Column("custom_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("claim_id", BigInteger),
+    Column("cache_key", Text),
+    # Set on pending requests that were claimed before; fresh ones are found by the batch's cursor.
+    Column("next_run_ms", BigInteger),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("throttles", Integer, nullable=False, server_default="0"),
+    _text("retry_reason"),
+    Column("answer_id", BigInteger),
+    postgresql_with={"fillfactor": "70"},
+)
+Index(
+    "ix_requests_due",
+    requests.c.batch_id,
+    requests.c.next_run_ms,
+    postgresql_where=text("next_run_ms IS NOT NULL"),
+    sqlite_where=text("next_run_ms IS NOT NULL"),
+)
+Index(
+    "ix_requests_waiting",
+    requests.c.cache_key,
+    requests.c.id,
+    postgresql_where=text("state = 'waiting'"),
+    sqlite_where=text("state = 'waiting'"),
+)
+
+shares = Table(
+    "shares",
+    metadata,
+    Column("lane", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("pass", BigInteger, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("home", Text, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("worker_id", Text, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("request_ids", Text, nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False),
+    # Ids are fences: one is never given out twice, also after its row is gone.
+    sqlite_autoincrement=True,
+)
+
+flights = Table(
+    "flights",
+    metadata,
+    Column("cache_key", Text, primary_key=True),
+    Column("request_id", BigInteger, nullable=False),
+    Column("followers", Integer, nullable=False),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("request_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("claim_id", BigInteger, nullable=False),
+    Column("worker_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("sent_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("hold_nanos", BigInteger),
+    Column("cost_nanos", BigInteger),
+    _text("error"),
+    UniqueConstraint("request_id", "number"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_attempts_unknown",
+    attempts.c.request_id,
+    postgresql_where=text("state = 'unknown'"),
+    sqlite_where=text("state = 'unknown'"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    # The attempt that brought it.
+    Column("id", BigId, primary_key=True, autoincrement=False),
+    Column("status_code", Integer),
+    Column("body", Text),
+    _text("error_code"),
+    _text("error_message"),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    _text("provider_request_id"),
+    _text("finish_reason"),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+cache_entries = Table(
+    "cache_entries",
+    metadata,
+    Column("cache_key", Text, primary_key=True),
+    Column("answer_id", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    _text("request_type"),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False, index=True),
+    Column("last_used_ms", BigInteger),
+    _count("usage_count"),
+    Column("quality", Float),
+    Column("rating", Float),
+    Column("verified", Boolean, nullable=False, server_default=text("false")),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    # call: an attempt came to its end · hit: answered without a call · correction: late evidence on an unknown attempt
+    Column("kind", Text, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("request_id", BigInteger, nullable=False),
+    Column("attempt_id", BigInteger),
+    _text("request_type"),
+    Column("endpoint", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    _text("user_id"),
+    _text("agent"),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    _count("input_tokens"),
+    _count("cached_tokens"),
+    _count("cache_write_tokens"),
+    _count("output_tokens"),
+    _count("reasoning_tokens"),
+    _count("audio_tokens"),
+    # NULL = not known, and `cost_reason` says why; never 0 for "not known".
+    Column("cost_nanos", BigInteger),
+    _text("cost_reason"),
+    _count("latency_ms"),
+    Column("cache_hit", Boolean, nullable=False),
+    Column("selection_mode", Text, nullable=False, server_default="manual"),
+    Column("success", Boolean, nullable=False),
+    _text("error"),
+    sqlite_autoincrement=True,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("lane", Text, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False),
+    Column("last_ended_ms", BigInteger),
+)

@@ -1,0 +1,39 @@
+"""Workers: which process, on which machine, under which home, goes by which UUID."""
+
+import os
+import socket
+import uuid
+
+from sqlalchemy import delete, insert, select
+
+from db.engine import Transaction
+from db.tables import claims, workers
+
+
+def register(tx: Transaction, home: str) -> str:
+    """Enter this process under a fresh UUID: a name used again would hide that its earlier bearer died."""
+    worker_id = str(uuid.uuid4())
+    tx.run(
+        insert(workers).values(
+            id=worker_id, host=socket.gethostname(), pid=os.getpid(), home=home, started_ms=tx.now_ms
+        )
+    )
+    return worker_id
+
+
+def leave(tx: Transaction, worker_id: str) -> None:
+    """Strike a worker that holds nothing any more off the list."""
+    tx.run(delete(workers).where(workers.c.id == worker_id))
+
+
+def of_home(tx: Transaction, home: str) -> list[str]:
+    """The workers of that home on this machine."""
+    here = select(workers.c.id).where(workers.c.host == socket.gethostname(), workers.c.home == home)
+    return [row.id for row in tx.rows(here)]
+
+
+def claims_of(tx: Transaction, worker_ids: list[str]) -> list[int]:
+    """The claims that these workers hold."""
+    if not worker_ids:
+        return []
+    return [row.id for row in tx.rows(select(claims.c.id).where(claims.c.worker_id.in_(worker_ids)))]

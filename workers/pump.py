@@ -1,0 +1,179 @@
+"""The pump: keeps the window of calls full, with the fairest requests, until there are none or it is told to stop."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from batchmill.pipeline import Pipeline
+from batchmill.requests.model import Lane
+from batchmill.requests.work import Job
+
+log = structlog.get_logger()
+
+POLL_S = 0.2
+LINGER_S = 1.0
+MOST_HELD = 2_000
+
+
+class Claims(Protocol):
+    """Where requests come from."""
+
+    async def claim(self, room: Mapping[Lane, int], only_batch: int | None = None) -> tuple[int, list[Job]]:
+        """Claim requests; how many were claimed, and those of them that are left to be called for."""
+        ...
+
+    async def hand_back(self, job: Job, delay_ms: int = 0) -> None:
+        """Give a job back unsent."""
+        ...
+
+    async def renew(self) -> set[int]:
+        """Prolong every claim still held; the ids of those."""
+        ...
+
+    async def cancelling(self) -> set[int]:
+        """The batches that are being cancelled."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Pump:
+    """Feeds the pipeline in one process.
+
+    Attributes:
+        concurrency: Most calls in flight.
+        lanes: The lanes it serves. With `high` and others among them one slot is kept for `high`.
+        only_batch: Serve this batch alone.
+        stopping: Tells whether to wind up: nothing more is claimed, what has not been sent goes back.
+        renew_every_s: How often leases are prolonged; a third of a lease.
+        grace_s: How long calls in flight may go on once stopping.
+    """
+
+    claims: Claims
+    pipeline: Pipeline
+    concurrency: int
+    lanes: tuple[Lane, ...] = tuple(Lane)
+    only_batch: int | None = None
+    stopping: Callable[[], bool] = lambda: False
+    renew_every_s: float = 5.0
+    grace_s: float = 30.0
+
+    _ready: dict[Lane, deque[Job]] = field(init=False)
+    _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _free: int = field(init=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _claimed: int = field(default=0, init=False)
+    _failure: BaseException | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._free = self.concurrency
+        self._ready = {lane: deque() for lane in Lane}
+
+    async def run(self) -> int:
+        """Pump until nothing has been claimable for a second and nothing is in flight; how many were claimed.
+
+        Raises:
+            DatabaseError: The journal could not be written; leases run out and others go on.
+        """
+        renewing = asyncio.create_task(self._renew_on())
+        try:
+            await self._feed()
+            await self._drain()
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+        if self._failure is not None:
+            raise self._failure
+        return self._claimed
+
+    async def _feed(self) -> None:
+        idle_since: float | None = None
+        now = asyncio.get_running_loop().time
+        while not self.stopping() and self._failure is None:
+            taken, jobs = await self.claims.claim(self._room(), self.only_batch)
+            self._claimed += taken
+            for job in jobs:
+                self._ready[job.batch.lane].append(job)
+            self._start_ready()
+            if taken == 0 and not self._running:
+                idle_since = idle_since or now()
+                if now() - idle_since > LINGER_S:
+                    return
+            else:
+                idle_since = None
+            if taken == 0 or self._held() >= self.concurrency:
+                await self._wait()
+
+    def _room(self) -> dict[Lane, int]:
+        """How much more to hold ready, by lane: a window's worth, and always some for `high`."""
+        room = min(MOST_HELD, 2 * self.concurrency) - self._held()
+        return {lane: self.concurrency if lane is Lane.HIGH and room <= 0 else room for lane in self.lanes}
+
+    def _held(self) -> int:
+        return sum(map(len, self._ready.values()))
+
+    def _start_ready(self) -> None:
+        for lane in Lane:
+            while self._ready[lane] and self._free > self._kept_for_high(lane):
+                self._start(self._ready[lane].popleft())
+
+    def _kept_for_high(self, lane: Lane) -> int:
+        mixed = self.only_batch is None and Lane.HIGH in self.lanes and len(self.lanes) > 1
+        return int(mixed and lane is not Lane.HIGH and self.concurrency > 1)
+
+    def _start(self, job: Job) -> None:
+        self._free -= 1
+        task = asyncio.create_task(self.pipeline.run(job, self._free_slot))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _free_slot(self) -> None:
+        self._free += 1
+        if not self.stopping():
+            self._start_ready()
+        if self._held() < self.concurrency:
+            self._changed.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = self._failure or failure
+        if not self._running or self._failure:
+            self._changed.set()
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await self._changed.wait()
+        self._changed.clear()
+
+    async def _drain(self) -> None:
+        if self._failure is None:
+            held = [job for ready in self._ready.values() for job in ready]
+            await asyncio.gather(*(self.claims.hand_back(job) for job in held))
+        running = set(self._running)
+        if running:
+            _, late = await asyncio.wait(running, timeout=self.grace_s)
+            self.pipeline.cut_off()
+            if late:
+                await asyncio.wait(late, timeout=self.grace_s)
+
+    async def _renew_on(self) -> None:
+        while True:
+            await asyncio.sleep(self.renew_every_s)
+            try:
+                kept = await self.claims.renew()
+                self._forget_lost(kept)
+                self.pipeline.cut_off(await self.claims.cancelling())
+            except Exception as error:
+                log.warning("renewal_failed", error=str(error))
+
+    def _forget_lost(self, kept: set[int]) -> None:
+        """What has not been sent under a lost lease is another worker's by now."""
+        for lane, ready in self._ready.items():
+            self._ready[lane] = deque(job for job in ready if job.claim_id in kept)
