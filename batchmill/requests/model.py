@@ -45,7 +45,7 @@ class AttemptState(StrEnum):
 
 
 class BatchState(StrEnum):
-    """validating → failed | in_progress → finalizing → completed | cancelled | expired; in_progress ⇄ paused."""
+    """validating → failed | in_progress → finalizing → completed | cancelled | expired; also ⇄ paused."""
 
     VALIDATING = "validating"
     FAILED = "failed"

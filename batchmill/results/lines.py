@@ -1,0 +1,71 @@
+"""Lines of OpenAI's batch output and error files, one request each, as bytes that end in a newline.
+
+Both files share one shape. Whatever HTTP answered, its status and body are under `response` and `error` is
+null, also when the status says failure; `error` is filled only where there was no HTTP answer to show.
+A reader therefore has to look at `response.status_code` too.
+"""
+
+from typing import Any
+
+import orjson
+
+
+def output_line(
+    *, batch_request_id: str, custom_id: str, status_code: int, provider_request_id: str, body: bytes
+) -> bytes:
+    """The line of a request that HTTP answered, well or badly.
+
+    Args:
+        batch_request_id: The line's own id, `batch_req_…`.
+        provider_request_id: What the provider calls the call; "" where it did not say.
+        body: The provider's answer, valid JSON. It is spliced in byte for byte without being parsed, except
+            that line breaks between its tokens go, as they would end the line.
+    """
+    response = {
+        "status_code": status_code,
+        "request_id": provider_request_id,
+        # A raw line break can only stand between tokens: inside a JSON string it has to be escaped.
+        "body": orjson.Fragment(body.translate(None, b"\r\n")),
+    }
+    return _line(batch_request_id, custom_id, response=response, error=None)
+
+
+def error_line(
+    *,
+    batch_request_id: str,
+    custom_id: str,
+    code: str,
+    message: str,
+    status_code: int | None = None,
+    provider_request_id: str = "",
+    body: bytes | None = None,
+) -> bytes:
+    """The line of a request that failed.
+
+    Args:
+        code: Machine-readable cause: `request_timeout`, `batch_cancelled`, `batch_expired`, ...
+        status_code: The HTTP status; None when there was no HTTP answer.
+        body: The provider's answer to an HTTP failure, valid JSON; None when there was none that could be
+            read, and one of OpenAI's shape is then made of `code` and `message`.
+    """
+    if status_code is None:
+        return _line(batch_request_id, custom_id, response=None, error={"code": code, "message": message})
+    return output_line(
+        batch_request_id=batch_request_id,
+        custom_id=custom_id,
+        status_code=status_code,
+        provider_request_id=provider_request_id,
+        body=body or _error_body(status_code, code, message),
+    )
+
+
+def _error_body(status_code: int, code: str, message: str) -> bytes:
+    kind = "invalid_request_error" if 400 <= status_code < 500 else "server_error"
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+
+def _line(
+    batch_request_id: str, custom_id: str, *, response: dict[str, Any] | None, error: dict[str, str] | None
+) -> bytes:
+    line = {"id": batch_request_id, "custom_id": custom_id, "response": response, "error": error}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,146 @@
+"""What a setting is made of: a default, its variables, a line of meaning, and what it accepts."""
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+MASK = "***"
+
+_PASSWORD_IN_URL = re.compile(r"(://[^:@/]*:).*@")
+_PASSWORD_IN_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
+
+
+class Group(BaseModel):
+    """Settings that belong together; a fault in one never shows its value by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def setting(default: Any, *variables: str, meaning: str, accepts: str, **options: Any) -> Any:
+    """A field of a group; the first of its variables that is set counts."""
+    about: JsonDict = {"variables": list(variables), "accepts": accepts}
+    return Field(default, description=meaning, json_schema_extra=about, **options)
+
+
+def whole(default: int, variable: str, meaning: str, *, least: int = 1, most: int) -> Any:
+    accepts = f"a whole number from {least} to {most}"
+    return setting(default, variable, meaning=meaning, accepts=accepts, ge=least, le=most)
+
+
+def seconds(default: float, variable: str, meaning: str, *, least: float, most: float = 86_400.0) -> Any:
+    accepts = f"seconds, from {least:g} to {most:g}"
+    return setting(
+        default, variable, meaning=meaning, accepts=accepts, ge=least, le=most, allow_inf_nan=False
+    )
+
+
+def choice(default: StrEnum, variable: str, meaning: str) -> Any:
+    return setting(default, variable, meaning=meaning, accepts=" or ".join(type(default)))
+
+
+def variables_of(field: FieldInfo) -> list[str]:
+    """The variables that set a field, the one that counts most first."""
+    return [str(name) for name in _about(field)["variables"]]
+
+
+def accepted_by(field: FieldInfo) -> str:
+    """What a field takes, for people."""
+    return str(_about(field)["accepts"])
+
+
+def _about(field: FieldInfo) -> dict[str, Any]:
+    about = field.json_schema_extra
+    assert isinstance(about, dict), "a setting that was not made by setting()"
+    return about
+
+
+def absolute_path(path: Path) -> Path:
+    """The path from the root, `~` expanded, symbolic links left alone."""
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def _existing_file(path: Path) -> Path:
+    if not absolute_path(path).is_file():
+        raise ValueError("there is no such file")
+    return absolute_path(path)
+
+
+def _database_url(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("postgres", "postgresql", "postgresql+psycopg") and rest:
+        return f"postgresql+psycopg://{rest}"
+    if separator and scheme == "sqlite":
+        if len(rest) < 2 or not rest.startswith("/") or rest == "/:memory:":
+            raise ValueError("workers share the database, so it has to be a file")
+        return url
+    raise ValueError(f"{scheme} is not supported" if separator else "it is no URL")
+
+
+def _broker_url(url: str) -> str:
+    if url.startswith("unix://"):  # what redis-py calls it; kombu has a name of its own
+        url = "redis+socket" + url.removeprefix("unix")
+    return _known_scheme(url, "redis", "rediss", "redis+socket", "amqp", "amqps")
+
+
+def _redis_url(url: str) -> str:
+    return _known_scheme(url, "redis", "rediss", "unix")
+
+
+def _http_url(url: str) -> str:
+    return _known_scheme(url, "http", "https").rstrip("/")
+
+
+def _known_scheme(url: str, *schemes: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or not rest.strip("/"):
+        raise ValueError("it is no URL")
+    if scheme not in schemes:
+        raise ValueError(f"{scheme} is not supported")
+    return url
+
+
+def _header_value(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value()
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("it has spaces or characters that no HTTP header may carry; was it pasted whole?")
+    return secret
+
+
+def _lower_case(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+AbsolutePath = Annotated[Path, AfterValidator(absolute_path)]
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
+LowerCase = BeforeValidator(_lower_case)
+
+
+def as_text(value: object) -> str | None:
+    """A value as a variable of the environment would give it, secrets in the clear; None for one not set."""
+    if value is None:
+        return None
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value).removesuffix(".0")
+
+
+def masked(value: object) -> str | None:
+    """The same for anyone's eyes: no secret, no password in a URL."""
+    if isinstance(value, SecretStr):
+        return MASK
+    text = as_text(value)
+    return None if text is None else mask_url(text)
+
+
+def mask_url(text: str) -> str:
+    """A URL without its password; rather too much is masked than too little."""
+    return _PASSWORD_IN_QUERY.sub(rf"\1{MASK}", _PASSWORD_IN_URL.sub(rf"\1{MASK}@", text))

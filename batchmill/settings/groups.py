@@ -1,0 +1,259 @@
+"""All that can be set from outside, in small frozen groups: variable, default, meaning and bounds of each."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import reduce
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import PrivateAttr
+from pydantic.fields import FieldInfo
+
+from batchmill.requests.lines import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
+from batchmill.settings.fields import (
+    AbsolutePath,
+    BrokerUrl,
+    DatabaseUrl,
+    ExistingFile,
+    Group,
+    HeaderSecret,
+    HttpUrl,
+    LowerCase,
+    RedisUrl,
+    as_text,
+    choice,
+    masked,
+    seconds,
+    setting,
+    variables_of,
+    whole,
+)
+
+
+class Source(StrEnum):
+    """Where a value in force comes from."""
+
+    DEFAULT = "default"
+    DOTENV = ".env"
+    ENVIRONMENT = "environment"
+
+
+class LogLevel(StrEnum):
+    """The least severe event that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """For people, or for machines."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class DatabaseSettings(Group):
+    """Where requests, answers and money are kept."""
+
+    url: DatabaseUrl = setting(
+        "sqlite:///batchmill.db",  # load_settings puts the one in the home here
+        "DATABASE_URL",
+        meaning="The database; by default SQLite in the home.",
+        accepts="postgresql://user:password@host/name or sqlite:////absolute/path",
+        repr=False,
+    )
+
+    @property
+    def is_embedded(self) -> bool:
+        """True for SQLite, which only processes of one machine can share."""
+        return self.url.startswith("sqlite:")
+
+
+class BrokerSettings(Group):
+    """What carries the doorbells between processes."""
+
+    url: BrokerUrl | None = setting(
+        None,
+        "BROKER_URL",
+        "REDIS_URL",
+        meaning="Celery's broker; REDIS_URL if not set, else an embedded one in the home.",
+        accepts="redis://, rediss://, redis+socket://, amqp:// or amqps:// and a host",
+        repr=False,
+    )
+
+    @property
+    def is_embedded(self) -> bool:
+        """True when batchmill starts a broker of its own."""
+        return self.url is None
+
+
+class OpenAISettings(Group):
+    """The account at OpenAI, or at whoever speaks its API; the variables are those of its SDK."""
+
+    api_key: HeaderSecret | None = setting(
+        None, "OPENAI_API_KEY", meaning="Key that pays for the calls.", accepts="an API key"
+    )
+    base_url: HttpUrl = setting(
+        "https://api.openai.com/v1",
+        "OPENAI_BASE_URL",
+        meaning="Where the calls go.",
+        accepts="http:// or https:// and a host",
+        repr=False,
+    )
+    org_id: str | None = setting(
+        None, "OPENAI_ORG_ID", meaning="Organisation to bill, for keys of several.", accepts="an id"
+    )
+    project_id: str | None = setting(
+        None, "OPENAI_PROJECT_ID", meaning="Project to bill, for keys of several.", accepts="an id"
+    )
+
+
+class WorkerSettings(Group):
+    """How the work is done on this machine."""
+
+    concurrency: int = whole(
+        64, "BATCHMILL_CONCURRENCY", "Calls in flight at once, per process.", most=10_000
+    )
+    processes: int = whole(1, "BATCHMILL_WORKERS", "Worker processes on this machine.", most=256)
+    lease_s: float = seconds(15.0, "BATCHMILL_LEASE_S", "How long a claim outlives its worker.", least=1.0)
+    grace_s: float = seconds(
+        30.0, "BATCHMILL_GRACE_S", "How long calls in flight may go on after a stop.", least=0.0
+    )
+
+
+class CallSettings(Group):
+    """How patient a single request is."""
+
+    timeout_s: float = seconds(600.0, "BATCHMILL_CALL_TIMEOUT_S", "Bound on one whole call.", least=0.1)
+    max_tries: int = whole(
+        5, "BATCHMILL_MAX_TRIES", "Calls a request may take, the first included.", most=100
+    )
+    backoff_base_s: float = seconds(
+        0.5, "BATCHMILL_BACKOFF_BASE_S", "Wait before the second try; it doubles from there.", least=0.0
+    )
+    backoff_cap_s: float = seconds(60.0, "BATCHMILL_BACKOFF_CAP_S", "Longest wait between tries.", least=0.0)
+
+
+class InputSettings(Group):
+    """What is taken in."""
+
+    max_line_mb: int = whole(
+        DEFAULT_MAX_LINE_BYTES // MB, MAX_LINE_VARIABLE, "Longest line of an input file, in MB.", most=1_024
+    )
+
+    @property
+    def max_line_bytes(self) -> int:
+        """The same in bytes."""
+        return self.max_line_mb * MB
+
+
+class CacheSettings(Group):
+    """How long answers are used again, and the hot tier in front of the database."""
+
+    ttl: str = setting(
+        "", "BATCHMILL_CACHE_TTL", meaning="How long answers are kept, by request type.", accepts="text"
+    )
+    refusal_ttl_s: float = seconds(
+        600.0,
+        "BATCHMILL_REFUSAL_TTL_S",
+        "How long a request the provider refused is not sent again.",
+        least=0.0,
+    )
+    redis_url: RedisUrl | None = setting(
+        None,
+        "REDIS_URL",
+        meaning="Redis for the cache's hot tier; none if not set.",
+        accepts="redis://, rediss:// or unix:// and a host or path",
+        repr=False,
+    )
+
+
+class LogSettings(Group):
+    """What is said on standard error while working."""
+
+    level: Annotated[LogLevel, LowerCase] = choice(
+        LogLevel.INFO, "BATCHMILL_LOG_LEVEL", "The least severe event that is logged."
+    )
+    format: Annotated[LogFormat, LowerCase] = choice(
+        LogFormat.CONSOLE, "BATCHMILL_LOG_FORMAT", "For people, or one JSON object a line."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingInForce:
+    """A row of `batchmill config`: a variable, its value with secrets masked, its source, its meaning."""
+
+    variable: str
+    value: str | None
+    source: Source
+    meaning: str
+
+
+class Settings(Group):
+    """Everything that is set; change one for a process with `model_copy(update={"workers": ...})`."""
+
+    home: AbsolutePath = setting(
+        Path("~/.batchmill"),
+        "BATCHMILL_HOME",
+        meaning="Folder of the embedded database and broker, and of logs.",
+        accepts="a folder",
+    )
+    prices_file: ExistingFile | None = setting(
+        None,
+        "BATCHMILL_PRICES",
+        meaning="Your own prices, before the built-in ones.",
+        accepts="an existing file",
+    )
+    database: DatabaseSettings
+    broker: BrokerSettings
+    openai: OpenAISettings
+    workers: WorkerSettings
+    calls: CallSettings
+    input: InputSettings
+    cache: CacheSettings
+    log: LogSettings
+
+    _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)
+
+    def note_sources(self, sources: Mapping[tuple[str, ...], Source]) -> None:
+        """Remember, for `describe`, where the values that are not defaults come from."""
+        self._sources = dict(sources)
+
+    def to_environ(self) -> dict[str, str]:
+        """The variables that make a child process load these very settings, laid over its environment.
+
+        Holds secrets in the clear: hand it to the child in memory, never to a file or a log.
+        """
+        values = (
+            (variables_of(field)[0], as_text(_value_at(self, path))) for path, field in leaves(type(self))
+        )
+        return {variable: value for variable, value in values if value is not None}
+
+    def describe(self) -> list[SettingInForce]:
+        """Every setting with its value in force, secrets and passwords masked."""
+        return [
+            SettingInForce(
+                variable=variables_of(field)[0],
+                value=masked(_value_at(self, path)),
+                source=self._sources.get(path, Source.DEFAULT),
+                meaning=field.description or "",
+            )
+            for path, field in leaves(type(self))
+        ]
+
+
+def leaves(group: type[Group], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every single setting of a group and the groups in it, with its path from the top."""
+    for name, field in group.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Group):
+            yield from leaves(inner, (*above, name))
+        else:
+            yield (*above, name), field
+
+
+def _value_at(settings: Settings, path: tuple[str, ...]) -> object:
+    return reduce(getattr, path, settings)

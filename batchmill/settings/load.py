@@ -1,0 +1,100 @@
+"""The only reader of the environment.
+
+Variables come from the environment, then from a `.env` file in the working directory, then from the defaults.
+An empty value means "not set"; in the environment it hides the one in `.env`. Settings are loaded once, at
+the start of a process, and passed in; a value that cannot be used stops the start.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from batchmill.errors import SettingsError
+from batchmill.settings.dotenv import read_dotenv
+from batchmill.settings.fields import absolute_path, accepted_by, mask_url, variables_of
+from batchmill.settings.groups import Settings, Source, leaves
+
+DEBUG_VARIABLE = "BATCHMILL_DEBUG"
+
+_PLACES = {Source.ENVIRONMENT: "the environment", Source.DOTENV: "the .env file"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What was given for one setting, by which variable and from where."""
+
+    field: FieldInfo
+    variable: str
+    text: str
+    source: Source
+
+
+def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+    """Read and check every setting.
+
+    Args:
+        environ: The environment; None for that of the process.
+        dotenv: File with further variables, which need not exist; None for no file.
+
+    Raises:
+        SettingsError: A value cannot be used, or the file is malformed.
+    """
+    environment = os.environ if environ is None else environ
+    given = _gather(environment, read_dotenv(dotenv) if dotenv else {})
+    try:
+        settings = Settings.model_validate(_nest(given))
+    except ValidationError as error:
+        raise _unusable(error, given) from None
+    settings.note_sources({path: one.source for path, one in given.items()})
+    return settings
+
+
+def is_debug(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether to show stack traces; apart from the settings, as it has to work when they do not load."""
+    environment = os.environ if environ is None else environ
+    return environment.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def _gather(environment: Mapping[str, str], from_file: Mapping[str, str]) -> dict[tuple[str, ...], _Given]:
+    given = {}
+    for path, field in leaves(Settings):
+        for variable in variables_of(field):
+            source = Source.ENVIRONMENT if variable in environment else Source.DOTENV
+            values = environment if source is Source.ENVIRONMENT else from_file
+            if text := values.get(variable, "").strip():
+                given[path] = _Given(field=field, variable=variable, text=text, source=source)
+                break
+    return given
+
+
+def _nest(given: Mapping[tuple[str, ...], _Given]) -> dict[str, Any]:
+    nested: dict[str, Any] = {path[0]: {} for path, _ in leaves(Settings) if len(path) > 1}
+    for path, one in given.items():
+        group = nested
+        for name in path[:-1]:
+            group = group[name]
+        group[path[-1]] = one.text
+    home = nested.setdefault("home", str(Settings.model_fields["home"].default))
+    nested["database"].setdefault("url", f"sqlite:///{absolute_path(Path(home))}/batchmill.db")
+    return nested
+
+
+def _unusable(error: ValidationError, given: Mapping[tuple[str, ...], _Given]) -> SettingsError:
+    faults = [(given[tuple(str(name) for name in fault["loc"])], fault) for fault in error.errors()]
+    message = "; ".join(_fault(one, fault) for one, fault in faults)
+    places = " and in ".join(dict.fromkeys(_PLACES[one.source] for one, _ in faults))
+    return SettingsError(message, f"correct it in {places}")
+
+
+def _fault(one: _Given, fault: ErrorDetails) -> str:
+    is_secret = "SecretStr" in str(one.field.annotation)
+    shown = "is set" if is_secret else f'is "{mask_url(one.text)}"'
+    reason = fault.get("ctx", {}).get("error", "")
+    because = f" ({reason})" if reason else ""
+    return f"{one.variable} {shown}{because}; it takes {accepted_by(one.field)}"

@@ -1,0 +1,46 @@
+"""What every command prints with: data on standard output, narration on standard error."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+import orjson
+
+COLUMN_GAP = "  "
+
+json_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for other programs."
+)
+
+
+def narrate(text: str) -> None:
+    """Tell the person at the terminal how it is going; never part of the data."""
+    click.echo(text, err=True)
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Say what went wrong and what to do next, as every command says it."""
+    narrate(f"error: {message}")
+    if hint:
+        narrate(f"hint: {hint}")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+
+
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows under the names of their fields, in columns; None as a dash, nothing for no rows.
+
+    Plain text without borders, the same on a terminal and in a pipe, so that grep and awk can read it.
+    """
+    if not rows:
+        return
+    names = list(rows[0])
+    cells = [[name.upper().replace("_", " ") for name in names]]
+    cells += [["-" if row[name] is None else str(row[name]) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    for line in cells:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(COLUMN_GAP.join(padded).rstrip())
