@@ -23,7 +23,7 @@ class Verdict(StrEnum):
     REFUSED = "refused"
     """The request itself is at fault and always will be: 400, 404, 413, 422, too large for the limit."""
     BLOCKED = "blocked"
-    """The account is at fault: no such key, no credit, no permission. No request will pass until its owner acts."""
+    """The account is at fault: no such key, no credit, no permission. Nothing passes until its owner acts."""
     UNREACHABLE = "unreachable"
     """No connection was made, so nothing was sent or billed."""
     UNKNOWN = "unknown"
@@ -37,7 +37,7 @@ class Call:
     Attributes:
         body: JSON, sent as it is.
         client_request_id: Sent as `X-Client-Request-Id`, unique to this attempt.
-        timeout_s: Bounds the whole call, from the first byte sent to the last received.
+        timeout_s: Bounds the whole call, from asking for a connection to the last byte received.
     """
 
     endpoint: Endpoint
@@ -54,13 +54,16 @@ class Reply:
     Attributes:
         status_code: HTTP status; None when there was no HTTP answer.
         body: The answer as JSON, byte for byte where it was valid; None when there was none to read.
+            Errors too, less the key.
         error_code: Machine-readable cause for every verdict but ANSWERED, "" for that one.
         error_message: The same for people; never holds a key.
         retry_after_s: How long the provider asks us to wait; None when it does not say.
-        finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, ...; "" where the endpoint knows none.
-            With several choices the first that is not a complete one.
+        finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, ...; "" where the endpoint knows none
+            or the answer does not say. With several choices the first that is not a complete one.
+        usage: What it used up, also where an error or an unreadable answer names it; None when not said:
+            the cost is then unknown, not zero.
         answer_model: The model that the provider says answered; "" when it does not say.
-        latency_ms: From before the first byte sent until after the last received.
+        latency_ms: From asking for a connection until after the last byte received.
     """
 
     verdict: Verdict

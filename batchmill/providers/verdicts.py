@@ -1,0 +1,188 @@
+"""From what came over the wire to a `Reply`: which verdict, and what of it may be shown.
+
+What errors mean is in `signals.py`, what answers hold in `answers.py`; this page puts them together.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from batchmill.money.usage import Usage
+from batchmill.providers import answers, signals
+from batchmill.providers.base import Reply, Verdict
+from batchmill.requests.model import Endpoint
+
+MALFORMED: Final = "malformed_answer"
+LONGEST_MESSAGE: Final = 500
+"""Characters of an error message that are kept."""
+
+_SHORTEST_SECRET: Final = 8
+_SECRET_SHAPES = re.compile(r"\b(?:sk|rk|pk|gsk|xai)-[\w\-]{8,}|(?i:bearer) [^\s\"',]{8,}")
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+class AnswerTooLargeError(Exception):
+    """The answer is longer than we are willing to hold."""
+
+
+_CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (AnswerTooLargeError, "answer_too_large"),
+    (TimeoutError, "request_timeout"),
+    (aiohttp.ServerDisconnectedError, "disconnected"),
+    (aiohttp.ClientPayloadError, "broken_answer"),
+    (aiohttp.ClientResponseError, MALFORMED),
+    (OSError, "connection_reset"),
+    (aiohttp.ClientError, "connection_lost"),
+)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known so far of one call on the wire.
+
+    Attributes:
+        connected: A connection is in hand, so that bytes may have gone out.
+        status: None until a status line came back.
+        body: Uncompressed; None until it is whole.
+        trouble: What ended the exchange early; None when it ended well.
+    """
+
+    connected: bool = False
+    status: int | None = None
+    headers: CIMultiDictProxy[str] = field(default_factory=lambda: CIMultiDictProxy(CIMultiDict()))
+    body: bytes | None = None
+    trouble: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Turns the exchanges with one provider into replies.
+
+    Attributes:
+        name: What messages call the provider.
+        key: Its API key, scrubbed from whatever is shown of an error when it has 8 characters or more.
+        clock: Seconds since the epoch.
+    """
+
+    name: str
+    key: str = field(repr=False)
+    clock: Callable[[], float]
+
+    def rule(self, endpoint: Endpoint, exchange: Exchange) -> Reply:
+        """The reply that the exchange amounts to, without its latency."""
+        if exchange.status is None:
+            return self._silent(exchange)
+        reply = self._spoken(endpoint, exchange, exchange.status)
+        request_id = exchange.headers.get("x-request-id") or exchange.headers.get("request-id") or ""
+        return replace(
+            reply,
+            status_code=exchange.status,
+            provider_request_id=self._clean(request_id) or reply.provider_request_id,
+        )
+
+    def _silent(self, exchange: Exchange) -> Reply:
+        """No status line came back."""
+        trouble = exchange.trouble
+        if exchange.connected and not isinstance(trouble, aiohttp.ClientConnectorError):
+            return self._lost(trouble)
+        code = "connect_timeout" if isinstance(trouble, TimeoutError) else "connect_failed"
+        message = self._clean(f"no connection to {self.name}: {_describe(trouble)}")
+        return Reply(verdict=Verdict.UNREACHABLE, error_code=code, error_message=message)
+
+    def _spoken(self, endpoint: Endpoint, exchange: Exchange, status: int) -> Reply:
+        """A status line came back, and perhaps a body. A status that says no is believed without one."""
+        fine = 200 <= status < 300
+        if fine and exchange.body is None:
+            return self._lost(exchange.trouble)
+        raw = exchange.body or b""
+        try:
+            answer, body = answers.parse(raw)
+        except ValueError:
+            if fine:
+                return self._malformed(endpoint, "is not JSON")
+            return self._failed(endpoint, exchange, status, _excerpt(raw), None)
+        if not fine or signals.find_error(answer) is not None:
+            return self._failed(endpoint, exchange, status, answer, body)
+        if not isinstance(answer, dict) or not answers.is_answer(endpoint, answer):
+            return self._malformed(endpoint, "is no finished answer of its endpoint", answer, body)
+        return _answered(endpoint, answer, body)
+
+    def _lost(self, trouble: Exception | None) -> Reply:
+        code = next((code for kind, code in _CAUSES if isinstance(trouble, kind)), "call_failed")
+        message = self._clean(f"sent to {self.name}, but no whole answer came back: {_describe(trouble)}")
+        return Reply(verdict=Verdict.UNKNOWN, error_code=code, error_message=message)
+
+    def _malformed(
+        self, endpoint: Endpoint, what: str, answer: Any = None, body: bytes | None = None
+    ) -> Reply:
+        return Reply(
+            verdict=Verdict.UNKNOWN,
+            error_code=MALFORMED,
+            error_message=f"{self.name} says it answered, but the body {what}",
+            body=body,
+            usage=_named_usage(endpoint, answer),
+        )
+
+    def _failed(
+        self, endpoint: Endpoint, exchange: Exchange, status: int, answer: Any, body: bytes | None
+    ) -> Reply:
+        """An error, by its status or inside a 200; usage is kept where a 200 names it."""
+        error = signals.explain(status, answer)
+        verdict, code = signals.classify(status, error)
+        message = error.message or f"{self.name} answered {code}"
+        if code == signals.REDIRECTED:
+            target = exchange.headers.get("location", "another address")
+            message = f"{self.name} redirects to {target}: mend its base URL"
+        waits = verdict in (Verdict.RETRY, Verdict.THROTTLED)
+        return Reply(
+            verdict=verdict,
+            body=self._without_key(body),
+            error_code=self._clean(code),
+            error_message=self._clean(message),
+            retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock()) if waits else None,
+            usage=_named_usage(endpoint, answer) if status < 300 else None,
+        )
+
+    def _clean(self, text: str) -> str:
+        """One bounded line without the key; scrubbed before it is cut, so that no half of a key remains."""
+        if len(self.key) >= _SHORTEST_SECRET:
+            text = text.replace(self.key, "[key]")
+        text = " ".join(_SECRET_SHAPES.sub("[key]", text).split())
+        return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+    def _without_key(self, body: bytes | None) -> bytes | None:
+        if body is None or len(self.key) < _SHORTEST_SECRET:
+            return body
+        return body.replace(self.key.encode(), b"[key]")
+
+
+def _answered(endpoint: Endpoint, answer: Mapping[str, Any], body: bytes) -> Reply:
+    own_id = answer.get("id")
+    return Reply(
+        verdict=Verdict.ANSWERED,
+        body=body,
+        provider_request_id=own_id[:LONGEST_MESSAGE] if isinstance(own_id, str) else "",
+        finish_reason=answers.read_finish_reason(endpoint, answer),
+        answer_model=answers.read_model(answer),
+        usage=answers.read_usage(endpoint, answer),
+    )
+
+
+def _named_usage(endpoint: Endpoint, answer: Any) -> Usage | None:
+    named = isinstance(answer, dict) and answer.get("usage")
+    return answers.read_usage(endpoint, answer) if named else None
+
+
+def _excerpt(body: bytes) -> Mapping[str, str]:
+    """The first words of a body that is no JSON, a proxy's page mostly, as an answer with a message."""
+    return {"message": " ".join(_MARKUP.sub(" ", body[:8192].decode("utf-8", "replace")).split())}
+
+
+def _describe(trouble: Exception | None) -> str:
+    if isinstance(trouble, TimeoutError):
+        return "out of time"
+    return str(trouble) or type(trouble).__name__
