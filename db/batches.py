@@ -248,14 +248,14 @@ def lanes_with_work(tx: Transaction) -> dict[str, tuple[int, int]]:
     return {lane: (batch, int(fresh)) for lane, batch, fresh in found}
 
 
-def next_due_ms(tx: Transaction, batch: int) -> int | None:
-    """When the next request of a batch may be tried again."""
-    from db.tables import requests
+def claimable_in(tx: Transaction, batch: int) -> int:
+    """About how many requests of a batch can be claimed now; 0 = none."""
+    from db.claims import claimable
 
-    due = select(func.min(requests.c.next_run_ms)).where(
-        requests.c.batch_id == batch, requests.c.next_run_ms.is_not(None)
+    found = tx.rows(
+        select(batches.c.total - batches.c.cursor).where(claimable, batches.c.id == batch), now_ms=tx.now_ms
     )
-    return tx.rows(due)[0][0]  # type: ignore[no-any-return]
+    return max(1, found[0][0]) if found else 0
 
 
 def take_outbox(tx: Transaction) -> list[tuple[str, int]]:

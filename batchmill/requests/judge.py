@@ -7,7 +7,7 @@ from typing import Protocol
 from batchmill.money.prices import Cost
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Reply, Verdict
-from batchmill.requests.model import AttemptState, OnUnknown, RequestState
+from batchmill.requests.model import AttemptState, Endpoint, OnUnknown, RequestState
 from batchmill.requests.work import Attempt, Outcome
 
 NOTHING = Cost(nanos=0, reason="")
@@ -25,7 +25,7 @@ class Prices(Protocol):
 class Keeping(Protocol):
     """Knows which replies may answer the same question again."""
 
-    def keep_for_s(self, reply: Reply, *, endpoint: str, request_type: str) -> float:
+    def keep_for_s(self, reply: Reply, *, endpoint: Endpoint, request_type: str) -> float:
         """For how many seconds; 0 = not at all."""
         ...
 

@@ -1,0 +1,32 @@
+"""`batchmill db`: the database's schema."""
+
+import click
+
+from batchmill.settings import load_settings
+from cli.output import json_option, narrate, print_json
+
+
+@click.group()
+def db() -> None:
+    """Prepare and look after the database."""
+
+
+@db.command()
+@json_option
+def upgrade(as_json: bool) -> None:
+    """Bring the database's schema up to date. Safe to run at any time, twice."""
+    from db import schema
+    from workers.assembly import make_database
+
+    database = make_database(load_settings())
+    try:
+        before = schema.version(database)
+        changed = schema.upgrade(database)
+    finally:
+        database.close()
+    if as_json:
+        print_json({"changed": changed, "from": before, "to": schema.newest()})
+    elif changed:
+        narrate(f"upgraded from {before or 'an empty database'} to {schema.newest()}")
+    else:
+        narrate(f"already at {schema.newest()}")

@@ -1,0 +1,54 @@
+"""Puts the parts together as the settings say; the only place that knows them all."""
+
+from batchmill.cache.keeping import Keeping
+from batchmill.cache.ttl import parse_ttls
+from batchmill.money.owner_prices import read_owner_prices
+from batchmill.money.prices import Pricer
+from batchmill.providers.base import Provider
+from batchmill.providers.openai import OpenAICompatible
+from batchmill.requests.judge import Judge, RetryRules
+from batchmill.settings import Settings
+from db import schema
+from db.engine import Database
+
+
+def make_database(settings: Settings) -> Database:
+    """The database in force; nothing is opened yet."""
+    return Database(settings.database.url)
+
+
+def prepared_database(settings: Settings) -> Database:
+    """The database in force, of this code's schema: an embedded one is brought up to date, a shared one is checked.
+
+    Raises:
+        DatabaseError: It cannot be reached, or is of another schema.
+    """
+    database = make_database(settings)
+    if settings.database.is_embedded:
+        schema.upgrade(database)
+    else:
+        schema.check(database)
+    return database
+
+
+def make_provider(settings: Settings, concurrency: int) -> Provider:
+    """The provider that calls go to."""
+    key = settings.openai.api_key
+    return OpenAICompatible(
+        name="openai",
+        base_url=settings.openai.base_url,
+        api_key=key if key is not None else "",
+        concurrency=concurrency,
+    )
+
+
+def make_judge(settings: Settings) -> Judge:
+    """The rules by which replies become outcomes."""
+    calls = settings.calls
+    return Judge(
+        rules=RetryRules(
+            most_tries=calls.max_tries, base_s=calls.backoff_base_s, cap_s=calls.backoff_cap_s
+        ),
+        prices=Pricer(read_owner_prices(settings.prices_file) if settings.prices_file else None),
+        keeping=Keeping(ttls=parse_ttls(settings.cache.ttl), refusal_ttl_s=settings.cache.refusal_ttl_s),
+    )

@@ -1,0 +1,58 @@
+"""Delivery: the results of a batch as files, in input order."""
+
+from pathlib import Path
+from typing import Any
+
+from batchmill.requests.ids import public_request_id
+from batchmill.requests.model import RequestState
+from batchmill.results.files import ResultFiles
+from batchmill.results.lines import error_line, output_line
+from db import batches, requests
+from db.engine import Database
+
+_ENDED_EARLY = {
+    RequestState.CANCELLED: ("batch_cancelled", "This request was not made because the batch was cancelled."),
+    RequestState.EXPIRED: ("batch_expired", "This request was not made before the batch's time was up."),
+}
+
+
+def deliver(database: Database, batch: Any) -> None:
+    """Write the files of a batch in `finalizing`, then end it. Done twice, it does the same.
+
+    Raises:
+        OutputError: A file cannot be written; the batch stays in `finalizing`.
+    """
+    with ResultFiles(output=Path(batch.output_path), errors=Path(batch.errors_path)) as files:
+        for row in requests.results(database, batch.id):
+            line, answered = _line(batch.public_id, row)
+            (files.add_output if answered else files.add_error)(line)
+    with database.write() as tx:
+        batches.finish(tx, batch.id)
+
+
+def _line(batch_public_id: str, row: Any) -> tuple[bytes, bool]:
+    name = public_request_id(batch_public_id, row.id)
+    state = RequestState(row.state)
+    if state is RequestState.DONE:
+        answer = output_line(
+            batch_request_id=name,
+            custom_id=row.custom_id,
+            status_code=row.status_code,
+            provider_request_id=row.provider_request_id,
+            body=row.body.encode(),
+        )
+        return answer, True
+    if state in _ENDED_EARLY:
+        code, message = _ENDED_EARLY[state]
+        return error_line(batch_request_id=name, custom_id=row.custom_id, code=code, message=message), False
+    failed_by_http = row.status_code is not None and row.status_code >= 400
+    failure = error_line(
+        batch_request_id=name,
+        custom_id=row.custom_id,
+        code=row.error_code,
+        message=row.error_message,
+        status_code=row.status_code if failed_by_http else None,
+        provider_request_id=row.provider_request_id,
+        body=row.body.encode() if failed_by_http and row.body is not None else None,
+    )
+    return failure, False

@@ -1,0 +1,63 @@
+"""The doorbell: tells workers that there is something to claim. Only a hint; the database knows what."""
+
+import contextlib
+from collections.abc import Iterator
+
+from amqp.exceptions import NotFound
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from batchmill.errors import BrokerError
+
+RUN_REQUESTS = "batchmill.run_requests"
+MOST_WAITING = 8
+REQUESTS_A_BLOCK = 500
+
+
+class Doorbell:
+    """Rings on one broker.
+
+    Raises (from every method):
+        BrokerError: The broker cannot be reached; nothing is lost, the sweep rings later.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def ring(self, *, queue: str, lane: str, batch: str, requests: int, least: int = 1) -> int:
+        """Ring as often as there are blocks of work, but let no more than a few messages pile up; how often it rang.
+
+        Args:
+            batch: Its public name, a label for people who watch the queue.
+            requests: About how many requests are to be claimed.
+            least: Ring at least so often, as far as there is room: once for each idle process.
+        """
+        wanted = max(least, -(-requests // REQUESTS_A_BLOCK))
+        times = max(0, min(wanted, MOST_WAITING) - self.waiting(queue))
+        with self._reaching():
+            for _ in range(times):
+                self._app.send_task(RUN_REQUESTS, args=[lane, batch], queue=queue, retry=False)
+        return times
+
+    def waiting(self, queue: str) -> int:
+        """How many messages lie in a queue."""
+        with self._reaching(), self._app.connection_for_write() as connection:
+            try:
+                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors + (NotFound,):
+                return 0
+
+    def remove(self, queue: str) -> None:
+        """Delete a queue that nobody will read again."""
+        with self._reaching(), self._app.connection_for_write() as connection:
+            connection.default_channel.queue_delete(queue)
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, OSError) as error:
+            where = self._app.connection_for_write().as_uri()
+            raise BrokerError(
+                f"broker {where} cannot be reached: {error}", "check BROKER_URL (or REDIS_URL) and that it is up"
+            ) from error

@@ -1,0 +1,126 @@
+"""Intake: takes a stream of lines in as a batch, all of it or nothing."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from batchmill.cache.keys import request_key
+from batchmill.cache.policy import reuse
+from batchmill.errors import InputError, InvalidLinesError
+from batchmill.requests.ids import request_id
+from batchmill.requests.model import BatchOptions, LineError, RequestLine
+from db import batches, requests, sweep
+from db.engine import Database
+
+CHUNK = 2_000
+CHUNK_BYTES = 32_000_000
+
+
+def take_in(
+    database: Database,
+    batch: Any,
+    lines: Iterable[RequestLine | LineError],
+    options: BatchOptions,
+    *,
+    on_bad_line: Callable[[LineError], None],
+    on_chunk: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Validate and store every line, then let the batch run; how many requests it has. Memory never holds the input.
+
+    Rows go in in chunks, each its own transaction, under a batch that is still `validating`; one small transaction at the
+    end starts it. Once a line is bad the rest is only validated.
+
+    Args:
+        batch: Its row, in `validating`.
+        on_bad_line: Told of every bad line as it is met, in order; repeated custom_ids last.
+        on_chunk: Told how many lines are stored so far.
+
+    Raises:
+        InvalidLinesError: Some lines are bad. Nothing of the input is left in the database.
+        InputError: The input cannot be read to its end, or has no requests. Nothing is left either.
+    """
+    try:
+        return _take_in(database, batch, lines, options, on_bad_line, on_chunk)
+    except BaseException as error:
+        sweep.discard(database, batch.id, str(error) or type(error).__name__)
+        raise
+
+
+def _take_in(
+    database: Database,
+    batch: Any,
+    lines: Iterable[RequestLine | LineError],
+    options: BatchOptions,
+    on_bad_line: Callable[[LineError], None],
+    on_chunk: Callable[[int], None],
+) -> int:
+    bad = total = chunk_bytes = 0
+    chunk: list[dict[str, Any]] = []
+    endpoint = None
+    for line in lines:
+        if isinstance(line, LineError):
+            bad += 1
+            on_bad_line(line)
+            continue
+        total += 1
+        endpoint = line.endpoint
+        if bad:
+            continue
+        row = _row(batch.id, total, line, options)
+        chunk.append(row)
+        chunk_bytes += len(row["body"])
+        if len(chunk) >= CHUNK or chunk_bytes >= CHUNK_BYTES:
+            _store(database, batch.id, chunk)
+            chunk, chunk_bytes = [], 0
+            on_chunk(total)
+    if not bad:
+        _store(database, batch.id, chunk)
+        bad = _report_duplicates(database, batch.id, on_bad_line)
+    if bad:
+        noun = "line is" if bad == 1 else "lines are"
+        raise InvalidLinesError(f"{bad} {noun} not valid; nothing was accepted", "correct the input, then run it again")
+    if endpoint is None:
+        raise InputError("the input has no requests", "put one request on each line")
+    with database.write() as tx:
+        if not batches.start(tx, batch.id, endpoint=endpoint, total=total):
+            raise InputError("the batch was given up while its input was read", "run the same command again")
+    return total
+
+
+def _row(batch: int, place: int, line: RequestLine, options: BatchOptions) -> dict[str, Any]:
+    reusable = reuse(line.body, options.cache, line.endpoint).read
+    key = request_key(tenant=options.tenant, endpoint=line.endpoint, body=line.body) if reusable else None
+    return {
+        "request_id": request_id(batch, place),
+        "batch_id": batch,
+        "line": line.line,
+        "custom_id": line.custom_id,
+        "model": line.model,
+        "body": orjson.dumps(line.body).decode(),
+        "cache_key": key.hex() if key is not None else None,
+    }
+
+
+def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:
+    if not chunk:
+        return
+    with database.write() as tx:
+        if not batches.touch(tx, batch):
+            raise InputError("the batch was given up while its input was read", "run the same command again")
+        requests.add(tx, chunk)
+
+
+def _report_duplicates(database: Database, batch: int, on_bad_line: Callable[[LineError], None]) -> int:
+    with database.read() as tx:
+        again = requests.duplicates(tx, batch)
+    for row in again:
+        on_bad_line(
+            LineError(
+                line=row.line,
+                code="duplicate_custom_id",
+                message=f"The custom_id {row.custom_id!r} is already used by line {row.first_line}.",
+                param="custom_id",
+            )
+        )
+    return len(again)

@@ -1,0 +1,63 @@
+"""The production launcher: one Celery worker with few processes, started by our own command.
+
+Never `celery -A`, which would put the user's folder, and a `tasks.py` in it, first on the import path.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+
+from batchmill.logs import configure_logs
+from workers.child import Child, Duty, set_duty
+
+log = structlog.get_logger()
+
+WATCH_S = 0.2
+
+
+def serve(app: Celery, duty: Duty, *, processes: int, queues: Sequence[str], die_with_parent: bool = False) -> int:
+    """Work until stopped; the exit status. SIGTERM or SIGINT to this process stops claiming and drains.
+
+    Args:
+        die_with_parent: Drain and leave as soon as the process that started this one is gone.
+    """
+    configure_logs(duty.settings.log)
+    child = set_duty(duty)
+    _connect_signals(child)
+    if die_with_parent:
+        threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True, name="follow-parent").start()
+    worker = app.Worker(
+        pool="prefork",
+        concurrency=processes,
+        queues=list(queues),
+        loglevel="WARNING",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _connect_signals(child: Child) -> None:
+    def wind_up(**_: Any) -> None:
+        child.duty.stopping.set()
+
+    def begin(**_: Any) -> None:
+        child.begin()
+
+    signals.worker_shutting_down.connect(wind_up, weak=False)
+    signals.worker_process_init.connect(begin, weak=False)
+
+
+def _follow_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    log.warning("launcher_gone")
+    os.kill(os.getpid(), signal.SIGTERM)

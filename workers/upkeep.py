@@ -1,0 +1,55 @@
+"""Upkeep: the sweep, the doorbells it finds unrung, and the workers of this home that died."""
+
+import os
+import socket
+
+import structlog
+from celery import current_app
+
+from batchmill.requests.model import Lane
+from batchmill.settings import Settings
+from db import batches, sweep, workers
+from db.engine import Database
+from db.sweep import Judging, Swept
+from workers.assembly import make_database, make_judge
+from workers.child import is_alive
+from workers.doorbell import Doorbell
+
+log = structlog.get_logger()
+
+
+def sweep_and_ring(settings: Settings) -> Swept | None:
+    """One sweep, then a ring for every lane that has claimable work; None when another owner is at it."""
+    database = make_database(settings)
+    try:
+        swept = sweep.sweep(database, make_judge(settings), owner=f"{socket.gethostname()}/{os.getpid()}")
+        if swept is not None:
+            _ring(database, swept)
+        return swept
+    finally:
+        database.close()
+
+
+def _ring(database: Database, swept: Swept) -> None:
+    doorbell = Doorbell(current_app)
+    with database.read() as tx:
+        rows = batches.rows(tx, [batch for batch, _ in swept.to_ring.values()])
+    for lane, (batch, fresh) in swept.to_ring.items():
+        doorbell.ring(queue=Lane(lane), lane=lane, batch=rows[batch].public_id, requests=fresh)
+    log.info("swept", lost_claims=swept.lost_claims, unknown_attempts=swept.unknown_attempts)
+
+
+def bury_the_dead(database: Database, settings: Settings, judge: Judging) -> int:
+    """Take back, without waiting for leases, what workers of this home held when they died; how many calls are unknown."""
+    with database.read() as tx:
+        registered = workers.of_home(tx, str(settings.home))
+    dead = [worker for worker in registered if not is_alive(settings.home, worker)]
+    with database.read() as tx:
+        held = workers.claims_of(tx, dead)
+    unknown = sweep.take_back(database, held, judge)
+    with database.write() as tx:
+        for worker in dead:
+            workers.leave(tx, worker)
+    if dead:
+        log.info("buried", workers=len(dead), claims=len(held), unknown_attempts=unknown)
+    return unknown
