@@ -2,8 +2,8 @@
 
 The key is SHA-256 over the whole resolved request, its content untouched: no lower-casing ("C++" is not "c"),
 no folding of spaces (code has indentation), the order of lists kept. Only the order of fields does not count.
-Lists of allowed fields go wrong (they miss `reasoning_effort`, `tools`), so the list here is of denied ones, at
-the top level only, and a field in doubt stays in.
+Lists of allowed fields go wrong (they miss `reasoning_effort`, `tools`), so the list here is of denied ones,
+at the top level only, and a field in doubt stays in.
 """
 
 from collections.abc import Mapping
