@@ -76,12 +76,10 @@ class Pricer:
         tariff = self._tariff(provider, model, native_batch, at_ms)
         if isinstance(tariff, Unpriced):
             return tariff
-        if usage is not None and is_consistent(usage):
+        if usage is not None and is_consistent(usage) and (usage.input_tokens or usage.output_tokens):
             return tariff.nanos(usage, requests)
         fixed = tariff.nanos_without_usage(requests)
-        if fixed is not None:
-            return fixed
-        return Unpriced.NO_USAGE if usage is None else Unpriced.INVALID_USAGE
+        return _why_unusable(usage) if fixed is None else fixed
 
     def _tariff(
         self, provider: str, model: str, native_batch: bool, at_ms: int | None
@@ -92,6 +90,11 @@ class Pricer:
             return self._list_prices.tariff(provider, model, native_batch=native_batch, at_ms=at_ms)
         rates = owner_price.native_batch if native_batch else owner_price.standard
         return Unpriced.UNSUPPORTED_PRICE_CONTEXT if rates is None else rates
+
+
+def _why_unusable(usage: Usage | None) -> Unpriced:
+    """Tell why a usage is no basis for a cost. No call uses nothing, so counts of 0 were left blank."""
+    return Unpriced.NO_USAGE if usage is None or is_consistent(usage) else Unpriced.INVALID_USAGE
 
 
 def _reported_nanos(usage: Usage) -> int | None:

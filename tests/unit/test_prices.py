@@ -174,9 +174,10 @@ def test_free_moderation(usage: Usage | None) -> None:
     assert price("openai", "omni-moderation-latest", usage) == Cost(nanos=0)
 
 
-def test_no_usage() -> None:
-    """An answer that does not say what it used has no known cost."""
-    assert price("openai", "gpt-4o-mini", None) == unknown(Unpriced.NO_USAGE)
+@pytest.mark.parametrize("usage", [None, Usage()])
+def test_no_usage(usage: Usage | None) -> None:
+    """An answer that does not say what it used, or leaves it blank, has no known cost, not a cost of 0."""
+    assert price("openai", "gpt-4o-mini", usage) == unknown(Unpriced.NO_USAGE)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +344,7 @@ def test_what_is_known_is_what_the_list_says(
     at_ms = NOV_2026 + days * 86_400_000
     cost = price(provider, model, usage, native_batch=native_batch, at_ms=at_ms)
     if cost.nanos is None:
-        assert cost.reason not in {Unpriced.PRICING_ERROR, Unpriced.INVALID_USAGE, Unpriced.NO_USAGE}
+        assert cost.reason not in {Unpriced.PRICING_ERROR, Unpriced.INVALID_USAGE}
         return
     listed_price = calc_price(
         ListUsage(
@@ -363,6 +364,16 @@ def test_what_is_known_is_what_the_list_says(
         price_context={"processing": "batch"} if native_batch else None,
     )
     assert cost.nanos == nanos_from_usd(listed_price.total_price)
+
+
+def test_cached_input_is_never_dearer_in_a_batch() -> None:
+    """Without a batch price for cached input, the standard one is at most that of batch input."""
+    for provider, model in MODELS_WITH_VARIANTS:
+        plain, cached = (
+            price(provider, model, Usage(input_tokens=1000, cached_tokens=tokens), native_batch=True).nanos
+            for tokens in (0, 1000)
+        )
+        assert plain is None or (cached is not None and cached <= plain), model
 
 
 def test_every_listed_model_has_a_tariff_or_a_reason() -> None:
