@@ -3,9 +3,10 @@
 Accepted: a UTF-8 byte order mark, CRLF, blank lines (they count in the numbering), no newline at the end.
 
 What a line says is never altered in silence. An integer beyond 64 bits would come back from orjson as a
-rounded float, so it is an error. Where an object repeats a key the last one counts, as in every common JSON
-parser (RFC 8259 §4 leaves it open); this is the one thing a line can say that is not passed on. Fields beside
-custom_id, method, url and body are ignored. Whether two lines share a custom_id is the database's to find.
+rounded float, so it is an error. Other numbers keep their value as a double, not their spelling (`1e2` goes
+on as `100.0`). Where an object repeats a key the last one counts, as in every common JSON parser (RFC 8259 §4
+leaves it open); this is the one thing a line can say that is not passed on. Fields beside custom_id, method,
+url and body are ignored. Whether two lines share a custom_id is the database's to find.
 """
 
 import json

@@ -86,6 +86,7 @@ def test_redis_url_serves_broker_and_cache():
         ("BATCHMILL_MAX_LINE_MB", "-1", "a whole number from 1 to 1024"),
         ("BATCHMILL_LOG_LEVEL", "loud", "debug or info or warning or error"),
         ("BATCHMILL_LOG_FORMAT", "xml", "console or json"),
+        ("BATCHMILL_HOME", "/srv/what?", "would end the URL"),
         ("BATCHMILL_PRICES", "/no/such/file", "an existing file"),
         ("DATABASE_URL", "mysql://h/db", "postgresql://"),
         ("DATABASE_URL", "postgresql+asyncpg://h/db", "postgresql://"),
