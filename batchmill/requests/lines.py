@@ -3,9 +3,10 @@
 Accepted: a UTF-8 byte order mark, CRLF, blank lines (they count in the numbering), no newline at the end.
 
 What a line says is never altered in silence. An integer beyond 64 bits would come back from orjson as a
-rounded float, so it is an error. Where an object repeats a key the last one counts, as in every common JSON
-parser (RFC 8259 §4 leaves it open); this is the one thing a line can say that is not passed on. Fields beside
-custom_id, method, url and body are ignored. Whether two lines share a custom_id is the database's to find.
+rounded float, so it is an error. Other numbers keep their value as a double, not their spelling (`1e2` goes
+on as `100.0`). Where an object repeats a key the last one counts, as in every common JSON parser (RFC 8259 §4
+leaves it open); this is the one thing a line can say that is not passed on. Fields beside custom_id, method,
+url and body are ignored. Whether two lines share a custom_id is the database's to find.
 """
 
 import json
@@ -184,12 +185,12 @@ def _refuse_big_integer(digits: str) -> int:
 
 def _file_fault(first_line: bytes) -> Fault | None:
     """What the first line shows of a file that is no JSONL at all."""
-    convert = "Save it as UTF-8, for instance with `iconv -f UTF-16 -t UTF-8`."
-    if first_line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first_line[:4]:
-        return Fault("invalid_json_line", f"The file is UTF-16 or UTF-32, not UTF-8. {convert}")
     if first_line.startswith(b"\x1f\x8b"):
         return Fault("invalid_json_line", "The file is compressed with gzip. Unpack it first with `gunzip`.")
+    if first_line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first_line[:4]:
+        advice = "Save it as UTF-8, for instance with `iconv -f UTF-16 -t UTF-8`."
+        return Fault("invalid_json_line", f"The file looks like UTF-16 or UTF-32, not UTF-8. {advice}")
     if first_line.lstrip().startswith(b"["):
-        convert = "Put one request on each line, for instance with `jq -c '.[]'`."
-        return Fault("invalid_json_line", f"The file is a JSON array, not JSON Lines. {convert}")
+        advice = "Put one request on each line, for instance with `jq -c '.[]'`."
+        return Fault("invalid_json_line", f"The file is a JSON array, not JSON Lines. {advice}")
     return None

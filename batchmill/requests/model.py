@@ -45,7 +45,10 @@ class AttemptState(StrEnum):
 
 
 class BatchState(StrEnum):
-    """validating → failed | in_progress → finalizing → completed | cancelled | expired; also ⇄ paused."""
+    """validating → failed | in_progress → finalizing → completed | cancelled | expired.
+
+    in_progress ⇄ paused, by a budget or by hand.
+    """
 
     VALIDATING = "validating"
     FAILED = "failed"

@@ -22,14 +22,14 @@ WRITE_BUFFER_BYTES = 1 << 20
 STANDARD_STREAMS = ("-", "/dev/stdout", "/dev/stderr")
 
 _HINTS = {
-    errno.ENOSPC: "free some space, then run the same command again: the answers are in the database",
-    errno.EDQUOT: "the disk quota is used up; make room, then run the same command again",
+    errno.ENOSPC: "free some space and run the same command again; answers already given are kept",
+    errno.EDQUOT: "make room in the disk quota and run the same command again; answers given are kept",
     errno.EROFS: "the file system is read-only; name another folder",
     errno.EACCES: "check the folder's permissions, or name another one",
     errno.EPERM: "check the folder's permissions, or name another one",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-_HINT = "name another place, then run the same command again: the answers are in the database"
+_HINT = "name another place and run the same command again; answers already given are kept"
 
 
 def default_errors_path(output: Path) -> Path:

@@ -65,6 +65,12 @@ def absolute_path(path: Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
+def _folder(path: Path) -> Path:
+    if "?" in str(absolute_path(path)):
+        raise ValueError('a "?" in it would end the URL of the database inside')
+    return absolute_path(path)
+
+
 def _existing_file(path: Path) -> Path:
     if not absolute_path(path).is_file():
         raise ValueError("there is no such file")
@@ -116,7 +122,7 @@ def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-AbsolutePath = Annotated[Path, AfterValidator(absolute_path)]
+Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]

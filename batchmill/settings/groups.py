@@ -12,10 +12,10 @@ from pydantic.fields import FieldInfo
 
 from batchmill.requests.lines import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
 from batchmill.settings.fields import (
-    AbsolutePath,
     BrokerUrl,
     DatabaseUrl,
     ExistingFile,
+    Folder,
     Group,
     HeaderSecret,
     HttpUrl,
@@ -195,7 +195,7 @@ class SettingInForce:
 class Settings(Group):
     """Everything that is set; change one for a process with `model_copy(update={"workers": ...})`."""
 
-    home: AbsolutePath = setting(
+    home: Folder = setting(
         Path("~/.batchmill"),
         "BATCHMILL_HOME",
         meaning="Folder of the embedded database and broker, and of logs.",
