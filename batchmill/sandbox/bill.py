@@ -1,0 +1,104 @@
+"""The sandbox's own bill, kept apart from ours so that the two can be compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Final
+
+from batchmill.sandbox.outcomes import NOT_A_MODEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What one answer counts; approximate, see `compose.count_tokens`."""
+
+    input: int = 0
+    output: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """A model's price, in US dollars per million tokens."""
+
+    input_usd_per_mtok: Decimal
+    output_usd_per_mtok: Decimal
+
+    def nanos(self, tokens: Tokens) -> int:
+        """Nano-dollars of the tokens, rounded once, half to even."""
+        usd_per_m = tokens.input * self.input_usd_per_mtok + tokens.output * self.output_usd_per_mtok
+        return int((usd_per_m * 1000).to_integral_value(ROUND_HALF_EVEN))
+
+
+def price(input_usd_per_mtok: str, output_usd_per_mtok: str) -> Price:
+    """A price from decimal text. Raises: decimal.InvalidOperation when it is none."""
+    return Price(
+        input_usd_per_mtok=Decimal(input_usd_per_mtok), output_usd_per_mtok=Decimal(output_usd_per_mtok)
+    )
+
+
+DEFAULT_PRICE: Final = price("0.15", "0.60")
+"""Of every model not in the table."""
+
+PRICES: Final[Mapping[str, Price]] = {
+    "gpt-4o": price("2.50", "10.00"),
+    "gpt-4o-mini": price("0.15", "0.60"),
+    "gpt-4.1-mini": price("0.40", "1.60"),
+    "gpt-4.1-nano": price("0.10", "0.40"),
+    "gpt-3.5-turbo-instruct": price("1.50", "2.00"),
+    "text-embedding-3-small": price("0.02", "0"),
+    "text-embedding-3-large": price("0.13", "0"),
+    "omni-moderation-latest": price("0", "0"),
+}
+"""OpenAI's list prices, so that the figures look like those one would pay."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over calls.
+
+    Attributes:
+        calls: Calls received, whatever became of them.
+        billed_calls: Those that were charged for.
+    """
+
+    calls: int = 0
+    billed_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nanos: int = 0
+
+    def add(self, billed: Tokens | None, cost_nanos: int) -> None:
+        """Count one call."""
+        self.calls += 1
+        if billed is not None:
+            self.billed_calls += 1
+            self.input_tokens += billed.input
+            self.output_tokens += billed.output
+            self.cost_nanos += cost_nanos
+
+    def figures(self) -> dict[str, int]:
+        """The sums by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class Bill:
+    """What the sandbox would charge: for every answer it made, also one that its client did not wait for."""
+
+    default_price: Price = DEFAULT_PRICE
+    total: Tally = field(default_factory=Tally)
+    by_model: dict[str, Tally] = field(default_factory=dict)
+
+    def cost_nanos(self, model: str, tokens: Tokens) -> int:
+        """Nano-dollars that the model charges for the tokens."""
+        return PRICES.get(model, self.default_price).nanos(tokens)
+
+    def enter(self, model: str, billed: Tokens | None, cost_nanos: int) -> None:
+        """Write one call down; `billed` is None when it is not charged for."""
+        self.total.add(billed, cost_nanos)
+        self.by_model.setdefault(model, Tally()).add(billed, cost_nanos)
+
+    def statement(self) -> dict[str, Any]:
+        """The bill as JSON can hold it."""
+        models = {model: tally.figures() for model, tally in sorted(self.by_model.items())}
+        return {"sandbox": NOT_A_MODEL, **self.total.figures(), "by_model": models}

@@ -1,0 +1,202 @@
+"""Just enough of an HTTP/1.1 server for the sandbox: keep-alive, pipelining, chunked and expected bodies.
+
+The parsing is httptools', the C parser of Node; here is what becomes of a parsed request. One request of a
+connection is in hand at a time, so answers keep the order of requests.
+"""
+
+import asyncio
+import itertools
+import secrets
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, cast
+
+import httptools
+
+from batchmill.sandbox.outcomes import NOT_A_MODEL, Answer, NoAnswer, Outcome, Reaction, complaint
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+_RUN: Final = secrets.token_hex(5)
+_NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, whole.
+
+    Attributes:
+        path: Without its query.
+        request_id: Ours, sent back as `x-request-id`.
+        client_request_id: The `X-Client-Request-Id` it came with; "" when it had none.
+    """
+
+    method: str
+    path: str
+    body: bytes
+    request_id: str
+    client_request_id: str
+    keep_alive: bool = True
+
+
+Handler = Callable[[Request], Reaction]
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection.
+
+    Args:
+        handler: Says what becomes of a request; called at once, before any delay.
+        open_connections: Holds this connection while it is open.
+    """
+
+    def __init__(self, handler: Handler, open_connections: set["Connection"]) -> None:
+        self._handler = handler
+        self._open_connections = open_connections
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._busy = False
+        self.on_message_begin()
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is on its way; a request left hanging has none."""
+        return self._timer is not None
+
+    # asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._open_connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was under way; it was logged and billed when it came."""
+        self._open_connections.discard(self)
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a client that speaks no HTTP is told so and cut off."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._give_up(complaint(400, "This is not HTTP/1.1 as the sandbox reads it."))
+
+    # httptools' calls
+
+    def on_message_begin(self) -> None:
+        """Start a new request."""
+        self._url = b""
+        self._client_request_id = ""
+        self._expects = False
+        self._body: list[bytes] = []
+        self._room = MAX_BODY_BYTES
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; few of them matter here."""
+        lower = name.lower()
+        if lower == b"x-client-request-id":
+            self._client_request_id = value.decode("latin-1")
+        elif lower == b"expect":
+            self._expects = True
+
+    def on_headers_complete(self) -> None:
+        """Ask for the body of a client that waits to be asked (curl does, for large ones)."""
+        if self._expects:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._room -= len(body)
+        if self._room >= 0:
+            self._body.append(body)
+        elif not self._transport.is_closing():
+            self._give_up(complaint(413, f"The body is larger than {MAX_BODY_BYTES} bytes."))
+
+    def on_message_complete(self) -> None:
+        """Take the request up, or let it wait for the one before."""
+        if self._transport.is_closing():
+            return
+        self._waiting.append(
+            Request(
+                method=self._parser.get_method().decode("latin-1"),
+                path=self._url.split(b"?", 1)[0].decode("latin-1"),
+                body=b"".join(self._body),
+                request_id=f"req_{_RUN}{next(_NUMBERS):08x}",
+                client_request_id=self._client_request_id,
+                keep_alive=self._parser.should_keep_alive(),
+            )
+        )
+        if self._busy:
+            self._transport.pause_reading()
+        else:
+            self._take_next()
+
+    # what becomes of a request
+
+    def close(self) -> None:
+        """Close at once, whatever is under way."""
+        self._transport.abort()
+
+    def _take_next(self) -> None:
+        self._busy = True
+        request = self._waiting.popleft()
+        reaction = self._handler(request)
+        if reaction.delay_s > 0.0:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(reaction.delay_s, self._finish, request, reaction.outcome)
+        else:
+            self._finish(request, reaction.outcome)
+
+    def _finish(self, request: Request, outcome: Outcome) -> None:
+        self._timer = None
+        if outcome is NoAnswer.HANG:
+            return
+        if outcome is NoAnswer.RESET:
+            self._reset()
+            return
+        self._transport.write(encode(outcome, request.request_id, keep_alive=request.keep_alive))
+        self._busy = False
+        if not request.keep_alive:
+            self._transport.close()
+        elif self._waiting:
+            self._take_next()
+        else:
+            self._transport.resume_reading()
+
+    def _reset(self) -> None:
+        # Lingering zero seconds makes the kernel send RST, as a crashed server's does, instead of FIN.
+        sock = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def _give_up(self, answer: Answer) -> None:
+        self._transport.write(encode(answer, f"req_{_RUN}{next(_NUMBERS):08x}", keep_alive=False))
+        self._transport.close()
+
+
+def encode(answer: Answer, request_id: str, *, keep_alive: bool) -> bytes:
+    """The answer as bytes on the wire, labelled as the sandbox's."""
+    lines = [
+        f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}",
+        "content-type: application/json",
+        f"content-length: {len(answer.body)}",
+        f"x-request-id: {request_id}",
+        f"x-batchmill-sandbox: {NOT_A_MODEL}",
+        *(f"{name}: {value}" for name, value in answer.headers),
+    ]
+    if not keep_alive:
+        lines.append("connection: close")
+    return "\r\n".join((*lines, "", "")).encode("latin-1") + answer.body
