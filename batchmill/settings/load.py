@@ -35,17 +35,23 @@ class _Given:
     source: Source
 
 
-def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    dotenv: Path | None = Path(".env"),
+    *,
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
     """Read and check every setting.
 
     Args:
         environ: The environment; None for that of the process.
         dotenv: File with further variables, which need not exist; None for no file.
+        overrides: Variables that a command's own options set; they win.
 
     Raises:
         SettingsError: A value cannot be used, or the file is malformed.
     """
-    environment = os.environ if environ is None else environ
+    environment = {**(os.environ if environ is None else environ), **(overrides or {})}
     given = _gather(environment, read_dotenv(dotenv) if dotenv else {})
     try:
         settings = Settings.model_validate(_nest(given))

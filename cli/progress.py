@@ -1,0 +1,90 @@
+"""Progress: a bar on a terminal, a line now and then elsewhere; always on standard error."""
+
+import sys
+import time
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from batchmill.money.nanos import format_usd
+from cli.output import narrate
+from workers.runs import Progress
+
+PLAIN_EVERY_S = 5.0
+RATE_OVER_S = 10.0
+
+
+class ProgressLine:
+    """Shows how far a run has come: rate, time left, cache hits, cost."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        if sys.stderr.isatty():
+            console = Console(stderr=True)
+            self._live = Live(console=console, refresh_per_second=5, transient=True)
+        self._seen: deque[tuple[float, int]] = deque()
+        self._told_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Show this; called as often as it changes."""
+        now = time.monotonic()
+        ended = progress.completed + progress.failed
+        self._seen.append((now, ended))
+        while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER_S:
+            self._seen.popleft()
+        text = self._text(progress, ended)
+        if self._live is not None:
+            self._live.update(_row(progress, ended, text))
+        elif now - self._told_at >= PLAIN_EVERY_S:
+            self._told_at = now
+            narrate(text)
+
+    def _text(self, progress: Progress, ended: int) -> str:
+        if progress.phase == "reading":
+            return f"reading: {progress.completed:,} lines"
+        if progress.phase == "writing":
+            return "writing the answers"
+        rate = self._rate()
+        left = f", {_duration((progress.total - ended) / rate)} left" if rate > 0 else ""
+        parts = [f"{ended:,} of {progress.total:,}", f"{rate:,.0f}/s{left}", f"{progress.cached:,} hits"]
+        parts.append(format_usd(progress.spent_nanos))
+        if progress.failed:
+            parts.append(f"{progress.failed:,} failed")
+        if progress.note and rate == 0:
+            parts.append(progress.note)
+        return " · ".join(parts)
+
+    def _rate(self) -> float:
+        (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
+
+
+def _row(progress: Progress, ended: int, text: str) -> Table:
+    row = Table.grid(padding=(0, 1))
+    if progress.phase == "answering":
+        row.add_row(ProgressBar(total=max(1, progress.total), completed=ended, width=30), text)
+    else:
+        row.add_row(text)
+    return row
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,152 @@
+"""`batchmill run`: answer a file of requests."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from batchmill.errors import ProviderError, StoppedError
+from batchmill.requests.model import BatchOptions, CacheMode, Lane, LineError, OnUnknown
+from batchmill.settings import Settings, load_settings
+from cli.output import json_option, narrate, print_json
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+@click.command()
+@click.argument("input_path", metavar="INPUT.jsonl", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the answers go.")
+@click.option(
+    "--errors", type=click.Path(path_type=Path), help="Where failed lines go.  [default: OUT.errors.jsonl]"
+)
+@click.option("--priority", type=click.Choice(list(Lane)), default=Lane.NORMAL, show_default=True, help="Which lane.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 100_000),
+    help="Calls in flight, in all.  [default: BATCHMILL_CONCURRENCY, 64]",
+)
+@click.option(
+    "--cache",
+    type=click.Choice(list(CacheMode)),
+    default=CacheMode.AUTO,
+    show_default=True,
+    help="When an answer given before is used again: auto = unless the request asks for variety.",
+)
+@click.option(
+    "--on-unknown",
+    type=click.Choice(list(OnUnknown)),
+    default=OnUnknown.RETRY,
+    show_default=True,
+    help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
+)
+@click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for the embedded parts.")
+@click.option("--fresh", is_flag=True, help="Give up an unfinished batch for the same output and start over.")
+@json_option
+def run(
+    input_path: Path,
+    output: Path,
+    errors: Path | None,
+    priority: Lane,
+    workers: int | None,
+    concurrency: int | None,
+    cache: CacheMode,
+    on_unknown: OnUnknown,
+    home: Path | None,
+    fresh: bool,
+    as_json: bool,
+) -> int:
+    """Answer a file of requests, each exactly once.
+
+    INPUT.jsonl holds requests in OpenAI's batch format. The answers come in input order; lines that failed go to the errors
+    file. Interrupted, even by kill -9, the same command goes on where it was. Exit status 0 only if every line is answered.
+    """
+    from batchmill.results.files import default_errors_path
+    from cli.progress import ProgressLine
+    from workers.runs import Run, Wanted
+
+    settings = load_settings(overrides={"BATCHMILL_HOME": str(home.absolute())} if home else None)
+    _need_a_key(settings)
+    processes = workers or settings.workers.processes
+    in_flight = concurrency or settings.workers.concurrency
+    wanted = Wanted(
+        input=input_path,
+        output=output.absolute(),
+        errors=(errors or default_errors_path(output)).absolute(),
+        options=BatchOptions(lane=Lane(priority), cache=CacheMode(cache), on_unknown=OnUnknown(on_unknown)),
+        processes=min(processes, in_flight),
+        concurrency=in_flight,
+        fresh=fresh,
+    )
+    _stop_politely()
+    with ProgressLine() as progress:
+        report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line).run()
+    if as_json:
+        print_json(_as_json(report))
+    else:
+        _tell(report)
+    return 0 if report.progress.completed == report.progress.total else 1
+
+
+def _need_a_key(settings: Settings) -> None:
+    from urllib.parse import urlsplit
+
+    if settings.openai.api_key is None and urlsplit(settings.openai.base_url).hostname not in LOCAL_HOSTS:
+        raise ProviderError(
+            f"there is no key for {settings.openai.base_url}: OPENAI_API_KEY is not set",
+            "set it in the environment or in a .env file; or try `batchmill sandbox`, which needs none",
+        )
+
+
+def _stop_politely() -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise StoppedError(
+            f"stopped by {signal.Signals(number).name}; nothing is lost", "run the same command again: it goes on"
+        )
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
+def _tell_bad_line(bad: LineError) -> None:
+    where = "input" if bad.line is None else f"line {bad.line}"
+    param = f" ({bad.param})" if bad.param else ""
+    narrate(f"{where}: {bad.code}{param}: {bad.message}")
+
+
+def _as_json(report: Any) -> dict[str, Any]:
+    from batchmill.money.nanos import usd_text
+
+    progress = report.progress
+    return {
+        "batch_id": report.batch_id,
+        "total": progress.total,
+        "completed": progress.completed,
+        "failed": progress.failed,
+        "cached": progress.cached,
+        "calls": progress.calls,
+        "unknown_attempts": progress.unknown_attempts,
+        "cost_usd": usd_text(progress.spent_nanos),
+        "elapsed_s": round(report.elapsed_s, 3),
+        "output": str(report.output),
+        "errors": str(report.errors) if report.errors else None,
+    }
+
+
+def _tell(report: Any) -> None:
+    from batchmill.money.nanos import format_usd
+
+    progress = report.progress
+    narrate(
+        f"{progress.completed:,} of {progress.total:,} answered in {report.elapsed_s:.1f} s: "
+        f"{progress.calls:,} calls, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
+    )
+    if progress.unpriced:
+        narrate(f"{progress.unpriced:,} answers have no known price and are not in that sum; set BATCHMILL_PRICES")
+    if progress.unknown_attempts:
+        narrate(f"{progress.unknown_attempts:,} calls were cut off and may have been billed; they are in the ledger")
+    if report.errors:
+        narrate(f"{progress.failed:,} failed: {report.errors}")
+    narrate(f"answers: {report.output}")
