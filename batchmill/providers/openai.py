@@ -1,6 +1,6 @@
 """Every provider that speaks OpenAI's wire: OpenAI itself, OpenRouter, Groq, vLLM, Ollama, the sandbox, ...
 
-One pooled aiohttp session, bodies through byte for byte; the SDK costs ten times the processor time a call
+One pooled aiohttp session, bodies through byte for byte; the SDK costs several times the processor time a call
 (wire-facts §5). What comes back is judged in `verdicts.py`.
 
 What counts as sent: from the moment a connection is in hand, bytes may have gone out, so whatever goes wrong
@@ -12,7 +12,6 @@ import asyncio
 import io
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
@@ -95,7 +94,7 @@ class OpenAICompatible:
         except Exception as trouble:  # whatever it is, it must become a verdict
             exchange.trouble = trouble
         latency_ms = round((time.perf_counter() - started) * 1000)
-        return replace(self._judge.rule(call.endpoint, exchange), latency_ms=latency_ms)
+        return self._judge.rule(call.endpoint, exchange, latency_ms)
 
     async def close(self) -> None:
         """Close every connection; calls in flight end as unknown. A later call opens anew."""
