@@ -245,9 +245,11 @@ def test_request_goes_out_as_it_came() -> None:
 
     async def run() -> None:
         call = Call(endpoint=Endpoint.CHAT, model="m", body=body, client_request_id="r9/2", timeout_s=5.0)
-        async with misbehaving(behave) as base_url, provider(base_url, api_key=SecretStr(KEY)) as made:
-            assert (await made.call(call)).verdict == Verdict.ANSWERED
-            assert (await made.call(call)).verdict == Verdict.ANSWERED
+        async with misbehaving(behave) as address:
+            base_url = address.replace("127.0.0.1", "localhost")  # cookies are for names, not numbers
+            async with provider(base_url, api_key=SecretStr(KEY)) as made:
+                assert (await made.call(call)).verdict == Verdict.ANSWERED
+                assert (await made.call(call)).verdict == Verdict.ANSWERED
 
     asyncio.run(run())
     head = seen[1][0].decode().lower()
