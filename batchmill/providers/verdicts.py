@@ -59,7 +59,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class ReplyReader:
     """Turns the exchanges with one provider into replies.
 
     Attributes:
@@ -72,7 +72,7 @@ class Judge:
     key: str = field(repr=False)
     clock: Callable[[], float]
 
-    def rule(self, endpoint: Endpoint, exchange: Exchange, latency_ms: int) -> Reply:
+    def read(self, endpoint: Endpoint, exchange: Exchange, latency_ms: int) -> Reply:
         """The reply that the exchange amounts to."""
         if exchange.status is None:
             return replace(self._silent(exchange), latency_ms=latency_ms)

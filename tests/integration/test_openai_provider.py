@@ -611,7 +611,7 @@ def test_echoed_key_is_scrubbed() -> None:
 def test_key_is_not_shown_by_the_provider() -> None:
     """Neither repr nor its parts' repr hold the key."""
     made = OpenAICompatible(name="local", base_url="http://h/v1", api_key=KEY)
-    assert KEY not in repr(made) + repr(made._judge)
+    assert KEY not in repr(made) + repr(made._reader)
 
 
 def test_cancelling_a_call_propagates_and_closes_its_connection() -> None:
