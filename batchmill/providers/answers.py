@@ -161,7 +161,9 @@ def _details(holder: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 def _count(value: Any) -> int | None:
     """A whole, not negative, not absurd number of tokens; numbers sent as text or as 12.0 are read."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if type(value) is int:  # nearly always; and no bool
+        return value if 0 <= value <= _MOST_TOKENS else None
+    if not isinstance(value, (float, str)):
         return None
     try:
         number = Decimal(value)

@@ -1,7 +1,7 @@
 """Every provider that speaks OpenAI's wire: OpenAI itself, OpenRouter, Groq, vLLM, Ollama, the sandbox, ...
 
-One pooled aiohttp session, bodies through byte for byte; the SDK costs ten times the processor time a call
-(wire-facts §5). What comes back is judged in `verdicts.py`.
+One pooled aiohttp session, bodies through byte for byte; the SDK costs several times the processor time a
+call (wire-facts §5). What comes back is judged in `verdicts.py`.
 
 What counts as sent: from the moment a connection is in hand, bytes may have gone out, so whatever goes wrong
 afterwards is UNKNOWN. aiohttp sends a POST at most once (it repeats idempotent methods only), and neither
@@ -12,7 +12,6 @@ import asyncio
 import io
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
@@ -21,7 +20,7 @@ from yarl import URL
 
 from batchmill.errors import SettingsError
 from batchmill.providers.base import Call, Reply
-from batchmill.providers.verdicts import AnswerTooLargeError, Exchange, Judge
+from batchmill.providers.verdicts import AnswerTooLargeError, Exchange, ReplyReader
 from batchmill.requests.model import Endpoint
 
 # Servers drop idle connections, uvicorn (vLLM and many others) after 5 s. One dropped just as we write
@@ -70,7 +69,7 @@ class OpenAICompatible:
         self.name = name
         self._urls = _addresses(name, base_url)
         key = _usable_key(name, api_key)
-        self._judge = Judge(name=name, key=key, clock=clock)
+        self._reader = ReplyReader(name=name, key=key, clock=clock)
         self._concurrency = concurrency
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._max_answer_bytes = max_answer_bytes
@@ -95,7 +94,7 @@ class OpenAICompatible:
         except Exception as trouble:  # whatever it is, it must become a verdict
             exchange.trouble = trouble
         latency_ms = round((time.perf_counter() - started) * 1000)
-        return replace(self._judge.rule(call.endpoint, exchange), latency_ms=latency_ms)
+        return self._reader.read(call.endpoint, exchange, latency_ms)
 
     async def close(self) -> None:
         """Close every connection; calls in flight end as unknown. A later call opens anew."""

@@ -59,7 +59,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class ReplyReader:
     """Turns the exchanges with one provider into replies.
 
     Attributes:
@@ -72,16 +72,17 @@ class Judge:
     key: str = field(repr=False)
     clock: Callable[[], float]
 
-    def rule(self, endpoint: Endpoint, exchange: Exchange) -> Reply:
-        """The reply that the exchange amounts to, without its latency."""
+    def read(self, endpoint: Endpoint, exchange: Exchange, latency_ms: int) -> Reply:
+        """The reply that the exchange amounts to."""
         if exchange.status is None:
-            return self._silent(exchange)
+            return replace(self._silent(exchange), latency_ms=latency_ms)
         reply = self._spoken(endpoint, exchange, exchange.status)
         request_id = exchange.headers.get("x-request-id") or exchange.headers.get("request-id") or ""
         return replace(
             reply,
             status_code=exchange.status,
             provider_request_id=self._clean(request_id) or reply.provider_request_id,
+            latency_ms=latency_ms,
         )
 
     def _silent(self, exchange: Exchange) -> Reply:
