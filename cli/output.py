@@ -8,7 +8,7 @@ import orjson
 
 COLUMN_GAP = "  "
 
-json_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
+json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, for other programs."
 )
 

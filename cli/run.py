@@ -21,8 +21,16 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 @click.option(
     "--errors", type=click.Path(path_type=Path), help="Where failed lines go.  [default: OUT.errors.jsonl]"
 )
-@click.option("--priority", type=click.Choice(list(Lane)), default=Lane.NORMAL, show_default=True, help="Which lane.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]")
+@click.option(
+    "--priority",
+    type=click.Choice([lane.value for lane in Lane]),
+    default="normal",
+    show_default=True,
+    help="Which lane.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 100_000),
@@ -30,39 +38,43 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 )
 @click.option(
     "--cache",
-    type=click.Choice(list(CacheMode)),
-    default=CacheMode.AUTO,
+    type=click.Choice([mode.value for mode in CacheMode]),
+    default="auto",
     show_default=True,
     help="When an answer given before is used again: auto = unless the request asks for variety.",
 )
 @click.option(
     "--on-unknown",
-    type=click.Choice(list(OnUnknown)),
-    default=OnUnknown.RETRY,
+    type=click.Choice([way.value for way in OnUnknown]),
+    default="retry",
     show_default=True,
     help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
 )
-@click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for the embedded parts.")
+@click.option(
+    "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for the embedded parts."
+)
 @click.option("--fresh", is_flag=True, help="Give up an unfinished batch for the same output and start over.")
 @json_option
 def run(
     input_path: Path,
     output: Path,
     errors: Path | None,
-    priority: Lane,
+    priority: str,
     workers: int | None,
     concurrency: int | None,
-    cache: CacheMode,
-    on_unknown: OnUnknown,
+    cache: str,
+    on_unknown: str,
     home: Path | None,
     fresh: bool,
     as_json: bool,
 ) -> int:
     """Answer a file of requests, each exactly once.
 
-    INPUT.jsonl holds requests in OpenAI's batch format. The answers come in input order; lines that failed go to the errors
-    file. Interrupted, even by kill -9, the same command goes on where it was. Exit status 0 only if every line is answered.
+    INPUT.jsonl holds requests in OpenAI's batch format. The answers come in input order; lines that failed go
+    to the errors file. Interrupted, even by kill -9, the same command goes on where it was. Exit status 0
+    only if every line is answered.
     """
+    from batchmill.logs import configure_logs
     from batchmill.results.files import default_errors_path
     from cli.progress import ProgressLine
     from workers.runs import Run, Wanted
@@ -80,6 +92,7 @@ def run(
         concurrency=in_flight,
         fresh=fresh,
     )
+    configure_logs(settings.log)
     _stop_politely()
     with ProgressLine() as progress:
         report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line).run()
@@ -103,7 +116,8 @@ def _need_a_key(settings: Settings) -> None:
 def _stop_politely() -> None:
     def stop(number: int, _frame: FrameType | None) -> None:
         raise StoppedError(
-            f"stopped by {signal.Signals(number).name}; nothing is lost", "run the same command again: it goes on"
+            f"stopped by {signal.Signals(number).name}; nothing is lost",
+            "run the same command again: it goes on",
         )
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -144,9 +158,13 @@ def _tell(report: Any) -> None:
         f"{progress.calls:,} calls, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
     )
     if progress.unpriced:
-        narrate(f"{progress.unpriced:,} answers have no known price and are not in that sum; set BATCHMILL_PRICES")
+        narrate(
+            f"{progress.unpriced:,} answers have no known price and are not in that sum; set BATCHMILL_PRICES"
+        )
     if progress.unknown_attempts:
-        narrate(f"{progress.unknown_attempts:,} calls were cut off and may have been billed; they are in the ledger")
+        narrate(
+            f"{progress.unknown_attempts:,} calls were cut off and may have been billed; they are in the ledger"
+        )
     if report.errors:
         narrate(f"{progress.failed:,} failed: {report.errors}")
     narrate(f"answers: {report.output}")

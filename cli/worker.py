@@ -17,7 +17,9 @@ from cli.output import narrate
     help="Which lanes to serve, separated by commas. One slot is kept for high beside others.",
 )
 @click.option("--maintenance", is_flag=True, help="Do the upkeep (sweeps) instead of answering requests.")
-@click.option("--processes", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]")
+@click.option(
+    "--processes", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 10_000),
@@ -37,11 +39,11 @@ def worker(
 ) -> None:
     """Work on whatever is queued, until stopped.
 
-    SIGTERM (or Ctrl-C) lets the calls in flight finish, for BATCHMILL_GRACE_S at most, and hands back the rest. Start as
-    many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
+    SIGTERM (or Ctrl-C) lets the calls in flight finish, for BATCHMILL_GRACE_S at most, and hands back the
+    rest. Start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
     """
-    from workers.assembly import prepared_database
     from workers.app import MAINTENANCE, make_app
+    from workers.assembly import prepared_database
     from workers.child import Duty
     from workers.production import serve
 
@@ -49,7 +51,9 @@ def worker(
     served = _lanes(lanes)
     broker_url = settings.broker.url
     if broker_url is None:
-        raise click.UsageError("a worker needs a broker: set BROKER_URL or REDIS_URL (`batchmill run` brings its own)")
+        raise click.UsageError(
+            "a worker needs a broker: set BROKER_URL or REDIS_URL (`batchmill run` brings its own)"
+        )
     prepared_database(settings).close()
     queues = (queue,) if queue else (MAINTENANCE,) if maintenance else tuple(lane.value for lane in served)
     duty = Duty(

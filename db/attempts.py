@@ -23,7 +23,9 @@ _columns = {
     "sent_ms": INT,
     "hold_nanos": INT,
 }
-_send = PerDialect(lambda dialect: insert_of(dialect, attempts, _columns).returning(attempts.c.id, attempts.c.request_id))
+_send = PerDialect(
+    lambda dialect: insert_of(dialect, attempts, _columns).returning(attempts.c.id, attempts.c.request_id)
+)
 
 
 def _end_statement(dialect: str) -> Any:
@@ -32,7 +34,10 @@ def _end_statement(dialect: str) -> Any:
         update(attempts)
         .where(attempts.c.id == given.c.id, attempts.c.state == bindparam("from_state"))
         .values(
-            state=given.c.state, cost_nanos=given.c.cost_nanos, error=given.c.error, ended_ms=bindparam("at_ms")
+            state=given.c.state,
+            cost_nanos=given.c.cost_nanos,
+            error=given.c.error,
+            ended_ms=bindparam("at_ms"),
         )
         .returning(attempts.c.id)
     )
@@ -97,4 +102,3 @@ def sent_under(tx: Transaction, claim: int, request_ids: Sequence[int]) -> Seque
 def unknown(tx: Transaction, first: int, last: int) -> Sequence[Any]:
     """The attempts of a range of requests that may have been billed without our knowing."""
     return tx.rows(_unknown_of.where(attempts.c.request_id.between(first, last)).order_by(attempts.c.id))
-

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.ids import new_batch_id
@@ -25,7 +25,7 @@ _ENDED_KINDS = ("done", "failed", "cancelled", "expired")
 
 
 def _count_statement(dialect: str) -> Any:
-    columns = {name: INT for name in ("id", "sends", *COUNTERS)} | {"pause_reason": STR, "last_error": STR}
+    columns = dict.fromkeys(("id", "sends", *COUNTERS), INT) | {"pause_reason": STR, "last_error": STR}
     given = rows_of(dialect, columns)
     ended = sum((batches.c[name] + given.c[name] for name in _ENDED_KINDS), start=0)
     state: Any = case(
@@ -43,12 +43,20 @@ def _count_statement(dialect: str) -> Any:
             else_=batches.c.finalizing_ms,
         ),
         "paused_reason": case(
-            (and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != ""), given.c.pause_reason),
+            (
+                and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != ""),
+                given.c.pause_reason,
+            ),
             else_=batches.c.paused_reason,
         ),
         "last_error": case((given.c.last_error != "", given.c.last_error), else_=batches.c.last_error),
     }
-    return update(batches).where(batches.c.id == given.c.id).values(values).returning(batches.c.id, batches.c.state)
+    return (
+        update(batches)
+        .where(batches.c.id == given.c.id)
+        .values(values)
+        .returning(batches.c.id, batches.c.state)
+    )
 
 
 _count = PerDialect(_count_statement)
@@ -112,13 +120,19 @@ def start(tx: Transaction, batch: int, *, endpoint: Endpoint, total: int) -> boo
     begun = (
         update(batches)
         .where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
-        .values(state=BatchState.IN_PROGRESS, endpoint=endpoint, total=total, started_ms=tx.now_ms, touched_ms=tx.now_ms)
+        .values(
+            state=BatchState.IN_PROGRESS,
+            endpoint=endpoint,
+            total=total,
+            started_ms=tx.now_ms,
+            touched_ms=tx.now_ms,
+        )
         .returning(batches.c.lane, batches.c.tenant)
     )
     found = tx.rows(begun)
     if not found:
         return False
-    lane, tenant = found[0]
+    lane, tenant = found[0].lane, found[0].tenant
     _join_the_line(tx, lane, tenant, batch)
     tx.run(insert(outbox).values(lane=lane, batch_id=batch, created_ms=tx.now_ms))
     return True
@@ -148,8 +162,8 @@ def count(tx: Transaction, changes: Mapping[int, Mapping[str, Any]]) -> dict[int
     """Add to the counters of batches, lock them, and tell their states; whoever adds the last line finalises.
 
     Args:
-        changes: By batch: any of `COUNTERS`, `sends` (counted as calls only if the batch still runs), `pause_reason`,
-            `last_error`.
+        changes: By batch: any of `COUNTERS`, `sends` (counted as calls only if the batch still runs),
+            `pause_reason`, `last_error`.
     """
     if not changes:
         return {}
@@ -208,7 +222,8 @@ def overdue(tx: Transaction) -> Sequence[Any]:
     """The running batches whose deadline has passed."""
     return tx.rows(
         select(batches).where(
-            batches.c.state.in_([BatchState.IN_PROGRESS, BatchState.PAUSED]), batches.c.deadline_ms <= tx.now_ms
+            batches.c.state.in_([BatchState.IN_PROGRESS, BatchState.PAUSED]),
+            batches.c.deadline_ms <= tx.now_ms,
         )
     )
 
@@ -233,29 +248,6 @@ def finish(tx: Transaction, batch: int) -> bool:
     """End a batch whose files have been delivered."""
     ended = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.FINALIZING)
     return tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 1
-
-
-def lanes_with_work(tx: Transaction) -> dict[str, tuple[int, int]]:
-    """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed."""
-    from db.claims import claimable
-
-    found = tx.rows(
-        select(batches.c.lane, func.min(batches.c.id), func.sum(batches.c.total - batches.c.cursor))
-        .where(claimable)
-        .group_by(batches.c.lane),
-        now_ms=tx.now_ms,
-    )
-    return {lane: (batch, int(fresh)) for lane, batch, fresh in found}
-
-
-def claimable_in(tx: Transaction, batch: int) -> int:
-    """About how many requests of a batch can be claimed now; 0 = none."""
-    from db.claims import claimable
-
-    found = tx.rows(
-        select(batches.c.total - batches.c.cursor).where(claimable, batches.c.id == batch), now_ms=tx.now_ms
-    )
-    return max(1, found[0][0]) if found else 0
 
 
 def take_outbox(tx: Transaction) -> list[tuple[str, int]]:

@@ -1,7 +1,8 @@
 """A list of rows as a table, handed over in one bind parameter.
 
-Sending a thousand rows as one JSON document costs one statement instead of a thousand, on both databases alike:
-`insert(t).from_select(names, select(rows))` and `update(t).where(t.c.id == rows.c.id).values(...)` then work set-wise.
+Sending a thousand rows as one JSON document costs one statement instead of a thousand, on both databases
+alike: `insert(t).from_select(names, select(rows))` and `update(t).where(t.c.id == rows.c.id).values(...)`
+then work set-wise.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,8 @@ def rows_of(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
         return source.table_valued(*typed, name="given").render_derived(with_types=True)
     each = func.json_each(bindparam("rows", type_=Text)).table_valued("value")
     picked = [
-        func.json_extract(each.c.value, f"$.{name}", type_=type_).label(name) for name, type_ in columns.items()
+        func.json_extract(each.c.value, f"$.{name}", type_=type_).label(name)
+        for name, type_ in columns.items()
     ]
     return select(*picked).subquery("given")
 

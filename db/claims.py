@@ -1,14 +1,15 @@
 """Claims: which worker may call for which requests, and until when.
 
-A claim is a lease and nothing else. Its id is its fence: ids are never given out twice, every write to a claimed request
-names the claim it was made under, and whoever takes a lost claim's requests back deletes the claim in the same transaction.
+A claim is a lease and nothing else. Its id is its fence: ids are never given out twice, every write to a
+claimed request names the claim it was made under, and whoever takes a lost claim's requests back deletes the
+claim in the same transaction.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, case, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, exists, func, insert, or_, select, update
 
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
@@ -37,13 +38,18 @@ _fairest_batch = (
     .where(
         claimable,
         batches.c.lane.in_(bindparam("lanes", expanding=True)),
-        or_(bindparam("only_batch", type_=batches.c.id.type).is_(None), batches.c.id == bindparam("only_batch")),
+        or_(
+            bindparam("only_batch", type_=batches.c.id.type).is_(None),
+            batches.c.id == bindparam("only_batch"),
+        ),
         batches.c.id.not_in(bindparam("passed_over", expanding=True)),
     )
     .order_by(shares.c["pass"], case(LANE_ORDER, value=batches.c.lane), batches.c.id)
     .limit(1)
 )
-_lock_batch = select(batches.c.cursor, batches.c.total, batches.c.state).where(batches.c.id == bindparam("batch"))
+_lock_batch = select(batches.c.cursor, batches.c.total, batches.c.state).where(
+    batches.c.id == bindparam("batch")
+)
 _advance = update(batches).where(batches.c.id == bindparam("batch")).values(cursor=bindparam("to"))
 _charge_share = (
     update(shares)
@@ -69,10 +75,12 @@ _job_columns = (
     requests.c.throttles,
     requests.c.retry_reason,
 )
-_taken = {"state": RequestState.CLAIMED, "claim_id": bindparam("claim"), "next_run_ms": None}
+_taken: dict[str, Any] = {"state": RequestState.CLAIMED, "claim_id": bindparam("claim"), "next_run_ms": None}
 _take_fresh = (
     update(requests)
-    .where(requests.c.id.between(bindparam("first"), bindparam("last")), requests.c.state == RequestState.PENDING)
+    .where(
+        requests.c.id.between(bindparam("first"), bindparam("last")), requests.c.state == RequestState.PENDING
+    )
     .values(_taken)
     .returning(*_job_columns)
 )
@@ -87,7 +95,9 @@ _take_due = {
     "sqlite": update(requests).where(requests.c.id.in_(_due)).values(_taken).returning(*_job_columns),
     "postgresql": update(requests)
     .where(
-        requests.c.id.in_(select(_due.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED").c.id))
+        requests.c.id.in_(
+            select(_due.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED").c.id)
+        )
     )
     .values(_taken)
     .returning(*_job_columns),
@@ -98,7 +108,9 @@ _renew = (
     .values(lease_until_ms=bindparam("until"))
     .returning(claims.c.id, claims.c.batch_id)
 )
-_of_ids = select(claims.c.id, claims.c.lease_until_ms).where(claims.c.id.in_(bindparam("ids", expanding=True)))
+_of_ids = select(claims.c.id, claims.c.lease_until_ms).where(
+    claims.c.id.in_(bindparam("ids", expanding=True))
+)
 _lock = _of_ids.order_by(claims.c.id).with_for_update()
 _delete = delete(claims).where(claims.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -113,8 +125,9 @@ def take(
 ) -> list[Job]:
     """Claim the fairest requests: up to `room[lane]` in all from that lane and those below it in the mapping.
 
-    Shares (lane, tenant) are served in stride; within a share the oldest batch first; within a batch what is to be tried
-    again first, then the next fresh requests in input order. A claim costs the same behind a million rows as behind ten.
+    Shares (lane, tenant) are served in stride; within a share the oldest batch first; within a batch what is
+    to be tried again first, then the next fresh requests in input order. A claim costs the same behind a
+    million rows as behind ten.
     """
     jobs: list[Job] = []
     passed_over = [-1]
@@ -122,7 +135,9 @@ def take(
         lanes = [lane for lane, most in room.items() if most > len(jobs)]
         if not lanes:
             break
-        found = tx.rows(_fairest_batch, now_ms=tx.now_ms, lanes=lanes, only_batch=only_batch, passed_over=passed_over)
+        found = tx.rows(
+            _fairest_batch, now_ms=tx.now_ms, lanes=lanes, only_batch=only_batch, passed_over=passed_over
+        )
         if not found:
             break
         batch = found[0]
@@ -135,7 +150,7 @@ def _take_from(tx: Transaction, batch: Any, worker_id: str, most: int, lease_ms:
     locked = tx.rows(_lock_batch.with_for_update() if tx.dialect != "sqlite" else _lock_batch, batch=batch.id)
     if not locked or locked[0].state != BatchState.IN_PROGRESS:
         return []
-    cursor, total, _ = locked[0]
+    cursor, total = locked[0].cursor, locked[0].total
     claim = tx.rows(_make, worker_id=worker_id, batch=batch.id, until=tx.now_ms + lease_ms)[0].id
     taken = list(tx.rows(_take_due[tx.dialect], claim=claim, batch=batch.id, now_ms=tx.now_ms, most=most))
     fresh = min(most - len(taken), total - cursor)
@@ -147,7 +162,9 @@ def _take_from(tx: Transaction, batch: Any, worker_id: str, most: int, lease_ms:
         tx.run(_delete, ids=[claim])
         return []
     tx.run(_list, claim=claim, ids=orjson.dumps([row.id for row in taken]).decode())
-    tx.run(_charge_share, of_lane=batch.lane, of_tenant=batch.tenant, cost=STRIDES[Lane(batch.lane)] * len(taken))
+    tx.run(
+        _charge_share, of_lane=batch.lane, of_tenant=batch.tenant, cost=STRIDES[Lane(batch.lane)] * len(taken)
+    )
     facts = facts_of(batch)
     return [_job(row, facts, claim) for row in sorted(taken)]
 
@@ -199,3 +216,31 @@ def drop(tx: Transaction, ids: Sequence[int]) -> None:
     """Delete claims whose every request has left them."""
     if ids:
         tx.run(_delete, ids=list(ids))
+
+
+def any_of(tx: Transaction, batch: int) -> bool:
+    """Whether anyone holds requests of a batch."""
+    return bool(tx.rows(select(claims.c.id).where(claims.c.batch_id == batch).limit(1)))
+
+
+def lanes_with_work(tx: Transaction) -> dict[str, tuple[int, int]]:
+    """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed."""
+    found = tx.rows(
+        select(
+            batches.c.lane,
+            func.min(batches.c.id).label("batch"),
+            func.sum(batches.c.total - batches.c.cursor).label("fresh"),
+        )
+        .where(claimable)
+        .group_by(batches.c.lane),
+        now_ms=tx.now_ms,
+    )
+    return {row.lane: (row.batch, int(row.fresh)) for row in found}
+
+
+def claimable_in(tx: Transaction, batch: int) -> int:
+    """About how many requests of a batch can be claimed now; 0 = none."""
+    found = tx.rows(
+        select(batches.c.total - batches.c.cursor).where(claimable, batches.c.id == batch), now_ms=tx.now_ms
+    )
+    return max(1, found[0][0]) if found else 0

@@ -65,7 +65,9 @@ class Transaction:
         """Run a statement that reads `db.bulk.rows_of(...)`; how many rows it touched."""
         return self.run(statement, rows=orjson.dumps(table).decode(), **values) if table else 0
 
-    def bulk_rows(self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any) -> Sequence[Row[Any]]:
+    def bulk_rows(
+        self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any
+    ) -> Sequence[Row[Any]]:
         """Run a statement that reads `db.bulk.rows_of(...)` and fetch every row of its answer."""
         return self.rows(statement, rows=orjson.dumps(table).decode(), **values) if table else []
 
@@ -102,8 +104,8 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """A transaction that may write: commits at the end, rolls back on any exception.
 
-        On SQLite it takes the write lock at once: a read that later wants to write would fail at once, whatever the
-        busy timeout.
+        On SQLite it takes the write lock at once: a read that later wants to write would fail at once,
+        whatever the busy timeout.
         """
         with self._transaction("BEGIN IMMEDIATE") as transaction:
             yield transaction
@@ -192,5 +194,8 @@ def _database_error(url: str, cause: str) -> DatabaseError:
         "no such table": "run `batchmill db upgrade`",
         "does not exist": "run `batchmill db upgrade`",
     }
-    hint = next((text for sign, text in hints.items() if sign in cause), "check that the database is up, then try again")
+    hint = next(
+        (text for sign, text in hints.items() if sign in cause),
+        "check that the database is up, then try again",
+    )
     return DatabaseError(f"database {where}: {first_line}", hint)

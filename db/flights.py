@@ -1,7 +1,7 @@
 """Flights: who is asking a question right now, so that nobody else pays for the same one.
 
-The first request with a key leads; every other with that key waits, with no lease and no slot, until the leader's
-settlement answers it or promotes one of those waiting. Rows are locked in key order.
+The first request with a key leads; every other with that key waits, with no lease and no slot, until the
+leader's settlement answers it or promotes one of those waiting. Rows are locked in key order.
 """
 
 from collections.abc import Sequence
@@ -78,7 +78,9 @@ _stranded = (
     .where(
         flights.c.followers > 0,
         requests.c.id.is_(None)
-        | requests.c.state.in_([RequestState.CANCELLED, RequestState.EXPIRED, RequestState.DONE, RequestState.FAILED])
+        | requests.c.state.in_(
+            [RequestState.CANCELLED, RequestState.EXPIRED, RequestState.DONE, RequestState.FAILED]
+        )
         | (
             (requests.c.state == RequestState.PENDING)
             & (batches.c.state != BatchState.IN_PROGRESS)
@@ -92,8 +94,8 @@ _stranded = (
 def board(tx: Transaction, groups: Sequence[tuple[str, int, int]]) -> dict[str, int]:
     """Lead or follow, in one step: for each (key, request, how many more of ours ask the same) who leads that key now.
 
-    Every key's row stays locked until the transaction ends, so a follower that parks itself in the same transaction cannot
-    be missed by its leader's settlement.
+    Every key's row stays locked until the transaction ends, so a follower that parks itself in the same
+    transaction cannot be missed by its leader's settlement.
     """
     if not groups:
         return {}
@@ -122,7 +124,7 @@ def land(tx: Transaction, keys: Sequence[str]) -> list[str]:
 
 
 def promote(tx: Transaction, key: str) -> None:
-    """Let the first of those waiting lead, claimable at once, rather one whose batch runs; without any, end the flight."""
+    """Let the first of those waiting lead, rather one whose batch runs; without any, end the flight."""
     waiting = tx.rows(_next_in_line, key=key)
     if not waiting:
         land(tx, [key])

@@ -1,8 +1,8 @@
 """The journal: the one writer of a worker process.
 
-Everything a worker wants written queues up here while the transaction before it commits; then all of it goes into the next
-one. So a commit carries the settled answers and the next dispatches together, is never waited for by a timer, and grows
-with the load. One thread holds the one connection that writes.
+Everything a worker wants written queues up here while the transaction before it commits; then all of it goes
+into the next one. So a commit carries the settled answers and the next dispatches together, is never waited
+for by a timer, and grows with the load. One thread holds the one connection that writes.
 """
 
 import asyncio
@@ -79,7 +79,8 @@ class Journal:
 
     async def send(self, job: Job, provider: str, model: str) -> Attempt | None:
         """Record a call about to be made; None when it must not be: the lease is lost, or the batch stands still."""
-        return await self._queue(self._sends, (job, provider, model))
+        attempt: Attempt | None = await self._queue(self._sends, (job, provider, model))
+        return attempt
 
     async def settle(self, outcome: Outcome) -> None:
         """Write how an attempt ended."""
@@ -91,7 +92,9 @@ class Journal:
 
     async def renew(self) -> set[int]:
         """Prolong every claim still held; the ids of those."""
-        kept = await self._in_thread(lambda tx: claims.renew(tx, worker_id=self.worker_id, lease_ms=self.lease_ms))
+        kept = await self._in_thread(
+            lambda tx: claims.renew(tx, worker_id=self.worker_id, lease_ms=self.lease_ms)
+        )
         return set(kept)
 
     async def cancelling(self) -> set[int]:

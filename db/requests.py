@@ -130,7 +130,10 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
     tx.bulk(_add_inputs[tx.dialect], rows)
     tx.bulk(
         _add_requests[tx.dialect],
-        [{"id": row["request_id"], "batch_id": row["batch_id"], "cache_key": row["cache_key"]} for row in rows],
+        [
+            {"id": row["request_id"], "batch_id": row["batch_id"], "cache_key": row["cache_key"]}
+            for row in rows
+        ],
     )
 
 
@@ -173,8 +176,10 @@ def end_idle(tx: Transaction, batch: int, to: RequestState, most: int) -> int:
 def count_by_state(tx: Transaction, batch: int) -> dict[RequestState, int]:
     """How many requests of a batch are in each state, counted row by row."""
     first, last = span(batch)
-    counted = select(requests.c.state, func.count()).where(_of_batch).group_by(requests.c.state)
-    return {RequestState(state): count for state, count in tx.rows(counted, first=first, last=last)}
+    counted = (
+        select(requests.c.state, func.count().label("times")).where(_of_batch).group_by(requests.c.state)
+    )
+    return {RequestState(row.state): row.times for row in tx.rows(counted, first=first, last=last)}
 
 
 def duplicates(tx: Transaction, batch: int) -> Sequence[Any]:
@@ -209,7 +214,9 @@ def discard(tx: Transaction, batch: int, most: int) -> int:
     first, last = span(batch)
     doomed = [
         row.id
-        for row in tx.rows(select(requests.c.id).where(_of_batch).order_by(requests.c.id).limit(most), first=first, last=last)
+        for row in tx.rows(
+            select(requests.c.id).where(_of_batch).order_by(requests.c.id).limit(most), first=first, last=last
+        )
     ]
     if doomed:
         tx.run(inputs.delete().where(inputs.c.request_id.between(doomed[0], doomed[-1])))

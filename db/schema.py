@@ -1,13 +1,9 @@
 """The schema's version: bringing a database up to date, and refusing one that is not."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from batchmill.errors import DatabaseError
 from db.engine import Database
@@ -16,8 +12,13 @@ from db.tables import metadata
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x6261746368
 
+if TYPE_CHECKING:
+    from alembic.config import Config
 
-def _config() -> Config:
+
+def _config() -> "Config":
+    from alembic.config import Config  # slow to import, and seldom needed
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -26,15 +27,20 @@ def _config() -> Config:
 
 def newest() -> str:
     """The version that this code works with."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
-    return head
+    return max(_known())
+
+
+def _known() -> set[str]:
+    return {path.name.split("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")}
 
 
 def version(database: Database) -> str | None:
     """The version that the database is at; None when it is empty."""
     with database.read() as tx:
-        return MigrationContext.configure(tx.connection).get_current_revision()
+        if not inspect(tx.connection).has_table("alembic_version"):
+            return None
+        found = tx.rows(text("SELECT version_num FROM alembic_version"))
+        return str(found[0][0]) if found else None
 
 
 def upgrade(database: Database) -> bool:
@@ -47,6 +53,8 @@ def upgrade(database: Database) -> bool:
     if current == newest():
         return False
     _refuse_newer(database, current)
+    from alembic import command
+
     with database.write() as tx:
         if tx.dialect == "postgresql":
             tx.run(text("SELECT pg_advisory_xact_lock(:key)"), key=_ADVISORY_LOCK)
@@ -72,13 +80,15 @@ def check(database: Database) -> None:
 
 def drift(database: Database) -> list[object]:
     """What differs between the database and the tables in the code; empty when the migrations are complete."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     with database.read() as tx:
         return list(compare_metadata(MigrationContext.configure(tx.connection), metadata))
 
 
 def _refuse_newer(database: Database, current: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if current is not None and current not in known:
+    if current is not None and current not in _known():
         raise DatabaseError(
             f"the database has schema {current}, which this batchmill does not know", "use a newer batchmill"
         )

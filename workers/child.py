@@ -1,10 +1,11 @@
 """One worker process: what it keeps from task to task, and how it learns that it should stop.
 
-Everything here is made after the fork and kept for the life of the process: one event loop, one session to the provider,
-one database connection that writes, one fresh UUID.
+Everything here is made after the fork and kept for the life of the process: one event loop, one session to
+the provider, one database connection that writes, one fresh UUID.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import multiprocessing
 import os
@@ -77,6 +78,17 @@ class Child:
         self._parent = os.getppid()
         configure_logs(self.duty.settings.log)
         threading.Thread(target=self._watch_parent, daemon=True, name="watch-parent").start()
+
+    def end(self) -> None:
+        """Called in the process as it leaves: it holds nothing any more, so nobody need look for it."""
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            kept.runner.run(kept.provider.close())
+            with contextlib.suppress(BatchmillError), kept.database.write() as tx:
+                if not worker_rows.claims_of(tx, [kept.worker_id]):
+                    worker_rows.leave(tx, kept.worker_id)
+            kept.database.close()
+            kept.runner.close()
 
     def stopping(self) -> bool:
         """Whether to wind up: told so, or the parent is gone."""

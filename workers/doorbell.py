@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-from amqp.exceptions import NotFound
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -44,7 +43,7 @@ class Doorbell:
         with self._reaching(), self._app.connection_for_write() as connection:
             try:
                 return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-            except connection.channel_errors + (NotFound,):
+            except connection.channel_errors:
                 return 0
 
     def remove(self, queue: str) -> None:
@@ -59,5 +58,6 @@ class Doorbell:
         except (OperationalError, OSError) as error:
             where = self._app.connection_for_write().as_uri()
             raise BrokerError(
-                f"broker {where} cannot be reached: {error}", "check BROKER_URL (or REDIS_URL) and that it is up"
+                f"broker {where} cannot be reached: {error}",
+                "check BROKER_URL (or REDIS_URL) and that it is up",
             ) from error

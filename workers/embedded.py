@@ -76,11 +76,21 @@ class EmbeddedWorker:
         command = [
             *(sys.executable, "-P", "-m", "cli.main", "worker", "--die-with-parent"),
             *("--batch", str(self.batch), "--queue", self.queue),
-            *("--processes", str(self.processes), "--concurrency", str(max(1, self.concurrency // self.processes))),
+            *(
+                "--processes",
+                str(self.processes),
+                "--concurrency",
+                str(max(1, self.concurrency // self.processes)),
+            ),
         ]
         with log_path.open("ab") as output:
             return subprocess.Popen(
-                command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
 
@@ -88,4 +98,3 @@ def _keep_small(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
-

@@ -28,8 +28,8 @@ def take_in(
 ) -> int:
     """Validate and store every line, then let the batch run; how many requests it has. Memory never holds the input.
 
-    Rows go in in chunks, each its own transaction, under a batch that is still `validating`; one small transaction at the
-    end starts it. Once a line is bad the rest is only validated.
+    Rows go in in chunks, each its own transaction, under a batch that is still `validating`; one small
+    transaction at the end starts it. Once a line is bad the rest is only validated.
 
     Args:
         batch: Its row, in `validating`.
@@ -79,7 +79,9 @@ def _take_in(
         bad = _report_duplicates(database, batch.id, on_bad_line)
     if bad:
         noun = "line is" if bad == 1 else "lines are"
-        raise InvalidLinesError(f"{bad} {noun} not valid; nothing was accepted", "correct the input, then run it again")
+        raise InvalidLinesError(
+            f"{bad} {noun} not valid; nothing was accepted", "correct the input, then run it again"
+        )
     if endpoint is None:
         raise InputError("the input has no requests", "put one request on each line")
     with database.write() as tx:

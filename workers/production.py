@@ -7,11 +7,13 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from celery import Celery, signals
+from celery.platforms import SecurityWarning
 
 from batchmill.logs import configure_logs
 from workers.child import Child, Duty, set_duty
@@ -21,17 +23,23 @@ log = structlog.get_logger()
 WATCH_S = 0.2
 
 
-def serve(app: Celery, duty: Duty, *, processes: int, queues: Sequence[str], die_with_parent: bool = False) -> int:
+def serve(
+    app: Celery, duty: Duty, *, processes: int, queues: Sequence[str], die_with_parent: bool = False
+) -> int:
     """Work until stopped; the exit status. SIGTERM or SIGINT to this process stops claiming and drains.
 
     Args:
         die_with_parent: Drain and leave as soon as the process that started this one is gone.
     """
     configure_logs(duty.settings.log)
+    # Celery warns of pickled messages run as root; ours are JSON only.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     child = set_duty(duty)
     _connect_signals(child)
     if die_with_parent:
-        threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True, name="follow-parent").start()
+        threading.Thread(
+            target=_follow_parent, args=(os.getppid(),), daemon=True, name="follow-parent"
+        ).start()
     worker = app.Worker(
         pool="prefork",
         concurrency=processes,
@@ -52,8 +60,12 @@ def _connect_signals(child: Child) -> None:
     def begin(**_: Any) -> None:
         child.begin()
 
+    def end(**_: Any) -> None:
+        child.end()
+
     signals.worker_shutting_down.connect(wind_up, weak=False)
     signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_process_shutdown.connect(end, weak=False)
 
 
 def _follow_parent(parent: int) -> None:

@@ -1,7 +1,7 @@
 """A run: one file in, one file out, whatever happens in between.
 
-A run is known by what it reads, where it writes and how: interrupted, even by kill -9, the same command goes on with the
-same batch. It brings its own workers, which serve its batch alone and never outlive it.
+A run is known by what it reads, where it writes and how: interrupted, even by kill -9, the same command goes
+on with the same batch. It brings its own workers, which serve its batch alone and never outlive it.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from typing import IO, Any
 
 import structlog
 
-from batchmill.errors import ConflictError, DatabaseError, ProviderError
+from batchmill.errors import BatchmillError, ConflictError, DatabaseError, ProviderError
 from batchmill.requests.model import BatchOptions, BatchState, LineError
 from batchmill.requests.source import InputFile
 from batchmill.results.files import check_writable
 from batchmill.settings import Settings
-from db import batches, sweep
+from db import batches, claims, sweep
 from workers.app import make_app
 from workers.assembly import make_judge, prepared_database
 from workers.broker import EmbeddedBroker
@@ -135,45 +135,53 @@ class Run:
         try:
             bury_the_dead(self._database, self._settings, self._judge)
             with _output_lock(self._settings.home, wanted.output):
-                batch, resumed = self._find_or_take_in(source, key)
-                self._answer(batch)
+                batch, resumed = self._find_or_create(key)
+                with self._crew(batch) as crew:
+                    if not resumed:
+                        self._take_in(batch, source)
+                    self._attend(batch, crew)
                 return self._report(batch, time.monotonic() - begun, resumed)
         finally:
             self._database.close()
 
-    def _find_or_take_in(self, source: InputFile, key: str) -> tuple[Any, bool]:
+    def _find_or_create(self, key: str) -> tuple[Any, bool]:
+        """The unfinished batch of this very run, or a new one; and whether it is to be gone on with."""
         wanted = self._wanted
         with self._database.read() as tx:
             unfinished = batches.unfinished_at(tx, str(wanted.output))
         if unfinished is not None and unfinished.state == BatchState.VALIDATING:
             sweep.discard(self._database, unfinished.id, "its ingest was interrupted")
-            unfinished = None
-        if unfinished is not None and (wanted.fresh or unfinished.run_key != key):
-            self._give_up(unfinished)
-            unfinished = None
-        if unfinished is not None:
+        elif unfinished is not None and unfinished.run_key == key and not wanted.fresh:
             with self._database.write() as tx:
                 batches.resume(tx, unfinished.id)
             return unfinished, True
+        elif unfinished is not None:
+            self._give_up(unfinished)
         with self._database.write() as tx:
-            batch = batches.create(
-                tx, wanted.options, run_key=key, output_path=str(wanted.output), errors_path=str(wanted.errors)
+            created = batches.create(
+                tx,
+                wanted.options,
+                run_key=key,
+                output_path=str(wanted.output),
+                errors_path=str(wanted.errors),
             )
+        return created, False
+
+    def _take_in(self, batch: Any, source: InputFile) -> None:
         take_in(
             self._database,
             batch,
             source.lines(),
-            wanted.options,
+            self._wanted.options,
             on_bad_line=self._bad_line,
             on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
         )
-        return batch, False
 
     def _give_up(self, unfinished: Any) -> None:
         if not self._wanted.fresh:
             raise ConflictError(
-                f'"{self._wanted.output}" is owed the results of an unfinished batch, {unfinished.public_id}, that was'
-                " run with another input or other options",
+                f'"{self._wanted.output}" is owed the results of {unfinished.public_id}, an unfinished batch of'
+                " another input or other options",
                 "run that command again to finish it, name another output, or give it up with --fresh",
             )
         with self._database.write() as tx:
@@ -182,14 +190,15 @@ class Run:
         with self._database.write() as tx:
             batches.finish(tx, unfinished.id)
 
-    def _answer(self, batch: Any) -> None:
+    @contextlib.contextmanager
+    def _crew(self, batch: Any) -> Iterator["_Crew"]:
+        """A broker and a worker for this batch, gone when the run is."""
         queue = f"run.{batch.public_id}"
         broker_url = self._settings.broker.url
         if self._broker is not None:
             self._broker.wait_until_up()
             broker_url = self._broker.url
         assert broker_url is not None
-        doorbell = Doorbell(make_app(broker_url, (queue,)))
         worker = EmbeddedWorker(
             settings=self._settings,
             broker_url=broker_url,
@@ -198,16 +207,31 @@ class Run:
             processes=self._wanted.processes,
             concurrency=self._wanted.concurrency,
         )
+        crew = _Crew(queue=queue, doorbell=Doorbell(make_app(broker_url, (queue,))), worker=worker)
+        worker.ensure()
         try:
-            self._attend(batch, worker, doorbell, queue)
-            with contextlib.suppress(Exception):
-                doorbell.remove(queue)
+            yield crew
         finally:
-            worker.stop()
-            if self._broker is not None:
-                self._broker.stop()
+            self._dismiss(batch, crew)
 
-    def _attend(self, batch: Any, worker: EmbeddedWorker, doorbell: Doorbell, queue: str) -> None:
+    def _dismiss(self, batch: Any, crew: "_Crew") -> None:
+        with contextlib.suppress(BatchmillError):
+            crew.doorbell.remove(crew.queue)
+        try:
+            with self._database.read() as tx:
+                is_busy = claims.any_of(tx, batch.id)
+        except BatchmillError:
+            is_busy = True
+        if is_busy:
+            crew.worker.stop()
+        else:
+            crew.worker.kill()
+        with contextlib.suppress(BatchmillError):
+            bury_the_dead(self._database, self._settings, self._judge)
+        if self._broker is not None:
+            self._broker.stop()
+
+    def _attend(self, batch: Any, crew: "_Crew") -> None:
         patience = _Patience()
         swept_at = float("-inf")
         while True:
@@ -219,22 +243,26 @@ class Run:
                 return
             if row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
                 raise _standing_still(row)
-            patience.check(row, worker)
-            worker.ensure()
+            patience.check(row, crew.worker)
+            crew.worker.ensure()
             if time.monotonic() - swept_at > SWEEP_EVERY_S:
                 swept_at = time.monotonic()
-                self._sweep(row, doorbell, queue)
+                self._sweep(row, crew)
             time.sleep(LOOK_EVERY_S)
 
-    def _sweep(self, row: Any, doorbell: Doorbell, queue: str) -> None:
+    def _sweep(self, row: Any, crew: "_Crew") -> None:
         if self._broker is not None:
             self._broker.ensure()
-        sweep.sweep(self._database, self._judge, owner=queue)
+        sweep.sweep(self._database, self._judge, owner=crew.queue)
         with self._database.read() as tx:
-            claimable = batches.claimable_in(tx, row.id)
+            claimable = claims.claimable_in(tx, row.id)
         if claimable:
-            doorbell.ring(
-                queue=queue, lane=row.lane, batch=row.public_id, requests=claimable, least=self._wanted.processes
+            crew.doorbell.ring(
+                queue=crew.queue,
+                lane=row.lane,
+                batch=row.public_id,
+                requests=claimable,
+                least=self._wanted.processes,
             )
 
     def _row(self, batch: int) -> Any:
@@ -253,6 +281,15 @@ class Run:
             errors=errors,
             resumed=resumed,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Crew:
+    """What a run brings along to have its batch answered."""
+
+    queue: str
+    doorbell: Doorbell
+    worker: EmbeddedWorker
 
 
 class _Patience:

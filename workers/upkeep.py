@@ -4,7 +4,6 @@ import os
 import socket
 
 import structlog
-from celery import current_app
 
 from batchmill.requests.model import Lane
 from batchmill.settings import Settings
@@ -13,7 +12,6 @@ from db.engine import Database
 from db.sweep import Judging, Swept
 from workers.assembly import make_database, make_judge
 from workers.child import is_alive
-from workers.doorbell import Doorbell
 
 log = structlog.get_logger()
 
@@ -31,6 +29,10 @@ def sweep_and_ring(settings: Settings) -> Swept | None:
 
 
 def _ring(database: Database, swept: Swept) -> None:
+    from celery import current_app
+
+    from workers.doorbell import Doorbell
+
     doorbell = Doorbell(current_app)
     with database.read() as tx:
         rows = batches.rows(tx, [batch for batch, _ in swept.to_ring.values()])
@@ -40,7 +42,7 @@ def _ring(database: Database, swept: Swept) -> None:
 
 
 def bury_the_dead(database: Database, settings: Settings, judge: Judging) -> int:
-    """Take back, without waiting for leases, what workers of this home held when they died; how many calls are unknown."""
+    """Take back what workers of this home held when they died; how many of their calls are unknown."""
     with database.read() as tx:
         registered = workers.of_home(tx, str(settings.home))
     dead = [worker for worker in registered if not is_alive(settings.home, worker)]
@@ -51,5 +53,5 @@ def bury_the_dead(database: Database, settings: Settings, judge: Judging) -> int
         for worker in dead:
             workers.leave(tx, worker)
     if dead:
-        log.info("buried", workers=len(dead), claims=len(held), unknown_attempts=unknown)
+        log.debug("buried", workers=len(dead), claims=len(held), unknown_attempts=unknown)
     return unknown

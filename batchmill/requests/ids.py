@@ -1,7 +1,7 @@
 """How batches, requests and attempts are named, inside and to the outside world.
 
-Inside, a request is one integer: its batch in the high bits, its place in the input in the low 32. So a batch's
-requests are one unbroken range in input order, and no second index is needed to walk them.
+Inside, a request is one integer: its batch in the high bits, its place in the input in the low 32. So a
+batch's requests are one unbroken range in input order, and no second index is needed to walk them.
 """
 
 import secrets

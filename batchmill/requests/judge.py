@@ -37,7 +37,8 @@ class RetryRules:
     Attributes:
         most_tries: Calls that may fail or end unknown before the request fails.
         most_throttles: Calls that the provider may turn away as too fast before the request fails.
-        base_s: The longest first delay; it doubles with each try. The true delay is drawn from half of it to all of it.
+        base_s: The longest first delay; it doubles with each try. The true delay is drawn from half of it to
+            all of it.
         cap_s: The longest delay of all.
     """
 
@@ -56,7 +57,9 @@ class RetryRules:
         backoff_s = min(self.cap_s, self.base_s * 2 ** min(nth - 1, 30))
         jittered_s = backoff_s * (0.5 + chance / 2)
         if retry_after_s is not None:
-            jittered_s = max(retry_after_s + min(1.0, retry_after_s / 10) * chance, jittered_s if retry_after_s < 1 else 0)
+            jittered_s = max(
+                retry_after_s + min(1.0, retry_after_s / 10) * chance, jittered_s if retry_after_s < 1 else 0
+            )
         return int(jittered_s * 1000)
 
 
@@ -86,7 +89,9 @@ class Judge:
         batch = attempt.job.batch
         keep_for_s = 0.0
         if attempt.job.cache_key is not None:
-            keep_for_s = self.keeping.keep_for_s(reply, endpoint=batch.endpoint, request_type=batch.request_type)
+            keep_for_s = self.keeping.keep_for_s(
+                reply, endpoint=batch.endpoint, request_type=batch.request_type
+            )
         return Outcome(
             attempt=attempt,
             reply=reply,

@@ -1,0 +1,166 @@
+"""The installed command as a user runs it: in a home of its own, with a sandbox for a provider."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BATCHMILL = str(Path(sys.executable).with_name("batchmill"))
+PATIENCE_S = 90.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Sandbox:
+    """A running `batchmill sandbox` and its call log, the witness of what was really called."""
+
+    url: str
+    log: Path
+    process: subprocess.Popen[str]
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Every call received so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def sandbox(folder: Path, *options: str) -> Iterator[Sandbox]:
+    """A sandbox on a free port for as long as the context lasts."""
+    log = folder / "calls.jsonl"
+    log.touch()
+    process = subprocess.Popen(
+        [BATCHMILL, "sandbox", "--port", "0", "--log", str(log), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("http"), "the sandbox did not start"
+        yield Sandbox(url=url, log=log, process=process)
+    finally:
+        process.terminate()
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class Mill:
+    """One installation: its folder, its environment."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """BATCHMILL_HOME."""
+        return self.folder / "home"
+
+    def environment(self) -> dict[str, str]:
+        """What the command sees; nothing of the tester's own settings."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("BATCHMILL_", "OPENAI_", "DATABASE_", "REDIS_", "BROKER_"))
+        }
+        return inherited | {"BATCHMILL_HOME": str(self.home)} | self.environ
+
+    def __call__(
+        self, *arguments: str | Path, timeout_s: float = PATIENCE_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end."""
+        return subprocess.run(
+            [BATCHMILL, *map(str, arguments)],
+            env=self.environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def run(self, *arguments: str | Path, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
+        """`batchmill run … --json`, which has to succeed; what it prints."""
+        done = self("run", *arguments, "--json", timeout_s=timeout_s)
+        assert done.returncode == 0, done.stderr + self.worker_log()
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start the command and let it run."""
+        return subprocess.Popen(
+            [BATCHMILL, *map(str, arguments)],
+            env=self.environment(),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def processes(self) -> list[int]:
+        """Every process of this installation, whoever its parent is."""
+        mark = f"BATCHMILL_HOME={self.home}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return [pid for pid in found if not _is_zombie(pid)]
+
+    def kill_everything(self) -> None:
+        """kill -9 of the command, its workers and its broker, all at once."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not self.processes(), 10)
+
+    def worker_log(self) -> str:
+        """What the workers said."""
+        log = self.home / "logs" / "worker.log"
+        return log.read_text() if log.exists() else ""
+
+
+def _is_zombie(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    return True
+
+
+def wait_until(condition: Callable[[], bool], within_s: float, every_s: float = 0.02) -> None:
+    """Wait for something to become true; an AssertionError when it does not."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(every_s)
+
+
+def chat_line(custom_id: str, text: str, **body: Any) -> str:
+    """One line of OpenAI's batch input."""
+    request = {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "gpt-4o-mini", "temperature": 0, "messages": [{"role": "user", "content": text}]}
+        | body,
+    }
+    return json.dumps(request)
+
+
+def write_lines(path: Path, lines: list[str]) -> Path:
+    """A file of these lines."""
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a result file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
