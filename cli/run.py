@@ -121,7 +121,7 @@ def _real(path: Path) -> Path:
     try:
         str(real).encode()
     except UnicodeEncodeError:
-        raise MisuseError(f"the name {ascii(str(real))} is not UTF-8", "name another file") from None
+        raise MisuseError(f"the name {str(real)!a} is not UTF-8", "name another file") from None
     return real
 
 
