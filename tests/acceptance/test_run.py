@@ -95,6 +95,18 @@ def test_failed_lines_go_to_the_errors_file(mill: Mill, tmp_path: Path) -> None:
         assert more["gpt-4o-mini"] == more["sandbox/flaky-2"] == more["sandbox/400"] == 0
 
 
+def test_a_cut_off_call_need_not_be_made_again(mill: Mill, tmp_path: Path) -> None:
+    """With `--on-unknown fail` a call that may have been billed without an answer is the last of its line."""
+    source = write_lines(tmp_path / "in.jsonl", [chat_line("a", "one", model="sandbox/reset")])
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        done = mill("run", source, "-o", tmp_path / "out.jsonl", "--on-unknown", "fail", "--json")
+        assert done.returncode == 1
+        report = json.loads(done.stdout)
+        assert (report["failed"], report["unknown_attempts"], len(witness.calls())) == (1, 1, 1)
+    assert read_lines(tmp_path / "out.jsonl") == []
+
+
 @pytest.mark.parametrize("options", [("--concurrency", "1"), ("--workers", "2", "--concurrency", "5")])
 def test_size_of_the_crew(mill: Mill, tmp_path: Path, options: tuple[str, ...]) -> None:
     """One call at a time, or two processes: each line is answered once, and no more calls are in flight than asked."""

