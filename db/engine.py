@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError, SettingsError
+from db.bulk import Bulk
 
 BUSY_TIMEOUT_MS = 30_000
 OLDEST_SQLITE = (3, 38)
@@ -61,9 +62,14 @@ class Transaction:
         """Run a statement; how many rows it touched."""
         return self.connection.execute(statement, values).rowcount
 
-    def bulk(self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
-        """Run a statement that reads `db.bulk.rows_of(...)`; how many rows it touched."""
-        return self.run(statement, rows=orjson.dumps(table).decode(), **values) if table else 0
+    def bulk(self, statement: Bulk, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
+        """Run a statement for each of these rows, `values` being the same for all; how many rows it touched."""
+        if not table:
+            return 0
+        if self.dialect == "sqlite":
+            rows = statement.driver_rows(table, values)
+            return self.connection.exec_driver_sql(statement.driver_sql, rows).rowcount
+        return self.run(statement.set_wise, rows=orjson.dumps(table).decode(), **values)
 
     def bulk_rows(
         self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any

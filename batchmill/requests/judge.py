@@ -95,7 +95,7 @@ class Judge:
         return Outcome(
             attempt=attempt,
             reply=reply,
-            cost=self._cost(attempt, reply) if answered else NOTHING,
+            cost=self._cost(attempt, reply),
             state=RequestState.DONE if answered else RequestState.FAILED,
             attempt_state=AttemptState.SETTLED,
             tries=attempt.job.tries,
@@ -132,7 +132,7 @@ class Judge:
         return Outcome(
             attempt=attempt,
             reply=reply,
-            cost=_cost_without_answer(reply),
+            cost=self._cost(attempt, reply),
             state=RequestState.PENDING,
             attempt_state=_attempt_state(reply),
             delay_ms=delay_ms,
@@ -147,7 +147,7 @@ class Judge:
         return Outcome(
             attempt=attempt,
             reply=reply,
-            cost=_cost_without_answer(reply),
+            cost=self._cost(attempt, reply),
             state=RequestState.FAILED,
             attempt_state=_attempt_state(reply),
             tries=attempt.job.tries if tries is None else tries,
@@ -155,15 +155,15 @@ class Judge:
         )
 
     def _cost(self, attempt: Attempt, reply: Reply) -> Cost:
-        return self.prices.price(provider=attempt.provider, model=attempt.model, usage=reply.usage)
+        if reply.verdict is Verdict.ANSWERED or reply.usage is not None:
+            return self.prices.price(provider=attempt.provider, model=attempt.model, usage=reply.usage)
+        return NOT_KNOWN if reply.verdict is Verdict.UNKNOWN else NOTHING
 
 
 def _attempt_state(reply: Reply) -> AttemptState:
-    return AttemptState.UNKNOWN if reply.verdict is Verdict.UNKNOWN else AttemptState.SETTLED
-
-
-def _cost_without_answer(reply: Reply) -> Cost:
-    return NOT_KNOWN if reply.verdict is Verdict.UNKNOWN else NOTHING
+    """Unknown only without evidence: a reply that cannot be used, but names its usage, is known to be billed."""
+    is_unknown = reply.verdict is Verdict.UNKNOWN and reply.usage is None
+    return AttemptState.UNKNOWN if is_unknown else AttemptState.SETTLED
 
 
 def _reason(reply: Reply) -> str:
