@@ -2,7 +2,6 @@
 
 import os
 import socket
-import uuid
 
 from sqlalchemy import delete, insert, select
 
@@ -10,15 +9,13 @@ from db.engine import Transaction
 from db.tables import claims, workers
 
 
-def register(tx: Transaction, home: str) -> str:
-    """Enter this process under a fresh UUID: a name used again would hide that its earlier bearer died."""
-    worker_id = str(uuid.uuid4())
+def register(tx: Transaction, worker_id: str, home: str) -> None:
+    """Enter this process under its UUID."""
     tx.run(
         insert(workers).values(
             id=worker_id, host=socket.gethostname(), pid=os.getpid(), home=home, started_ms=tx.now_ms
         )
     )
-    return worker_id
 
 
 def leave(tx: Transaction, worker_id: str) -> None:

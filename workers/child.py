@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -132,15 +133,17 @@ class Child:
         if self._kept is None:
             settings = self.duty.settings
             database = make_database(settings)
+            worker_id = str(uuid.uuid4())  # fresh: a name used before would hide that its bearer died
+            life_sign = show_life(settings.home, worker_id)
             with database.write() as tx:
-                worker_id = worker_rows.register(tx, str(settings.home))
+                worker_rows.register(tx, worker_id, str(settings.home))
             self._kept = _Kept(
                 runner=asyncio.Runner(),
                 database=database,
                 provider=make_provider(settings, self.duty.concurrency),
                 judge=make_judge(settings),
                 worker_id=worker_id,
-                life_sign=show_life(settings.home, worker_id),
+                life_sign=life_sign,
             )
         return self._kept
 
