@@ -166,9 +166,8 @@ def _make_sqlite_engine(url: str, path: str | None) -> Engine:
             "journal_mode=WAL",
             "synchronous=NORMAL",
             f"busy_timeout={BUSY_TIMEOUT_MS}",
-            "cache_size=-32768",
+            "cache_size=-8192",
             "journal_size_limit=67108864",
-            "temp_store=MEMORY",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
