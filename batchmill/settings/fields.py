@@ -5,6 +5,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
@@ -68,6 +69,10 @@ def absolute_path(path: Path) -> Path:
 def _folder(path: Path) -> Path:
     if "?" in str(absolute_path(path)):
         raise ValueError('a "?" in it would end the URL of the database inside')
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError("its name is not UTF-8") from None
     return absolute_path(path)
 
 
@@ -99,7 +104,14 @@ def _redis_url(url: str) -> str:
 
 
 def _http_url(url: str) -> str:
-    return _known_scheme(url, "http", "https").rstrip("/")
+    parts = urlsplit(_known_scheme(url, "http", "https"))
+    if not url.isprintable() or " " in url:
+        raise ValueError("it has spaces, or characters that cannot be seen")
+    if "@" in parts.netloc:
+        raise ValueError("it holds a user or password; the key has a variable of its own")
+    if not parts.hostname or parts.port == 0:  # .port raises a ValueError for what is no port at all
+        raise ValueError("there is no host in it" if not parts.hostname else "0 is no port")
+    return url.rstrip("/")
 
 
 def _known_scheme(url: str, *schemes: str) -> str:

@@ -66,6 +66,10 @@ class DatabaseSettings(Group):
         repr=False,
     )
 
+    wait_s: float = seconds(
+        30.0, "BATCHMILL_DATABASE_WAIT_S", "How long SQLite's write lock is waited for.", least=0.1
+    )
+
     @property
     def is_embedded(self) -> bool:
         """True for SQLite, which only processes of one machine can share."""
@@ -135,6 +139,9 @@ class CallSettings(Group):
         0.5, "BATCHMILL_BACKOFF_BASE_S", "Wait before the second try; it doubles from there.", least=0.0
     )
     backoff_cap_s: float = seconds(60.0, "BATCHMILL_BACKOFF_CAP_S", "Longest wait between tries.", least=0.0)
+    give_up_s: float = seconds(
+        60.0, "BATCHMILL_GIVE_UP_S", "How long a run goes on while what it needs is away.", least=0.1
+    )
 
 
 class InputSettings(Group):
