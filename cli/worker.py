@@ -42,18 +42,16 @@ def worker(
     SIGTERM (or Ctrl-C) lets the calls in flight finish, for BATCHMILL_GRACE_S at most, and hands back the
     rest. Start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
     """
-    from workers.app import MAINTENANCE, make_app
-    from workers.assembly import prepared_database
+    from workers.app import MAINTENANCE, broker_of, make_app
+    from workers.assembly import prepared_database, require_key
     from workers.child import Duty
     from workers.production import serve
 
     settings = load_settings()
     served = _lanes(lanes)
-    broker_url = settings.broker.url
-    if broker_url is None:
-        raise click.UsageError(
-            "a worker needs a broker: set BROKER_URL or REDIS_URL (`batchmill run` brings its own)"
-        )
+    broker_url = broker_of(settings)
+    if not maintenance:
+        require_key(settings)
     prepared_database(settings).close()
     queues = (queue,) if queue else (MAINTENANCE,) if maintenance else tuple(lane.value for lane in served)
     duty = Duty(

@@ -3,27 +3,24 @@
 from collections.abc import Sequence
 
 from batchmill.requests.work import Outcome
-from db.bulk import INT, STR, PerDialect, insert_of
+from db.bulk import INT, STR, bulk_insert
 from db.engine import Transaction
 from db.tables import answers
 
-_add = PerDialect(
-    lambda dialect: insert_of(
-        dialect,
-        answers,
-        {
-            "id": INT,
-            "status_code": INT,
-            "body": STR,
-            "error_code": STR,
-            "error_message": STR,
-            "provider": STR,
-            "model": STR,
-            "provider_request_id": STR,
-            "finish_reason": STR,
-            "created_ms": INT,
-        },
-    )
+_add = bulk_insert(
+    answers,
+    {
+        "id": INT,
+        "status_code": INT,
+        "body": STR,
+        "error_code": STR,
+        "error_message": STR,
+        "provider": STR,
+        "model": STR,
+        "provider_request_id": STR,
+        "finish_reason": STR,
+        "created_ms": INT,
+    },
 )
 
 
@@ -44,4 +41,4 @@ def add(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
         }
         for outcome in outcomes
     ]
-    tx.bulk(_add[tx.dialect], table)
+    tx.bulk(_add, table)

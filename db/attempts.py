@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from batchmill.requests.model import AttemptState
 from batchmill.requests.work import Job, Outcome
-from db.bulk import INT, STR, PerDialect, insert_of, rows_of
+from db.bulk import INT, STR, PerDialect, bulk_update, rows_of
 from db.engine import Transaction
 from db.tables import attempts
 
@@ -24,26 +24,30 @@ _columns = {
     "hold_nanos": INT,
 }
 _send = PerDialect(
-    lambda dialect: insert_of(dialect, attempts, _columns).returning(attempts.c.id, attempts.c.request_id)
+    lambda dialect: (
+        insert(attempts)
+        .from_select(list(_columns), select(*rows_of(dialect, _columns).c))
+        .returning(attempts.c.id, attempts.c.request_id)
+    )
 )
 
 
-def _end_statement(dialect: str) -> Any:
-    given = rows_of(dialect, {"id": INT, "state": STR, "cost_nanos": INT, "error": STR})
-    return (
+_end = bulk_update(
+    {"id": INT, "state": STR, "cost_nanos": INT, "error": STR},
+    lambda row: (
         update(attempts)
-        .where(attempts.c.id == given.c.id, attempts.c.state == bindparam("from_state"))
+        .where(attempts.c.id == row["id"])
         .values(
-            state=given.c.state,
-            cost_nanos=given.c.cost_nanos,
-            error=given.c.error,
-            ended_ms=bindparam("at_ms"),
+            state=row["state"],
+            cost_nanos=row["cost_nanos"],
+            error=row["error"],
+            ended_ms=bindparam("at_ms", type_=INT),
         )
-        .returning(attempts.c.id)
-    )
-
-
-_end = PerDialect(_end_statement)
+    ),
+)
+_in_state = select(attempts.c.id).where(
+    attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state == bindparam("state")
+)
 _sent_under = select(attempts).where(
     attempts.c.request_id.in_(bindparam("requests", expanding=True)),
     attempts.c.claim_id == bindparam("claim"),
@@ -81,6 +85,8 @@ def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) 
     """Move attempts out of `from_state` into what became of them; the ids of those that were in it."""
     if not outcomes:
         return set()
+    ids = [outcome.attempt.id for outcome in outcomes]
+    found = {row.id for row in tx.rows(_in_state, ids=ids, state=from_state)}
     table = [
         {
             "id": outcome.attempt.id,
@@ -89,9 +95,10 @@ def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) 
             "error": outcome.reply.error_code,
         }
         for outcome in outcomes
+        if outcome.attempt.id in found
     ]
-    ended = tx.bulk_rows(_end[tx.dialect], table, from_state=from_state, at_ms=tx.now_ms)
-    return {row.id for row in ended}
+    tx.bulk(_end, table, at_ms=tx.now_ms)
+    return found
 
 
 def sent_under(tx: Transaction, claim: int, request_ids: Sequence[int]) -> Sequence[Any]:

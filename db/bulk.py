@@ -5,7 +5,8 @@ alike: `insert(t).from_select(names, select(rows))` and `update(t).where(t.c.id 
 then work set-wise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Insert,
     Table,
     Text,
+    Update,
     bindparam,
     cast,
     column,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeEngine
 
 INT: TypeEngine[Any] = BigInteger()
@@ -45,10 +48,55 @@ def rows_of(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> FromClause:
     return select(*picked).subquery("given")
 
 
-def insert_of(dialect: str, table: Table, columns: Mapping[str, TypeEngine[Any]]) -> Insert:
-    """Insert the rows bound as `:rows` into a table, column for column."""
-    given = rows_of(dialect, columns)
-    return insert(table).from_select(list(columns), select(*given.c))
+class Bulk:
+    """One statement for many rows: set-wise on PostgreSQL, where a round trip is dear; row by row inside the driver
+    on SQLite, where that is four times as fast as reading JSON.
+
+    Args:
+        columns: What a row holds.
+        set_wise: The statement, reading `rows_of("postgresql", columns)`.
+        row_wise: The same for one row, whose values are bound by column name with `row_` before it.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, TypeEngine[Any]], *, set_wise: Executable, row_wise: Insert | Update
+    ) -> None:
+        self.columns = columns
+        self.set_wise = set_wise
+        compiled = row_wise.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+        self.driver_sql = str(compiled)
+        self._constants = compiled.params
+        self._order = [name.removeprefix("row_") for name in compiled.positiontup or ()]
+
+    def driver_rows(
+        self, table: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        """The rows as the driver takes them, in the order of `driver_sql`; `values` are the same for all."""
+        shared = self._constants | values
+        pick = itemgetter(*self._order)
+        if all(name in self.columns for name in self._order):
+            return list(map(pick, table))
+        return [pick(shared | row) for row in table]
+
+
+def bulk_insert(table: Table, columns: Mapping[str, TypeEngine[Any]]) -> Bulk:
+    """Insert rows, column for column."""
+    given = rows_of("postgresql", columns)
+    return Bulk(
+        columns,
+        set_wise=insert(table).from_select(list(columns), select(*given.c)),
+        row_wise=insert(table).values({name: bindparam(f"row_{name}") for name in columns}),
+    )
+
+
+def bulk_update(columns: Mapping[str, TypeEngine[Any]], make: Callable[[Mapping[str, Any]], Update]) -> Bulk:
+    """Update rows by the statement that `make` makes from a row's columns."""
+    given = rows_of("postgresql", columns)
+    return Bulk(
+        columns,
+        set_wise=make({name: given.c[name] for name in columns}),
+        row_wise=make({name: bindparam(f"row_{name}", type_=type_) for name, type_ in columns.items()}),
+    )
 
 
 class PerDialect:

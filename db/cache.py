@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.work import Outcome
-from db.bulk import INT, STR, PerDialect, rows_of
+from db.bulk import INT, STR, Bulk, PerDialect, bulk_update, rows_of
 from db.engine import Transaction
 from db.tables import answers, cache_entries
 
@@ -29,30 +29,42 @@ class Hit:
     created_ms: int
 
 
-def _put_statement(dialect: str) -> Any:
-    columns = {
-        "cache_key": STR,
-        "answer_id": INT,
-        "tenant": STR,
-        "request_type": STR,
-        "created_ms": INT,
-        "expires_ms": INT,
-    }
-    given = rows_of(dialect, columns)
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    source = select(*given.c).where(given.c.cache_key.is_not(None)).order_by(given.c.cache_key)
-    putting = insert(cache_entries).from_select(list(columns), source)
-    anew = {name: putting.excluded[name] for name in columns if name != "cache_key"}
-    return putting.on_conflict_do_update(index_elements=["cache_key"], set_=anew)
+_put_columns = {
+    "cache_key": STR,
+    "answer_id": INT,
+    "tenant": STR,
+    "request_type": STR,
+    "created_ms": INT,
+    "expires_ms": INT,
+}
 
 
-def _use_statement(dialect: str) -> Any:
-    given = rows_of(dialect, {"cache_key": STR, "uses": INT})
-    return (
+def _or_replace(insert: Any) -> Any:
+    anew = {name: insert.excluded[name] for name in _put_columns if name != "cache_key"}
+    return insert.on_conflict_do_update(index_elements=["cache_key"], set_=anew)
+
+
+_put = Bulk(
+    _put_columns,
+    set_wise=_or_replace(
+        postgresql.insert(cache_entries).from_select(
+            list(_put_columns), select(*rows_of("postgresql", _put_columns).c)
+        )
+    ),
+    row_wise=_or_replace(
+        sqlite.insert(cache_entries).values({name: bindparam(f"row_{name}") for name in _put_columns})
+    ),
+)
+_use = bulk_update(
+    {"cache_key": STR, "uses": INT},
+    lambda row: (
         update(cache_entries)
-        .where(cache_entries.c.cache_key == given.c.cache_key)
-        .values(usage_count=cache_entries.c.usage_count + given.c.uses, last_used_ms=bindparam("at_ms"))
-    )
+        .where(cache_entries.c.cache_key == row["cache_key"])
+        .values(
+            usage_count=cache_entries.c.usage_count + row["uses"], last_used_ms=bindparam("at_ms", type_=INT)
+        )
+    ),
+)
 
 
 def _find_statement(dialect: str) -> Any:
@@ -72,8 +84,6 @@ def _find_statement(dialect: str) -> Any:
     )
 
 
-_put = PerDialect(_put_statement)
-_use = PerDialect(_use_statement)
 _find = PerDialect(_find_statement)
 
 
@@ -104,11 +114,12 @@ def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
             "expires_ms": tx.now_ms + outcome.keep_for_ms,
         }
         for outcome in outcomes
+        if outcome.attempt.job.cache_key is not None
     }
-    tx.bulk(_put[tx.dialect], list(table.values()))
+    tx.bulk(_put, [table[key] for key in sorted(table)])
 
 
 def used(tx: Transaction, uses: dict[str, int]) -> None:
     """Count how often each entry has answered."""
     table = [{"cache_key": key, "uses": uses[key]} for key in sorted(uses)]
-    tx.bulk(_use[tx.dialect], table, at_ms=tx.now_ms)
+    tx.bulk(_use, table, at_ms=tx.now_ms)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError, SettingsError
+from db.bulk import Bulk
 
 BUSY_TIMEOUT_MS = 2_000
 """How long SQLite itself waits for a lock: short, as Python sees no signal meanwhile. `Database.wait_s` goes on."""
@@ -63,9 +64,14 @@ class Transaction:
         """Run a statement; how many rows it touched."""
         return self.connection.execute(statement, values).rowcount
 
-    def bulk(self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
-        """Run a statement that reads `db.bulk.rows_of(...)`; how many rows it touched."""
-        return self.run(statement, rows=orjson.dumps(table).decode(), **values) if table else 0
+    def bulk(self, statement: Bulk, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
+        """Run a statement for each of these rows, `values` being the same for all; how many rows it touched."""
+        if not table:
+            return 0
+        if self.dialect == "sqlite":
+            rows = statement.driver_rows(table, values)
+            return self.connection.exec_driver_sql(statement.driver_sql, rows).rowcount
+        return self.run(statement.set_wise, rows=orjson.dumps(table).decode(), **values)
 
     def bulk_rows(
         self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any
@@ -172,9 +178,8 @@ def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
         for pragma in (
             "journal_mode=WAL",
             "synchronous=NORMAL",
-            "cache_size=-32768",
+            "cache_size=-8192",
             "journal_size_limit=67108864",
-            "temp_store=MEMORY",
             f"busy_timeout={BUSY_TIMEOUT_MS}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()

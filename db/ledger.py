@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Verdict
 from batchmill.requests.work import BatchFacts, Outcome
-from db.bulk import BOOL, INT, STR, PerDialect, insert_of
+from db.bulk import BOOL, INT, STR, bulk_insert
 from db.engine import Transaction
 from db.tables import ledger
 
@@ -40,13 +40,13 @@ _columns = {
     "success": BOOL,
     "error": STR,
 }
-_append = PerDialect(lambda dialect: insert_of(dialect, ledger, _columns))
+_append = bulk_insert(ledger, _columns)
 _NO_USAGE = Usage()
 
 
 def append(tx: Transaction, entries: Sequence[dict[str, Any]]) -> None:
     """Write entries made by `of_outcome` and `of_hit`."""
-    tx.bulk(_append[tx.dialect], entries)
+    tx.bulk(_append, entries)
 
 
 def of_outcome(tx: Transaction, outcome: Outcome, kind: str = CALL) -> dict[str, Any]:

@@ -7,58 +7,48 @@ from sqlalchemy import bindparam, func, select, update
 
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import RequestState
-from db.bulk import INT, STR, PerDialect, insert_of, rows_of
+from db.bulk import INT, STR, PerDialect, bulk_insert, bulk_update, rows_of
 from db.engine import Database, Transaction
 from db.tables import answers, inputs, requests
 
 PAGE = 1_000
 
-_add_inputs = PerDialect(
-    lambda dialect: insert_of(
-        dialect,
-        inputs,
-        {"request_id": INT, "batch_id": INT, "line": INT, "custom_id": STR, "model": STR, "body": STR},
-    )
+_add_inputs = bulk_insert(
+    inputs,
+    {"request_id": INT, "batch_id": INT, "line": INT, "custom_id": STR, "model": STR, "body": STR},
 )
-_add_requests = PerDialect(
-    lambda dialect: insert_of(dialect, requests, {"id": INT, "batch_id": INT, "cache_key": STR})
-)
-
-
-def _move_statement(dialect: str) -> Any:
-    given = rows_of(
-        dialect,
-        {
-            "id": INT,
-            "claim_id": INT,
-            "state": STR,
-            "next_run_ms": INT,
-            "attempts": INT,
-            "tries": INT,
-            "throttles": INT,
-            "retry_reason": STR,
-            "answer_id": INT,
-        },
-    )
-    return (
+_add_requests = bulk_insert(requests, {"id": INT, "batch_id": INT, "cache_key": STR})
+_move = bulk_update(
+    {
+        "id": INT,
+        "claim_id": INT,
+        "state": STR,
+        "next_run_ms": INT,
+        "attempts": INT,
+        "tries": INT,
+        "throttles": INT,
+        "retry_reason": STR,
+        "answer_id": INT,
+    },
+    lambda row: (
         update(requests)
         .where(
-            requests.c.id == given.c.id,
-            requests.c.claim_id == given.c.claim_id,
+            requests.c.id == row["id"],
+            requests.c.claim_id == row["claim_id"],
             requests.c.state == RequestState.CLAIMED,
         )
         .values(
-            state=given.c.state,
+            state=row["state"],
             claim_id=None,
-            next_run_ms=given.c.next_run_ms,
-            attempts=given.c.attempts,
-            tries=given.c.tries,
-            throttles=given.c.throttles,
-            retry_reason=given.c.retry_reason,
-            answer_id=given.c.answer_id,
+            next_run_ms=row["next_run_ms"],
+            attempts=row["attempts"],
+            tries=row["tries"],
+            throttles=row["throttles"],
+            retry_reason=row["retry_reason"],
+            answer_id=row["answer_id"],
         )
-        .returning(requests.c.id)
-    )
+    ),
+)
 
 
 def _answer_waiting_statement(dialect: str) -> Any:
@@ -71,7 +61,6 @@ def _answer_waiting_statement(dialect: str) -> Any:
     )
 
 
-_move = PerDialect(_move_statement)
 _answer_waiting = PerDialect(_answer_waiting_statement)
 _bodies = select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(
     inputs.c.request_id.in_(bindparam("ids", expanding=True))
@@ -127,9 +116,9 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
     Args:
         rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key`.
     """
-    tx.bulk(_add_inputs[tx.dialect], rows)
+    tx.bulk(_add_inputs, rows)
     tx.bulk(
-        _add_requests[tx.dialect],
+        _add_requests,
         [
             {"id": row["request_id"], "batch_id": row["batch_id"], "cache_key": row["cache_key"]}
             for row in rows
@@ -144,13 +133,13 @@ def bodies(tx: Transaction, ids: Sequence[int]) -> dict[int, tuple[str, bytes]]:
     return {row.request_id: (row.model, row.body.encode()) for row in tx.rows(_bodies, ids=list(ids))}
 
 
-def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Take claimed requests out of their claims into their next state; the ids of those that were still in them.
+def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Take claimed requests out of their claims into their next state; how many were still in them.
 
     Args:
         rows: `id, claim_id, state, next_run_ms, attempts, tries, throttles, retry_reason, answer_id`.
     """
-    return {row.id for row in tx.bulk_rows(_move[tx.dialect], rows)}
+    return tx.bulk(_move, rows)
 
 
 def answer_waiting(tx: Transaction, answered: Sequence[Mapping[str, Any]]) -> Sequence[Any]:

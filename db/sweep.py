@@ -79,6 +79,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     _free_stranded(database)
     _end_overdue(database)
     _discard_abandoned(database)
+    _finish_undelivered(database)
     with database.write() as tx:
         to_ring = claims.lanes_with_work(tx)
         for lane, batch in batches.take_outbox(tx):
@@ -188,6 +189,13 @@ def _discard_abandoned(database: Database) -> None:
         left = batches.abandoned(tx, ABANDONED_AFTER_MS)
     for batch in left:
         discard(database, batch.id, "its ingest was abandoned")
+
+
+def _finish_undelivered(database: Database) -> None:
+    """A batch that owes nobody files has ended with its last request."""
+    with database.write() as tx:
+        for batch in batches.undelivered(tx):
+            batches.finish(tx, batch.id)
 
 
 def discard(database: Database, batch: int, reason: str) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from batchmill.errors import SettingsError
 from batchmill.requests.model import Lane
+from batchmill.settings import Settings
 
 MAINTENANCE = "maintenance"
 QUEUES = (*(lane.value for lane in Lane), MAINTENANCE)
@@ -16,6 +18,20 @@ REDIS_OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
 }
+
+
+def broker_of(settings: Settings) -> str:
+    """The shared broker in force.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    if settings.broker.url is None:
+        raise SettingsError(
+            "BROKER_URL (or REDIS_URL) is not set, and workers that serve others need a broker they share",
+            "for example redis://localhost:6379; `batchmill run` needs none, it brings its own",
+        )
+    return settings.broker.url
 
 
 def make_app(broker_url: str, queues: tuple[str, ...] = QUEUES) -> Celery:

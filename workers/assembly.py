@@ -1,7 +1,10 @@
 """Puts the parts together as the settings say; the only place that knows them all."""
 
+from urllib.parse import urlsplit
+
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
+from batchmill.errors import ProviderError
 from batchmill.money.owner_prices import read_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
@@ -9,6 +12,8 @@ from batchmill.requests.judge import Judge, RetryRules
 from batchmill.settings import Settings
 from db import schema
 from db.engine import Database
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def make_database(settings: Settings) -> Database:
@@ -37,6 +42,20 @@ def prepare(database: Database) -> None:
         schema.upgrade(database)
     else:
         schema.check(database)
+
+
+def require_key(settings: Settings) -> None:
+    """Make sure that there is a key for the provider; a server on this machine may do without.
+
+    Raises:
+        ProviderError: There is none.
+    """
+    host = urlsplit(settings.openai.base_url).hostname
+    if settings.openai.api_key is None and host not in LOCAL_HOSTS:
+        raise ProviderError(
+            f"there is no key for {settings.openai.base_url}: OPENAI_API_KEY is not set",
+            "set it in the environment or in a .env file; or try `batchmill sandbox`, which needs none",
+        )
 
 
 def make_provider(settings: Settings, concurrency: int) -> Provider:

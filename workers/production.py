@@ -53,6 +53,12 @@ def serve(
     return int(worker.exitcode or 0)
 
 
+def keep_time(app: Celery, entries: dict[str, dict[str, Any]]) -> None:
+    """Run beat until stopped. It remembers nothing: what was done when is in the database."""
+    app.conf.beat_schedule = entries
+    app.Beat(scheduler="celery.beat:Scheduler", loglevel="WARNING", quiet=True).run()
+
+
 def _connect_signals(child: Child) -> None:
     def wind_up(**_: Any) -> None:
         child.duty.stopping.set()

@@ -88,14 +88,15 @@ class Judge:
         answered = reply.verdict is Verdict.ANSWERED
         batch = attempt.job.batch
         keep_for_s = 0.0
-        if attempt.job.cache_key is not None:
+        # The key names the model asked for: what another one answered must not stand under it.
+        if attempt.job.cache_key is not None and attempt.model == attempt.job.model:
             keep_for_s = self.keeping.keep_for_s(
                 reply, endpoint=batch.endpoint, request_type=batch.request_type
             )
         return Outcome(
             attempt=attempt,
             reply=reply,
-            cost=self._cost(attempt, reply) if answered else NOTHING,
+            cost=self._cost(attempt, reply),
             state=RequestState.DONE if answered else RequestState.FAILED,
             attempt_state=AttemptState.SETTLED,
             tries=attempt.job.tries,
@@ -132,7 +133,7 @@ class Judge:
         return Outcome(
             attempt=attempt,
             reply=reply,
-            cost=_cost_without_answer(reply),
+            cost=self._cost(attempt, reply),
             state=RequestState.PENDING,
             attempt_state=_attempt_state(reply),
             delay_ms=delay_ms,
@@ -147,7 +148,7 @@ class Judge:
         return Outcome(
             attempt=attempt,
             reply=reply,
-            cost=_cost_without_answer(reply),
+            cost=self._cost(attempt, reply),
             state=RequestState.FAILED,
             attempt_state=_attempt_state(reply),
             tries=attempt.job.tries if tries is None else tries,
@@ -155,15 +156,15 @@ class Judge:
         )
 
     def _cost(self, attempt: Attempt, reply: Reply) -> Cost:
-        return self.prices.price(provider=attempt.provider, model=attempt.model, usage=reply.usage)
+        if reply.verdict is Verdict.ANSWERED or reply.usage is not None:
+            return self.prices.price(provider=attempt.provider, model=attempt.model, usage=reply.usage)
+        return NOT_KNOWN if reply.verdict is Verdict.UNKNOWN else NOTHING
 
 
 def _attempt_state(reply: Reply) -> AttemptState:
-    return AttemptState.UNKNOWN if reply.verdict is Verdict.UNKNOWN else AttemptState.SETTLED
-
-
-def _cost_without_answer(reply: Reply) -> Cost:
-    return NOT_KNOWN if reply.verdict is Verdict.UNKNOWN else NOTHING
+    """Unknown only without evidence: a reply that cannot be used, but names its usage, is known to be billed."""
+    is_unknown = reply.verdict is Verdict.UNKNOWN and reply.usage is None
+    return AttemptState.UNKNOWN if is_unknown else AttemptState.SETTLED
 
 
 def _reason(reply: Reply) -> str:

@@ -99,10 +99,6 @@ def _broker_url(url: str) -> str:
     return _known_scheme(url, "redis", "rediss", "redis+socket", "amqp", "amqps")
 
 
-def _redis_url(url: str) -> str:
-    return _known_scheme(url, "redis", "rediss", "unix")
-
-
 def _http_url(url: str) -> str:
     parts = urlsplit(_known_scheme(url, "http", "https"))
     if not url.isprintable() or " " in url:
@@ -138,7 +134,6 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 LowerCase = BeforeValidator(_lower_case)

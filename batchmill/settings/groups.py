@@ -20,7 +20,6 @@ from batchmill.settings.fields import (
     HeaderSecret,
     HttpUrl,
     LowerCase,
-    RedisUrl,
     as_text,
     choice,
     masked,
@@ -158,7 +157,7 @@ class InputSettings(Group):
 
 
 class CacheSettings(Group):
-    """How long answers are used again, and the hot tier in front of the database."""
+    """How long answers are used again."""
 
     ttl: str = setting(
         "", "BATCHMILL_CACHE_TTL", meaning="How long answers are kept, by request type.", accepts="text"
@@ -168,13 +167,6 @@ class CacheSettings(Group):
         "BATCHMILL_REFUSAL_TTL_S",
         "How long a request the provider refused is not sent again.",
         least=0.0,
-    )
-    redis_url: RedisUrl | None = setting(
-        None,
-        "REDIS_URL",
-        meaning="Redis for the cache's hot tier; none if not set.",
-        accepts="redis://, rediss:// or unix:// and a host or path",
-        repr=False,
     )
 
 

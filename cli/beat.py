@@ -1,0 +1,24 @@
+"""`batchmill beat`: rings for what is due."""
+
+import click
+
+from batchmill.settings import load_settings
+from cli.output import narrate
+
+
+@click.command()
+def beat() -> None:
+    """Ring for what is due: the sweep, every 10 seconds. A `batchmill worker --maintenance` answers.
+
+    Run as many as you like: what is done, and when it was done last, is in the database.
+    """
+    from batchmill.logs import configure_logs
+    from schedules.entries import entries
+    from workers.app import MAINTENANCE, broker_of, make_app
+    from workers.production import keep_time
+
+    settings = load_settings()
+    configure_logs(settings.log)
+    app = make_app(broker_of(settings), (MAINTENANCE,))
+    narrate("beat rings for " + ", ".join(entries()) + "; stop it with Ctrl-C or SIGTERM")
+    keep_time(app, entries())
