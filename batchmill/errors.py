@@ -11,6 +11,7 @@ BatchmillError
 ├── NotFoundError          no such batch, request, file                   exit 1 · HTTP 404
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
+├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
 └── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
@@ -105,6 +106,14 @@ class BrokerError(BatchmillError):
 
     http_status = 503
     code = "broker_unavailable"
+    may_succeed_later = True
+
+
+class WorkerError(BatchmillError):
+    """The workers cannot do their work, whatever it is that keeps them from it."""
+
+    http_status = 503
+    code = "worker_unavailable"
     may_succeed_later = True
 
 

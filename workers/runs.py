@@ -21,6 +21,7 @@ from batchmill.errors import (
     ProviderError,
     SettingsError,
     StoppedError,
+    WorkerError,
 )
 from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
 from batchmill.requests.source import InputFile
@@ -276,26 +277,37 @@ class Run:
 
     def _attend(self, batch: Any, crew: "_Crew") -> None:
         patience = _Patience(self._settings.calls.give_up_s)
-        swept_at = float("-inf")
         while True:
             self._check()
-            row = self._row(batch.id)
-            crew.worker.listen()
-            self._watch(_progress(row, "answering", patience.note(row, crew)))
-            if row.state == BatchState.FINALIZING:
-                self._deliver(row)
-                return
-            if row.state == BatchState.PAUSED and row.paused_reason == UNATTENDED:
-                self._resume(row)  # we were asleep for so long that another command took us for dead
-            elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
-                raise _standing_still(row)
-            if patience.is_out(row, crew):
-                patience.give_up(row, crew, self._oldest_in_flight_ms(row))
-            crew.worker.ensure()
-            if time.monotonic() - swept_at > SWEEP_EVERY_S:
-                swept_at = time.monotonic()
-                self._sweep(row, crew)
+            try:
+                if self._look_after(batch, crew, patience):
+                    return
+                patience.database_is_back()
+            except DatabaseError:
+                # A server may be on its way back; what SQLite complains of has been waited for, or stays.
+                if self._settings.database.is_embedded or patience.database_is_away():
+                    raise
             time.sleep(LOOK_EVERY_S)
+
+    def _look_after(self, batch: Any, crew: "_Crew", patience: "_Patience") -> bool:
+        """See how it goes and lend a hand; whether the answers are delivered."""
+        row = self._row(batch.id)
+        crew.worker.listen()
+        self._watch(_progress(row, "answering", patience.note(row, crew)))
+        if row.state == BatchState.FINALIZING:
+            self._deliver(row)
+            return True
+        if row.state == BatchState.PAUSED and row.paused_reason == UNATTENDED:
+            self._resume(row)  # we were asleep for so long that another command took us for dead
+        elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
+            raise _standing_still(row)
+        if patience.is_out(row, crew):
+            patience.give_up(row, crew, self._oldest_in_flight_ms(row))
+        crew.worker.ensure()
+        if time.monotonic() - crew.swept_at > SWEEP_EVERY_S:
+            crew.swept_at = time.monotonic()
+            self._sweep(row, crew)
+        return False
 
     def _deliver(self, row: Any) -> None:
         self._watch(_progress(row, "writing"))
@@ -355,12 +367,14 @@ class _Crew:
 
     Attributes:
         no_broker: Why the doorbell cannot be rung, as long as it cannot.
+        swept_at: When the last sweep began, by the monotonic clock.
     """
 
     queue: str
     doorbell: Doorbell
     worker: EmbeddedWorker
     no_broker: BrokerError | None = None
+    swept_at: float = float("-inf")
 
 
 class _Patience:
@@ -371,6 +385,17 @@ class _Patience:
         self._moved_at = time.monotonic()
         self._seen: tuple[int, ...] = ()
         self._restarts = 0
+        self._database_away_since: float | None = None
+
+    def database_is_back(self) -> None:
+        """It has answered."""
+        self._database_away_since = None
+
+    def database_is_away(self) -> bool:
+        """It has not answered; whether that has gone on for too long."""
+        now = time.monotonic()
+        self._database_away_since = self._database_away_since or now
+        return now - self._database_away_since > self._give_up_s
 
     def is_out(self, row: Any, crew: _Crew) -> bool:
         """Whether nothing has moved for so long, or the worker keeps dying."""
@@ -393,11 +418,11 @@ class _Patience:
         if crew.worker.restarts - self._restarts > MOST_RESTARTS:
             why = f": {crew.worker.trouble}" if crew.worker.trouble else ""
             times = crew.worker.restarts - self._restarts
-            raise DatabaseError(f"the worker died {times} times without answering anything{why}", log_hint)
+            raise WorkerError(f"the worker died {times} times without answering anything{why}", log_hint)
         if crew.no_broker is not None:
             raise crew.no_broker
         if crew.worker.trouble:
-            raise DatabaseError(
+            raise WorkerError(
                 f"nothing has moved for {self._give_up_s:.0f} s: {crew.worker.trouble}",
                 f"{log_hint}; put it right, then run the same command again: it goes on",
             )

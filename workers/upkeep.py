@@ -62,9 +62,9 @@ def leave(database: Database, batch: Any) -> None:
     """Let a batch whose command has gone stand still: nobody else answers it, and its questions are others' to ask."""
     if batch.state == BatchState.VALIDATING:
         sweep.discard(database, batch.id, "its ingest was interrupted")
-        return
-    with database.write() as tx:
-        batches.pause(tx, batch.id, UNATTENDED)
+    elif batch.state == BatchState.IN_PROGRESS:
+        with database.write() as tx:
+            batches.pause(tx, batch.id, UNATTENDED)
 
 
 def bury_the_dead(database: Database, settings: Settings, judge: Judging) -> int:
@@ -72,12 +72,13 @@ def bury_the_dead(database: Database, settings: Settings, judge: Judging) -> int
     with database.read() as tx:
         registered = workers.of_home(tx, str(settings.home))
     dead = [worker for worker in registered if not is_alive(settings.home, worker)]
+    if not dead:
+        return 0
     with database.read() as tx:
         held = workers.claims_of(tx, dead)
     unknown = sweep.take_back(database, held, judge)
     with database.write() as tx:
         for worker in dead:
             workers.leave(tx, worker)
-    if dead:
-        log.debug("buried", workers=len(dead), claims=len(held), unknown_attempts=unknown)
+    log.debug("buried", workers=len(dead), claims=len(held), unknown_attempts=unknown)
     return unknown

