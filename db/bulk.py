@@ -79,8 +79,8 @@ class Bulk:
         if not self._constants:
             return list(map(self._pick, table))
         # A constant may have the name of a column: `claim_id = NULL WHERE claim_id = :row_claim_id`.
-        shared: dict[Any, Any] = {(name,): value for name, value in (self._constants | values).items()}
-        return [self._pick(shared | row) for row in table]
+        shared: dict[Any, Any] = {(name,): value for name, value in {**self._constants, **values}.items()}
+        return [self._pick({**shared, **row}) for row in table]
 
 
 def bulk_insert(table: Table, columns: Mapping[str, TypeEngine[Any]]) -> Bulk:
