@@ -32,7 +32,12 @@ def test_each_question_gets_its_own_answer_and_is_paid_for_once(mill: Mill, tmp_
         assert answer["response"]["body"]["choices"][0]["message"]["content"] == replies[question]
     assert (first["completed"], first["cached"], first["calls"]) == (1319, 0, 1319)
     assert round(float(first["cost_usd"]) * 1e9) == billed
-    assert (second["completed"], second["cached"], second["calls"], second["cost_usd"]) == (1319, 1319, 0, "0")
+    assert (second["completed"], second["cached"], second["calls"], second["cost_usd"]) == (
+        1319,
+        1319,
+        0,
+        "0",
+    )
     bodies = [json.dumps(answer["response"]["body"]) for answer in answers]
     again = [json.dumps(answer["response"]["body"]) for answer in read_lines(tmp_path / "second.jsonl")]
     assert again == bodies
