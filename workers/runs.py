@@ -129,7 +129,7 @@ class Run:
         self._bad_line = bad_line
         self._check = check
         self._judge = make_judge(settings)
-        self._database: Database = make_database(settings)
+        self._database: Database
         self._broker = EmbeddedBroker(settings.home) if settings.broker.is_embedded else None
 
     def run(self) -> Report:
@@ -144,8 +144,9 @@ class Run:
         source = InputFile(wanted.input, max_line_bytes=self._settings.input.max_line_bytes)
         _make_home(self._settings.home)
         key = wanted.key(source.sha256())
-        prepare(self._database)
+        self._database = make_database(self._settings)
         try:
+            prepare(self._database)
             with outputs.attend(self._settings, wanted.output), self._doorbell() as doorbell:
                 clear_up(self._database, self._settings, self._judge)
                 batch, resumed = self._find_or_create(key)
@@ -260,7 +261,7 @@ class Run:
 
     def _dismiss(self, batch: Any, crew: "_Crew") -> None:
         """Let the calls in flight finish and leave nothing behind; an unfinished batch stands still from here on."""
-        with contextlib.suppress(BatchmillError):
+        with contextlib.suppress(DatabaseError, BrokerError):
             row = self._row(batch.id)
             leave(self._database, row)
             with self._database.read() as tx:
@@ -269,7 +270,7 @@ class Run:
                 self._watch(_progress(row, "stopping"))
                 crew.worker.stop()
         crew.worker.kill()
-        with contextlib.suppress(BatchmillError):
+        with contextlib.suppress(DatabaseError, BrokerError):
             bury_the_dead(self._database, self._settings, self._judge)
             crew.doorbell.remove(crew.queue)
 
