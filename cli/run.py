@@ -166,5 +166,11 @@ def _tell(report: Any) -> None:
             f"{progress.unknown_attempts:,} calls were cut off and may have been billed; they are in the ledger"
         )
     if report.errors:
-        narrate(f"{progress.failed:,} failed: {report.errors}")
-    narrate(f"answers: {report.output}")
+        narrate(f"{progress.failed:,} failed: {_shown(report.errors)}")
+    narrate(f"answers: {_shown(report.output)}")
+
+
+def _shown(path: Path) -> Path:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
