@@ -15,6 +15,7 @@ from cli.main import batchmill
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 100
 
+TITLES = {"openai": "OpenAI"}
 DEFAULTS_IN_WORDS = {"DATABASE_URL": "`batchmill.db` in the home (SQLite)", "BROKER_URL": "one in the home"}
 NOT_YET = {
     "OPENAI_ORG_ID": "Read and checked, not yet sent.",
@@ -41,7 +42,9 @@ def cli_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _helps(command: click.Command, name: str, above: click.Context | None = None) -> Iterator[tuple[str, str]]:
+def _helps(
+    command: click.Command, name: str, above: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
     context = click.Context(
         command, info_name=name.split()[-1], parent=above, terminal_width=WIDTH, **command.context_settings
     )
@@ -78,7 +81,7 @@ def _groups() -> Iterator[str]:
     for name, field in Settings.model_fields.items():
         group = field.annotation
         if isinstance(group, type) and issubclass(group, Group):
-            yield f"## {name.capitalize()}"
+            yield f"## {TITLES.get(name, name.capitalize())}"
             yield (group.__doc__ or "").strip()
             yield _table(group)
 
