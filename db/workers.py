@@ -2,6 +2,7 @@
 
 import os
 import socket
+import uuid
 
 from sqlalchemy import delete, insert, select
 
@@ -9,8 +10,13 @@ from db.engine import Transaction
 from db.tables import claims, workers
 
 
+def new_id() -> str:
+    """A fresh UUID: a name used again would hide that its earlier bearer died."""
+    return str(uuid.uuid4())
+
+
 def register(tx: Transaction, worker_id: str, home: str) -> None:
-    """Enter this process under its UUID."""
+    """Enter this process under its name; its sign of life has to be there already, or it is taken for dead."""
     tx.run(
         insert(workers).values(
             id=worker_id, host=socket.gethostname(), pid=os.getpid(), home=home, started_ms=tx.now_ms

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import threading
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -90,6 +89,7 @@ class Child:
                     worker_rows.leave(tx, kept.worker_id)
             kept.database.close()
             kept.runner.close()
+            (life_signs(self.duty.settings.home) / kept.worker_id).unlink(missing_ok=True)
 
     def stopping(self) -> bool:
         """Whether to wind up: told so, or the parent is gone."""
@@ -100,12 +100,15 @@ class Child:
         if self.stopping():
             return 0
         with self._busy:
-            kept = self._keep()
+            # The launcher reads these events and tells its user (EmbeddedWorker.trouble).
             try:
+                kept = self._keep()
                 return kept.runner.run(self._pump(kept))
             except BatchmillError as error:
                 log.error("pump_stopped", code=error.code, error=error.message, hint=error.hint)
-                return 0
+            except Exception as error:
+                log.exception("pump_failed", error=f"{type(error).__name__}: {error}")
+            return 0
 
     async def _pump(self, kept: _Kept) -> int:
         settings = self.duty.settings
@@ -133,7 +136,7 @@ class Child:
         if self._kept is None:
             settings = self.duty.settings
             database = make_database(settings)
-            worker_id = str(uuid.uuid4())  # fresh: a name used before would hide that its bearer died
+            worker_id = worker_rows.new_id()
             life_sign = show_life(settings.home, worker_id)
             with database.write() as tx:
                 worker_rows.register(tx, worker_id, str(settings.home))

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from batchmill.errors import BrokerError
+from batchmill.settings.fields import mask_url
 
 RUN_REQUESTS = "batchmill.run_requests"
 MOST_WAITING = 8
@@ -55,9 +55,10 @@ class Doorbell:
     def _reaching(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, OSError) as error:
-            where = self._app.connection_for_write().as_uri()
+        except Exception as error:  # every transport raises its own library's errors, and only it works here
+            where = mask_url(str(self._app.conf.broker_url))
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BrokerError(
-                f"broker {where} cannot be reached: {error}",
+                f"broker {where} cannot be reached: {reason}",
                 "check BROKER_URL (or REDIS_URL) and that it is up",
             ) from error

@@ -1,5 +1,6 @@
 """Intake: takes a stream of lines in as a batch, all of it or nothing."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ import orjson
 
 from batchmill.cache.keys import request_key
 from batchmill.cache.policy import reuse
-from batchmill.errors import InputError, InvalidLinesError
+from batchmill.errors import DatabaseError, InputError, InvalidLinesError
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchOptions, LineError, RequestLine
 from db import batches, requests, sweep
@@ -43,7 +44,10 @@ def take_in(
     try:
         return _take_in(database, batch, lines, options, on_bad_line, on_chunk)
     except BaseException as error:
-        sweep.discard(database, batch.id, str(error) or type(error).__name__)
+        with contextlib.suppress(
+            DatabaseError
+        ):  # the next command discards it; this error is not to hide that one
+            sweep.discard(database, batch.id, str(error) or type(error).__name__)
         raise
 
 

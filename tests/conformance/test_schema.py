@@ -1,0 +1,76 @@
+"""The schema, on both databases."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+from batchmill.errors import DatabaseError
+from db import schema
+from db.engine import Database
+
+
+def test_migrations_leave_nothing_out(database: Database) -> None:
+    """After every migration the database is what the tables in the code say."""
+    assert schema.drift(database) == []
+
+
+def test_second_upgrade_finds_nothing_to_do(empty_url: str) -> None:
+    """Upgrading again changes nothing, and says so."""
+    database = Database(empty_url)
+    assert [schema.upgrade(database), schema.upgrade(database)] == [True, False]
+    assert schema.version(database) == schema.newest()
+    database.close()
+
+
+def test_four_upgrades_at_once(empty_url: str) -> None:
+    """However many processes start on an empty database at once, each finds it upgraded."""
+    databases = [Database(empty_url) for _ in range(4)]
+    with ThreadPoolExecutor(len(databases)) as threads:
+        list(threads.map(schema.upgrade, databases))
+    assert [schema.version(database) for database in databases] == [schema.newest()] * 4
+    assert schema.drift(databases[0]) == []
+    for database in databases:
+        database.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "complaint"), [("9999", "does not know"), ("0000", "does not know"), (None, "is empty")]
+)
+def test_another_schema_is_refused(database: Database, version: str | None, complaint: str) -> None:
+    """Code meets only its own schema: another one is refused, with what to do about it."""
+    with database.write() as tx:
+        tx.run(text("DELETE FROM alembic_version"))
+        if version is not None:
+            tx.run(text("INSERT INTO alembic_version VALUES (:version)"), version=version)
+    with pytest.raises(DatabaseError, match=complaint) as refused:
+        schema.check(database)
+    assert refused.value.hint
+
+
+def test_both_databases_get_the_same_tables(tmp_path: Path, postgres: object) -> None:
+    """The migrations make the same columns, keys and indexes on SQLite and on PostgreSQL."""
+    url = postgres.create(empty=True)  # type: ignore[attr-defined]
+    shapes = []
+    for database in (Database(f"sqlite:///{tmp_path / 'a.db'}"), Database(url)):
+        schema.upgrade(database)
+        found = inspect(database.engine)
+        shapes.append(
+            {
+                table: (
+                    [(column["name"], column["nullable"]) for column in found.get_columns(table)],
+                    found.get_pk_constraint(table)["constrained_columns"],
+                    sorted(unique["column_names"] for unique in found.get_unique_constraints(table)),
+                    sorted(
+                        (str(index["name"]), index["column_names"])
+                        for index in found.get_indexes(table)
+                        if not str(index["name"]).startswith("uq_")
+                    ),
+                )
+                for table in sorted(found.get_table_names())
+                if table != "alembic_version"
+            }
+        )
+        database.close()
+    assert shapes[0] == shapes[1]

