@@ -20,7 +20,6 @@ DEFAULTS_IN_WORDS = {"DATABASE_URL": "`batchmill.db` in the home (SQLite)", "BRO
 NOT_YET = {
     "OPENAI_ORG_ID": "Read and checked, not yet sent.",
     "OPENAI_PROJECT_ID": "Read and checked, not yet sent.",
-    "REDIS_URL": "Serves as BROKER_URL; there is no hot tier yet.",
 }
 
 
