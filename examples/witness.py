@@ -7,6 +7,7 @@ python witness.py kill PID URL CALLS     wait for so many calls, then kill -9 th
 python witness.py unknown DATABASE       the calls of the newest batch that may have been billed
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -36,7 +37,10 @@ def bill(url: str) -> None:
 
 def complete(answers: str, questions: str) -> None:
     """Exit with status 1 unless every question has its answer, once and in order."""
-    names = [[json.loads(line)["custom_id"] for line in Path(path).open()] for path in (answers, questions)]
+    names = [
+        [json.loads(line)["custom_id"] for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        for path in (answers, questions)
+    ]
     if names[0] != names[1]:
         sys.exit(f"{answers} does not hold each line of {questions} once and in order")
     print(f"{len(names[0])} lines, each once, in input order")
@@ -44,7 +48,7 @@ def complete(answers: str, questions: str) -> None:
 
 def answer(path: str, nth: str) -> None:
     """Print one line of a result file without the provider's small print."""
-    line = json.loads(Path(path).read_text().splitlines()[int(nth) - 1])
+    line = json.loads(Path(path).read_text(encoding="utf-8").splitlines()[int(nth) - 1])
     response = line["response"]
     choice, usage = response["body"]["choices"][0], response["body"]["usage"]
     print(line["custom_id"], response["status_code"], choice["message"]["content"], sep=" | ", end=" | ")
@@ -64,7 +68,8 @@ def kill(pid: str, url: str, calls: str) -> None:
     for parent in doomed:
         doomed += children.get(parent, [])
     for process in doomed:
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def unknown(database: str) -> None:
