@@ -190,16 +190,27 @@ def _tell(report: Any) -> None:
     progress = report.progress
     narrate(
         f"{progress.completed:,} of {progress.total:,} answered in {report.elapsed_s:.1f} s: "
-        f"{progress.calls:,} calls, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
+        f"{_count(progress.calls, 'call')}, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
     )
     if progress.unpriced:
         narrate(
-            f"{progress.unpriced:,} answers have no known price and are not in that sum; set BATCHMILL_PRICES"
+            f"not in that sum: {_count(progress.unpriced, 'answer')} without a known price; set BATCHMILL_PRICES"
         )
     if progress.unknown_attempts:
         narrate(
-            f"{progress.unknown_attempts:,} calls were cut off and may have been billed; they are in the ledger"
+            f"not in that sum: {_count(progress.unknown_attempts, 'call')} recorded as unknown, which may have been"
+            " billed without an answer"
         )
     if report.errors:
-        narrate(f"{progress.failed:,} failed: {report.errors}")
-    narrate(f"answers: {report.output}")
+        narrate(f"{progress.failed:,} failed: {_shown(report.errors)}")
+    narrate(f"answers: {_shown(report.output)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _shown(path: Path) -> Path:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

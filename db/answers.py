@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from batchmill.requests.model import AttemptState
 from batchmill.requests.work import Outcome
 from db.bulk import INT, STR, bulk_insert
 from db.engine import Transaction
@@ -24,11 +25,20 @@ _add = bulk_insert(
 )
 
 
+def id_of(outcome: Outcome) -> int:
+    """The row in which an outcome's reply is kept: its attempt's number; below zero where the attempt is unknown.
+
+    What we say of a call that got lost must not stand in the place of the answer, which may yet arrive.
+    """
+    id_ = outcome.attempt.id
+    return -id_ if outcome.attempt_state is AttemptState.UNKNOWN else id_
+
+
 def add(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
-    """Keep the replies of these outcomes, under their attempts' ids."""
+    """Keep the replies of these outcomes."""
     table = [
         {
-            "id": outcome.attempt.id,
+            "id": id_of(outcome),
             "status_code": outcome.reply.status_code,
             "body": outcome.reply.body.decode() if outcome.reply.body is not None else None,
             "error_code": outcome.reply.error_code,

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import AttemptState
 from batchmill.requests.work import Job, Outcome
 from db.bulk import INT, STR, PerDialect, bulk_update, rows_of
 from db.engine import Transaction
-from db.tables import attempts
+from db.tables import attempts, word
 
 _columns = {
     "request_id": INT,
@@ -23,15 +24,27 @@ _columns = {
     "sent_ms": INT,
     "hold_nanos": INT,
 }
-_send = PerDialect(
-    lambda dialect: (
+
+
+def _send_statement(dialect: str) -> Any:
+    given = rows_of(dialect, _columns)
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    source = select(*given.c).where(given.c.request_id.is_not(None))  # SQLite: see flights
+    return (
         insert(attempts)
-        .from_select(list(_columns), select(*rows_of(dialect, _columns).c))
+        .from_select(list(_columns), source)
+        .on_conflict_do_nothing(index_elements=["request_id", "number"])
         .returning(attempts.c.id, attempts.c.request_id)
     )
+
+
+_send = PerDialect(_send_statement)
+_sent_before = select(attempts.c.id, attempts.c.request_id).where(
+    tuple_(attempts.c.request_id, attempts.c.number).in_(bindparam("calls", expanding=True)),
+    attempts.c.claim_id.in_(bindparam("claims", expanding=True)),
+    attempts.c.worker_id == bindparam("worker"),
+    attempts.c.state == AttemptState.SENT,
 )
-
-
 _end = bulk_update(
     {"id": INT, "state": STR, "cost_nanos": INT, "error": STR},
     lambda row: (
@@ -45,24 +58,30 @@ _end = bulk_update(
         )
     ),
 )
-_in_state = select(attempts.c.id).where(
-    attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state == bindparam("state")
+_in_state = (
+    select(attempts.c.id)
+    .where(attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state == bindparam("state"))
+    .order_by(attempts.c.id)
+    .with_for_update()
 )
 _sent_under = select(attempts).where(
     attempts.c.request_id.in_(bindparam("requests", expanding=True)),
     attempts.c.claim_id == bindparam("claim"),
     attempts.c.state == AttemptState.SENT,
 )
-_unknown_of = select(attempts).where(attempts.c.state == AttemptState.UNKNOWN)
+_unknown_of = select(attempts).where(attempts.c.state == word(AttemptState.UNKNOWN))
 
 
-def send(tx: Transaction, jobs: Sequence[tuple[Job, str, str]], worker_id: str) -> dict[int, int]:
-    """Record a call for each (job, provider, model); the new attempt's id by request id.
+def send(
+    tx: Transaction, jobs: Sequence[tuple[Job, str, str]], worker_id: str
+) -> tuple[dict[int, int], set[int]]:
+    """Record a call for each (job, provider, model): its attempt's id by request id, and which of them are new.
 
+    The same send recorded again finds its attempt, and never makes a second one.
     `hold_nanos` is where a budget's hold goes: taken in this transaction, after these rows, in budget order.
     """
     if not jobs:
-        return {}
+        return {}, set()
     table = [
         {
             "request_id": job.request_id,
@@ -78,7 +97,17 @@ def send(tx: Transaction, jobs: Sequence[tuple[Job, str, str]], worker_id: str) 
         }
         for job, provider, model in jobs
     ]
-    return {row.request_id: row.id for row in tx.bulk_rows(_send[tx.dialect], table)}
+    made = {row.request_id: row.id for row in tx.bulk_rows(_send[tx.dialect], table)}
+    again = [job for job, _, _ in jobs if job.request_id not in made]
+    if not again:
+        return made, set(made)
+    found = tx.rows(
+        _sent_before,
+        calls=[(job.request_id, job.attempts + 1) for job in again],
+        claims=sorted({job.claim_id for job in again}),
+        worker=worker_id,
+    )
+    return {row.request_id: row.id for row in found} | made, set(made)
 
 
 def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) -> set[int]:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.ids import new_batch_id
 from batchmill.requests.model import BatchOptions, BatchState, Endpoint
 from db.bulk import INT, STR, PerDialect, rows_of
 from db.engine import Transaction
-from db.tables import batches, outbox, shares
+from db.tables import batches, outbox, requests, shares, word
 
 COUNTERS = ("done", "failed", "cancelled", "expired", "cached", "unknown_attempts", "spent_nanos", "unpriced")
 UNFINISHED = (
@@ -60,6 +60,14 @@ def _count_statement(dialect: str) -> Any:
 
 
 _count = PerDialect(_count_statement)
+_retry_is_due = exists(
+    select(1).where(requests.c.batch_id == batches.c.id, requests.c.next_run_ms <= bindparam("now_ms"))
+).correlate(batches)
+claimable = and_(
+    batches.c.ended_ms.is_(None),  # so that the index of open batches serves, however many have ended
+    batches.c.state == word(BatchState.IN_PROGRESS),
+    or_(batches.c.cursor < batches.c.total, _retry_is_due),
+)
 _lock = (
     select(batches)
     .where(batches.c.id.in_(bindparam("ids", expanding=True)))
@@ -139,23 +147,41 @@ def start(tx: Transaction, batch: int, *, endpoint: Endpoint, total: int) -> boo
 
 
 def _join_the_line(tx: Transaction, lane: str, tenant: str, batch: int) -> None:
-    """A share that starts (again) to have work begins at the lowest pass in use, neither ahead of others nor behind."""
-    others = (
+    """A share that starts (again) to have work begins at the lowest pass in use, neither ahead of others nor behind.
+
+    In use are shares with something to claim: one that only waits for its last answers has fallen behind by
+    then, and whoever began there would be served alone until it had caught up. Passes never run back.
+    """
+    in_use = (
         select(func.min(shares.c["pass"]))
         .join(batches, and_(batches.c.lane == shares.c.lane, batches.c.tenant == shares.c.tenant))
-        .where(batches.c.state == BatchState.IN_PROGRESS, batches.c.id != batch)
+        .where(claimable, batches.c.id != batch)
     )
-    lowest = tx.rows(others)[0][0] or 0
+    lowest = tx.rows(in_use, now_ms=tx.now_ms)[0][0]
+    if lowest is None:
+        lowest = tx.rows(select(func.coalesce(func.max(shares.c["pass"]), 0)))[0][0]
     dialect_insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
     joining = dialect_insert(shares).values({"lane": lane, "tenant": tenant, "pass": lowest})
     ahead = case((shares.c["pass"] < lowest, lowest), else_=shares.c["pass"])
     tx.run(joining.on_conflict_do_update(index_elements=["lane", "tenant"], set_={"pass": ahead}))
 
 
-def reject(tx: Transaction, batch: int, reason: str) -> None:
-    """Fail a batch that was never started."""
-    ended = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
-    tx.run(ended.values(state=BatchState.FAILED, ended_ms=tx.now_ms, last_error=reason))
+def reject(tx: Transaction, batch: int, reason: str) -> bool:
+    """Fail a batch that was never started; False when it was, and nothing of it may be deleted.
+
+    It has ended (`ended_ms`) only when its rows are gone too: see `forget`.
+    """
+    failed = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
+    if tx.run(failed.values(state=BatchState.FAILED, last_error=reason)) == 1:
+        return True
+    found = tx.rows(select(batches.c.state).where(batches.c.id == batch))
+    return bool(found) and found[0].state == BatchState.FAILED
+
+
+def forget(tx: Transaction, batch: int) -> None:
+    """End a rejected batch whose rows have been deleted."""
+    rejected = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.FAILED)
+    tx.run(rejected.where(batches.c.ended_ms.is_(None)).values(ended_ms=tx.now_ms))
 
 
 def count(tx: Transaction, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, BatchState]:
@@ -195,8 +221,16 @@ def unfinished_at(tx: Transaction, output_path: str) -> Any | None:
 
 def resume(tx: Transaction, batch: int) -> bool:
     """Let a paused batch run on."""
-    resumed = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.PAUSED)
-    return tx.run(resumed.values(state=BatchState.IN_PROGRESS, paused_reason="", last_error="")) == 1
+    resumed = (
+        update(batches)
+        .where(batches.c.id == batch, batches.c.state == BatchState.PAUSED)
+        .values(state=BatchState.IN_PROGRESS, paused_reason="", last_error="")
+        .returning(batches.c.lane, batches.c.tenant)
+    )
+    for row in tx.rows(resumed):
+        _join_the_line(tx, row.lane, row.tenant, batch)
+        return True
+    return False
 
 
 def pause(tx: Transaction, batch: int, reason: str) -> bool:
@@ -215,13 +249,16 @@ def cancel(tx: Transaction, batch: int, final_state: BatchState = BatchState.CAN
 
 def cancelling(tx: Transaction) -> Sequence[Any]:
     """The batches whose idle requests are still to be ended."""
-    return tx.rows(select(batches).where(batches.c.state == BatchState.CANCELLING))
+    return tx.rows(
+        select(batches).where(batches.c.ended_ms.is_(None), batches.c.state == BatchState.CANCELLING)
+    )
 
 
 def overdue(tx: Transaction) -> Sequence[Any]:
     """The running batches whose deadline has passed."""
     return tx.rows(
         select(batches).where(
+            batches.c.ended_ms.is_(None),
             batches.c.state.in_([BatchState.IN_PROGRESS, BatchState.PAUSED]),
             batches.c.deadline_ms <= tx.now_ms,
         )
@@ -229,10 +266,12 @@ def overdue(tx: Transaction) -> Sequence[Any]:
 
 
 def abandoned(tx: Transaction, idle_ms: int) -> Sequence[Any]:
-    """The ingests that nobody has touched for so long."""
+    """The ingests that nobody has touched for so long, and those whose discarding broke off."""
     return tx.rows(
         select(batches).where(
-            batches.c.state == BatchState.VALIDATING, batches.c.touched_ms < tx.now_ms - idle_ms
+            batches.c.ended_ms.is_(None),
+            batches.c.state.in_([BatchState.VALIDATING, BatchState.FAILED]),
+            batches.c.touched_ms < tx.now_ms - idle_ms,
         )
     )
 
@@ -250,7 +289,11 @@ def of_commands(tx: Transaction) -> Sequence[Any]:
 def undelivered(tx: Transaction) -> Sequence[Any]:
     """The batches in `finalizing` whose files no command will come for."""
     return tx.rows(
-        select(batches).where(batches.c.state == BatchState.FINALIZING, batches.c.output_path.is_(None))
+        select(batches).where(
+            batches.c.ended_ms.is_(None),
+            batches.c.state == BatchState.FINALIZING,
+            batches.c.output_path.is_(None),
+        )
     )
 
 

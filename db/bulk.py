@@ -31,6 +31,7 @@ from sqlalchemy.types import TypeEngine
 
 INT: TypeEngine[Any] = BigInteger()
 STR: TypeEngine[Any] = Text()
+ROW = "row_"
 BOOL: TypeEngine[Any] = Boolean()
 
 
@@ -65,18 +66,21 @@ class Bulk:
         self.set_wise = set_wise
         compiled = row_wise.compile(dialect=sqlite.dialect(paramstyle="qmark"))
         self.driver_sql = str(compiled)
-        self._constants = compiled.params
-        self._order = [name.removeprefix("row_") for name in compiled.positiontup or ()]
+        order = compiled.positiontup or ()
+        self._constants = {name: compiled.params[name] for name in order if not name.startswith(ROW)}
+        self._pick = itemgetter(
+            *(name.removeprefix(ROW) if name.startswith(ROW) else (name,) for name in order)
+        )
 
     def driver_rows(
         self, table: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         """The rows as the driver takes them, in the order of `driver_sql`; `values` are the same for all."""
-        shared = self._constants | values
-        pick = itemgetter(*self._order)
-        if all(name in self.columns for name in self._order):
-            return list(map(pick, table))
-        return [pick(shared | row) for row in table]
+        if not self._constants:
+            return list(map(self._pick, table))
+        # A constant may have the name of a column: `claim_id = NULL WHERE claim_id = :row_claim_id`.
+        shared: dict[Any, Any] = {(name,): value for name, value in {**self._constants, **values}.items()}
+        return [self._pick({**shared, **row}) for row in table]
 
 
 def bulk_insert(table: Table, columns: Mapping[str, TypeEngine[Any]]) -> Bulk:
@@ -85,7 +89,7 @@ def bulk_insert(table: Table, columns: Mapping[str, TypeEngine[Any]]) -> Bulk:
     return Bulk(
         columns,
         set_wise=insert(table).from_select(list(columns), select(*given.c)),
-        row_wise=insert(table).values({name: bindparam(f"row_{name}") for name in columns}),
+        row_wise=insert(table).values({name: bindparam(f"{ROW}{name}") for name in columns}),
     )
 
 
@@ -95,7 +99,7 @@ def bulk_update(columns: Mapping[str, TypeEngine[Any]], make: Callable[[Mapping[
     return Bulk(
         columns,
         set_wise=make({name: given.c[name] for name in columns}),
-        row_wise=make({name: bindparam(f"row_{name}", type_=type_) for name, type_ in columns.items()}),
+        row_wise=make({name: bindparam(f"{ROW}{name}", type_=type_) for name, type_ in columns.items()}),
     )
 
 

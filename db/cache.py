@@ -1,6 +1,6 @@
 """The result cache: which answer stands for which question, and until when."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.work import Outcome
-from db.bulk import INT, STR, Bulk, PerDialect, bulk_update, rows_of
+from db.bulk import INT, ROW, STR, Bulk, PerDialect, bulk_update, rows_of
 from db.engine import Transaction
 from db.tables import answers, cache_entries
 
@@ -52,7 +52,7 @@ _put = Bulk(
         )
     ),
     row_wise=_or_replace(
-        sqlite.insert(cache_entries).values({name: bindparam(f"row_{name}") for name in _put_columns})
+        sqlite.insert(cache_entries).values({name: bindparam(f"{ROW}{name}") for name in _put_columns})
     ),
 )
 _use = bulk_update(
@@ -64,6 +64,14 @@ _use = bulk_update(
             usage_count=cache_entries.c.usage_count + row["uses"], last_used_ms=bindparam("at_ms", type_=INT)
         )
     ),
+)
+
+
+_lock = (
+    select(cache_entries.c.cache_key)
+    .where(cache_entries.c.cache_key.in_(bindparam("keys", expanding=True)))
+    .order_by(cache_entries.c.cache_key)
+    .with_for_update()
 )
 
 
@@ -119,7 +127,9 @@ def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     tx.bulk(_put, [table[key] for key in sorted(table)])
 
 
-def used(tx: Transaction, uses: dict[str, int]) -> None:
+def used(tx: Transaction, uses: Mapping[str, int]) -> None:
     """Count how often each entry has answered."""
     table = [{"cache_key": key, "uses": uses[key]} for key in sorted(uses)]
+    if len(table) > 1 and tx.dialect != "sqlite":
+        tx.rows(_lock, keys=sorted(uses))
     tx.bulk(_use, table, at_ms=tx.now_ms)

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
 
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import BatchFacts, Job
+from db.batches import claimable
 from db.engine import Transaction
-from db.tables import batches, claims, requests, shares
+from db.tables import batches, claims, requests, shares, word
 
 STRIDES = {Lane.HIGH: 1, Lane.NORMAL: 10, Lane.LOW: 100}
 """What a claimed request adds to its share's pass. The lowest pass is served first, so of a hundred and eleven requests
@@ -24,12 +25,6 @@ claimed while every lane has work, `high` gets a hundred, `normal` ten, and `low
 LANE_ORDER = {Lane.HIGH: 0, Lane.NORMAL: 1, Lane.LOW: 2}
 MOST_BATCHES_A_CLAIM = 16
 
-_retry_is_due = exists(
-    select(1).where(requests.c.batch_id == batches.c.id, requests.c.next_run_ms <= bindparam("now_ms"))
-).correlate(batches)
-claimable = and_(
-    batches.c.state == BatchState.IN_PROGRESS, or_(batches.c.cursor < batches.c.total, _retry_is_due)
-)
 _share_of_batch = and_(shares.c.lane == batches.c.lane, shares.c.tenant == batches.c.tenant)
 
 _fairest_batch = (
@@ -47,9 +42,13 @@ _fairest_batch = (
     .order_by(shares.c["pass"], case(LANE_ORDER, value=batches.c.lane), batches.c.id)
     .limit(1)
 )
-_lock_batch = select(batches.c.cursor, batches.c.total, batches.c.state).where(
-    batches.c.id == bindparam("batch")
+_state_of_batch = (
+    select(batches.c.cursor, batches.c.total, batches.c.state)
+    .join(shares, _share_of_batch)
+    .where(batches.c.id == bindparam("batch"))
 )
+# Whoever holds one batch and its share already waits for no second: two claims could wait for each other.
+_lock_first, _lock_next = _state_of_batch.with_for_update(), _state_of_batch.with_for_update(skip_locked=True)
 _advance = update(batches).where(batches.c.id == bindparam("batch")).values(cursor=bindparam("to"))
 _charge_share = (
     update(shares)
@@ -79,7 +78,8 @@ _taken: dict[str, Any] = {"state": RequestState.CLAIMED, "claim_id": bindparam("
 _take_fresh = (
     update(requests)
     .where(
-        requests.c.id.between(bindparam("first"), bindparam("last")), requests.c.state == RequestState.PENDING
+        requests.c.id.between(bindparam("first"), bindparam("last")),
+        requests.c.state == word(RequestState.PENDING),
     )
     .values(_taken)
     .returning(*_job_columns)
@@ -104,9 +104,9 @@ _take_due = {
 }
 _renew = (
     update(claims)
-    .where(claims.c.worker_id == bindparam("worker"), claims.c.lease_until_ms > bindparam("now_ms"))
+    .where(claims.c.id.in_(bindparam("ids", expanding=True)), claims.c.lease_until_ms > bindparam("now_ms"))
     .values(lease_until_ms=bindparam("until"))
-    .returning(claims.c.id, claims.c.batch_id)
+    .returning(claims.c.id)
 )
 _of_ids = select(claims.c.id, claims.c.lease_until_ms).where(
     claims.c.id.in_(bindparam("ids", expanding=True))
@@ -142,12 +142,15 @@ def take(
             break
         batch = found[0]
         passed_over.append(batch.id)
-        jobs += _take_from(tx, batch, worker_id, room[Lane(batch.lane)] - len(jobs), lease_ms)
+        most = room[Lane(batch.lane)] - len(jobs)
+        jobs += _take_from(tx, batch, worker_id, most, lease_ms, is_first=len(passed_over) == 2)
     return jobs
 
 
-def _take_from(tx: Transaction, batch: Any, worker_id: str, most: int, lease_ms: int) -> list[Job]:
-    locked = tx.rows(_lock_batch.with_for_update() if tx.dialect != "sqlite" else _lock_batch, batch=batch.id)
+def _take_from(
+    tx: Transaction, batch: Any, worker_id: str, most: int, lease_ms: int, *, is_first: bool
+) -> list[Job]:
+    locked = tx.rows(_lock_first if is_first else _lock_next, batch=batch.id)
     if not locked or locked[0].state != BatchState.IN_PROGRESS:
         return []
     cursor, total = locked[0].cursor, locked[0].total
@@ -199,10 +202,11 @@ def _job(row: Any, batch: BatchFacts, claim: int) -> Job:
     )
 
 
-def renew(tx: Transaction, *, worker_id: str, lease_ms: int) -> dict[int, int]:
-    """Prolong every claim of a worker that has not run out; the batch of each claim still held, by claim id."""
-    kept = tx.rows(_renew, worker=worker_id, now_ms=tx.now_ms, until=tx.now_ms + lease_ms)
-    return {row.id: row.batch_id for row in kept}
+def renew(tx: Transaction, *, ids: Sequence[int], lease_ms: int) -> list[int]:
+    """Prolong those of these claims that have not run out; their ids."""
+    if not ids:
+        return []
+    return [row.id for row in tx.rows(_renew, ids=list(ids), now_ms=tx.now_ms, until=tx.now_ms + lease_ms)]
 
 
 def lock(tx: Transaction, ids: Sequence[int]) -> dict[int, int]:

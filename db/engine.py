@@ -1,14 +1,17 @@
 """The way to the database: one `Database`, on SQLite or PostgreSQL, and its transactions."""
 
 import contextlib
+import itertools
+import random
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
+import structlog
 from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
@@ -16,9 +19,13 @@ from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError, SettingsError
 from db.bulk import Bulk
 
+log = structlog.get_logger()
+T = TypeVar("T")
+
 BUSY_TIMEOUT_MS = 2_000
 """How long SQLite itself waits for a lock: short, as Python sees no signal meanwhile. `Database.wait_s` goes on."""
 
+GIVE_UP_AFTER_S = 60.0
 OLDEST_SQLITE = (3, 38)
 
 
@@ -31,21 +38,24 @@ class ServerClock:
     def __init__(self, engine: Engine, ask_every_s: float = 60.0) -> None:
         self._engine = engine
         self._ask_every_s = ask_every_s
-        self._asked_at = float("-inf")
-        self._server_ms = 0.0
+        self._asked = (
+            float("-inf"),
+            0.0,
+        )  # when, by the monotonic clock, and the answer: one value for all threads
 
     def now_ms(self) -> int:
         """Milliseconds since 1970 in UTC, as the server knows them (to half a round trip)."""
-        if time.monotonic() - self._asked_at > self._ask_every_s:
-            self._ask()
-        return int(self._server_ms + (time.monotonic() - self._asked_at) * 1000)
+        asked_at, server_ms = self._asked
+        if time.monotonic() - asked_at > self._ask_every_s:
+            asked_at, server_ms = self._asked = self._ask()
+        return int(server_ms + (time.monotonic() - asked_at) * 1000)
 
-    def _ask(self) -> None:
+    def _ask(self) -> tuple[float, float]:
         with self._engine.connect() as connection:
             before = time.monotonic()
             value = connection.scalar(text("SELECT extract(epoch FROM clock_timestamp()) * 1000"))
             after = time.monotonic()
-        self._server_ms, self._asked_at = float(value or 0), (before + after) / 2
+        return (before + after) / 2, float(value or 0)
 
 
 @dataclass(slots=True)
@@ -71,13 +81,29 @@ class Transaction:
         if self.dialect == "sqlite":
             rows = statement.driver_rows(table, values)
             return self.connection.exec_driver_sql(statement.driver_sql, rows).rowcount
-        return self.run(statement.set_wise, rows=orjson.dumps(table).decode(), **values)
+        return self.run(statement.set_wise, rows=_as_json(table, self.dialect), **values)
+
+    def set_wise(self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
+        """Run a statement that reads `db.bulk.rows_of(...)` and answers with nothing; how many rows it touched."""
+        return self.run(statement, rows=_as_json(table, self.dialect), **values) if table else 0
 
     def bulk_rows(
         self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any
     ) -> Sequence[Row[Any]]:
         """Run a statement that reads `db.bulk.rows_of(...)` and fetch every row of its answer."""
-        return self.rows(statement, rows=orjson.dumps(table).decode(), **values) if table else []
+        return self.rows(statement, rows=_as_json(table, self.dialect), **values) if table else []
+
+
+def _as_json(table: Sequence[Mapping[str, Any]], dialect: str) -> str:
+    """A table as one parameter. PostgreSQL's text holds no NUL: one odd error message must not stop a whole commit."""
+    document = orjson.dumps(table)
+    if dialect == "postgresql" and b"\\u0000" in document:
+        document = orjson.dumps([{name: _without_nul(value) for name, value in row.items()} for row in table])
+    return document.decode()
+
+
+def _without_nul(value: Any) -> Any:
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 
 @dataclass(slots=True)
@@ -126,19 +152,72 @@ class Database:
         with self._transaction("BEGIN") as transaction:
             yield transaction
 
+    def persist(self, do: Callable[[Transaction], T], *, give_up_after_s: float = GIVE_UP_AFTER_S) -> T:
+        """Run one writing transaction, again and again while what stops it may pass, and never a second time once it
+        is committed: when the connection dies while it commits, the server is asked what became of it.
+
+        Raises:
+            DatabaseError: It could not be done in that time; it is not written, as far as the server could be asked.
+        """
+        begun = time.monotonic()
+        for nth in itertools.count():
+            ticket: str | None = None
+            try:
+                with self.write() as tx:
+                    result = do(tx)
+                    ticket = _ticket(tx)
+                return result
+            except DatabaseError as error:
+                log.warning("database_write_failed", nth=nth, error=error.message)
+                left_s = give_up_after_s - (time.monotonic() - begun)
+                if ticket is not None and self._is_committed(ticket, left_s):
+                    return result
+                if left_s < 0:
+                    raise
+                _pause(nth)
+        raise AssertionError("unreachable")
+
+    def _is_committed(self, ticket: str, within_s: float) -> bool:
+        """What became of a transaction whose commit was not acknowledged."""
+        deadline = time.monotonic() + within_s
+        for nth in itertools.count():
+            try:
+                with self.read() as tx:
+                    status = tx.rows(text("SELECT pg_xact_status(CAST(:ticket AS xid8))"), ticket=ticket)[0][
+                        0
+                    ]
+                if status != "in progress":
+                    return bool(status == "committed")
+            except DatabaseError:
+                if time.monotonic() > deadline:
+                    raise
+            _pause(nth)
+        raise AssertionError("unreachable")
+
     @contextlib.contextmanager
     def _transaction(self, sqlite_begin: str) -> Iterator[Transaction]:
-        with _named_errors(self.url):
-            now_ms = self.now_ms()
-            with self.engine.connect() as connection:
-                if self.dialect == "sqlite":
-                    connection.execution_options(sqlite_begin=sqlite_begin)
-                with connection.begin():
-                    yield Transaction(connection, now_ms, self.dialect)
+        with _named_errors(self.url), self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                connection.execution_options(sqlite_begin=sqlite_begin)
+            with connection.begin():
+                # Only now: SQLite may have waited for its lock, for longer than a lease lasts.
+                yield Transaction(connection, self.now_ms(), self.dialect)
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _ticket(tx: Transaction) -> str | None:
+    """By this the server can tell later whether the transaction was committed; None where a failed commit is none."""
+    if tx.dialect != "postgresql":
+        return None
+    found = tx.rows(text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)"))[0][0]
+    return None if found is None else str(found)
+
+
+def _pause(nth: int) -> None:
+    time.sleep(min(2.0, 0.05 * 2 ** min(nth, 10)) * (0.5 + random.random() / 2))
 
 
 def _make_engine(url: str, wait_s: float) -> Engine:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from batchmill.requests.model import BatchState, RequestState
 from db.bulk import INT, STR, PerDialect, rows_of
 from db.engine import Transaction
-from db.tables import batches, flights, requests
+from db.tables import batches, flights, requests, word
 
 
 def _board_statement(dialect: str) -> Any:
@@ -47,9 +47,10 @@ _led_by = select(flights.c.cache_key).where(
 _next_in_line = (
     select(requests.c.id)
     .join(batches, batches.c.id == requests.c.batch_id)
-    .where(requests.c.cache_key == bindparam("key"), requests.c.state == RequestState.WAITING)
+    .where(requests.c.cache_key == bindparam("key"), requests.c.state == word(RequestState.WAITING))
     .order_by(case((batches.c.state == BatchState.IN_PROGRESS, 0), else_=1), requests.c.id)
     .limit(1)
+    .with_for_update(of=requests)  # a batch being cancelled ends its waiting requests at the same time
 )
 _hand_over = (
     update(flights)
@@ -58,7 +59,7 @@ _hand_over = (
 )
 _wake = (
     update(requests)
-    .where(requests.c.id == bindparam("leader"))
+    .where(requests.c.id == bindparam("leader"), requests.c.state == word(RequestState.WAITING))
     .values(state=RequestState.PENDING, next_run_ms=bindparam("now_ms"))
 )
 _waiting, _its_batch = requests.alias("waiting_requests"), batches.alias("waiting_batches")
@@ -67,11 +68,11 @@ _somebody_could_lead = exists(
     .join_from(_waiting, _its_batch, _its_batch.c.id == _waiting.c.batch_id)
     .where(
         _waiting.c.cache_key == flights.c.cache_key,
-        _waiting.c.state == RequestState.WAITING,
+        _waiting.c.state == word(RequestState.WAITING),
         _its_batch.c.state == BatchState.IN_PROGRESS,
     )
 ).correlate(flights)
-_stranded = (
+_is_stranded = (
     select(flights.c.cache_key)
     .join(requests, requests.c.id == flights.c.request_id, isouter=True)
     .join(batches, batches.c.id == requests.c.batch_id, isouter=True)
@@ -87,7 +88,18 @@ _stranded = (
             & _somebody_could_lead
         ),
     )
-    .limit(bindparam("most"))
+)
+_stranded = _is_stranded.limit(bindparam("most"))
+_still_stranded = _is_stranded.where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
+_drop_unled = delete(flights).where(
+    flights.c.request_id.between(bindparam("first"), bindparam("last")),
+    flights.c.followers == 0,
+    exists(
+        select(1).where(
+            requests.c.id == flights.c.request_id,
+            requests.c.state.in_([RequestState.CANCELLED, RequestState.EXPIRED]),
+        )
+    ).correlate(flights),
 )
 
 
@@ -135,5 +147,18 @@ def promote(tx: Transaction, key: str) -> None:
 
 
 def stranded(tx: Transaction, most: int) -> list[str]:
-    """Keys whose leader will not call any more (it ended, or its batch stands still) while others may wait."""
-    return [row.cache_key for row in tx.rows(_stranded, most=most)]
+    """Keys whose leader will not call any more (it ended, or its batch stands still) while others may wait.
+
+    Their flights are locked, in key order, until the transaction ends: a leader that has come back to life finds
+    that it leads no more.
+    """
+    found = [row.cache_key for row in tx.rows(_stranded, most=most)]
+    if not found or tx.dialect == "sqlite":
+        return found
+    lock(tx, found)
+    return sorted(row.cache_key for row in tx.rows(_still_stranded, keys=found))
+
+
+def drop_unled(tx: Transaction, first: int, last: int) -> None:
+    """Delete the flights of requests in this range that ended early, where nobody follows."""
+    tx.run(_drop_unled, first=first, last=last)

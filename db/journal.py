@@ -7,16 +7,11 @@ for by a timer, and grows with the load. One thread holds the one connection tha
 
 import asyncio
 import contextlib
-import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import structlog
-
-from batchmill.errors import DatabaseError
 from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, Job, Outcome
 from db import batches, claims
@@ -24,11 +19,9 @@ from db import settle as settling
 from db.engine import Database, Transaction
 from db.settle import Work, Written
 
-log = structlog.get_logger()
 T = TypeVar("T")
 
 MOST_A_COMMIT = 500
-GIVE_UP_AFTER_S = 60.0
 
 
 class Journal:
@@ -91,11 +84,12 @@ class Journal:
         await self._queue(self._hand_backs, (job, delay_ms))
 
     async def renew(self) -> set[int]:
-        """Prolong every claim still held; the ids of those."""
-        kept = await self._in_thread(
-            lambda tx: claims.renew(tx, worker_id=self.worker_id, lease_ms=self.lease_ms)
-        )
-        return set(kept)
+        """Prolong every claim still held; the ids of those.
+
+        Only those that somebody here works on: a claim that was left behind must run out.
+        """
+        held = list(self._open)
+        return set(await self._in_thread(lambda tx: claims.renew(tx, ids=held, lease_ms=self.lease_ms)))
 
     async def cancelling(self) -> set[int]:
         """The batches that are being cancelled."""
@@ -164,24 +158,9 @@ class Journal:
             _answer(other, None)
 
     async def _in_thread(self, do: Callable[[Transaction], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _persist, self.database, do)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.database.persist, do)
 
 
 def _answer(waiter: asyncio.Future[T], value: T) -> None:
     if not waiter.done():
         waiter.set_result(value)
-
-
-def _persist(database: Database, do: Callable[[Transaction], T]) -> T:
-    """Run one transaction, again and again while what stops it may pass."""
-    begun = time.monotonic()
-    for nth in range(1_000_000):
-        try:
-            with database.write() as tx:
-                return do(tx)
-        except DatabaseError as error:
-            if time.monotonic() - begun > GIVE_UP_AFTER_S:
-                raise
-            log.warning("database_write_failed", nth=nth, error=error.message)
-            time.sleep(min(2.0, 0.05 * 2**nth) * (0.5 + random.random() / 2))
-    raise AssertionError("unreachable")

@@ -7,9 +7,9 @@ from sqlalchemy import bindparam, func, select, update
 
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import RequestState
-from db.bulk import INT, STR, PerDialect, bulk_insert, bulk_update, rows_of
+from db.bulk import INT, STR, bulk_insert, bulk_update
 from db.engine import Database, Transaction
-from db.tables import answers, inputs, requests
+from db.tables import answers, inputs, requests, word
 
 PAGE = 1_000
 
@@ -35,7 +35,7 @@ _move = bulk_update(
         .where(
             requests.c.id == row["id"],
             requests.c.claim_id == row["claim_id"],
-            requests.c.state == RequestState.CLAIMED,
+            requests.c.state == word(RequestState.CLAIMED),
         )
         .values(
             state=row["state"],
@@ -51,41 +51,44 @@ _move = bulk_update(
 )
 
 
-def _answer_waiting_statement(dialect: str) -> Any:
-    given = rows_of(dialect, {"cache_key": STR, "state": STR, "answer_id": INT})
-    return (
-        update(requests)
-        .where(requests.c.cache_key == given.c.cache_key, requests.c.state == RequestState.WAITING)
-        .values(state=given.c.state, answer_id=given.c.answer_id)
-        .returning(requests.c.id, requests.c.batch_id, requests.c.cache_key)
-    )
-
-
-_answer_waiting = PerDialect(_answer_waiting_statement)
 _bodies = select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(
     inputs.c.request_id.in_(bindparam("ids", expanding=True))
 )
 _of_batch = requests.c.id.between(bindparam("first"), bindparam("last"))
 _still_claimed = select(
-    requests.c.id, requests.c.cache_key, requests.c.attempts, requests.c.tries, requests.c.throttles
+    requests.c.id,
+    requests.c.cache_key,
+    requests.c.attempts,
+    requests.c.tries,
+    requests.c.throttles,
+    requests.c.retry_reason,
 ).where(
     requests.c.id.in_(bindparam("ids", expanding=True)),
     requests.c.claim_id == bindparam("claim"),
-    requests.c.state == RequestState.CLAIMED,
+    requests.c.state == word(RequestState.CLAIMED),
 )
-_end_idle = (
-    update(requests)
+_is_idle = requests.c.state.in_([RequestState.PENDING, RequestState.WAITING])
+_ended_now: dict[str, Any] = {"state": bindparam("to"), "next_run_ms": None}
+# On PostgreSQL a row may be answered, or woken to lead, while we look: the lock asks again, and waits for nobody.
+_end_idle = {
+    "sqlite": update(requests).where(_of_batch, _is_idle).values(_ended_now),
+    "postgresql": update(requests)
     .where(
         requests.c.id.in_(
-            select(requests.c.id)
-            .where(_of_batch, requests.c.state.in_([RequestState.PENDING, RequestState.WAITING]))
-            .order_by(requests.c.id)
-            .limit(bindparam("most"))
-        )
+            select(
+                select(requests.c.id)
+                .where(_of_batch, _is_idle)
+                .order_by(requests.c.id)
+                .with_for_update(skip_locked=True)
+                .cte("idle")
+                .prefix_with("MATERIALIZED")
+                .c.id
+            )
+        ),
+        _is_idle,
     )
-    .values(state=bindparam("to"), next_run_ms=None)
-    .returning(requests.c.id)
-)
+    .values(_ended_now),
+}
 _results = (
     select(
         requests.c.id,
@@ -142,24 +145,14 @@ def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
     return tx.bulk(_move, rows)
 
 
-def answer_waiting(tx: Transaction, answered: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
-    """Answer every request that waits for one of these keys; rows of (id, batch_id, cache_key).
-
-    Args:
-        answered: `cache_key, state, answer_id`.
-    """
-    return tx.bulk_rows(_answer_waiting[tx.dialect], answered)
-
-
 def still_claimed(tx: Transaction, claim: int, ids: Sequence[int]) -> Sequence[Any]:
     """Those of the ids that are still in that claim, with their counts."""
     return tx.rows(_still_claimed, claim=claim, ids=list(ids)) if ids else []
 
 
-def end_idle(tx: Transaction, batch: int, to: RequestState, most: int) -> int:
-    """End up to `most` requests of a batch that nobody holds, in that state; how many."""
-    first, last = span(batch)
-    return len(tx.rows(_end_idle, first=first, last=last, to=to, most=most))
+def end_idle(tx: Transaction, first: int, last: int, to: RequestState) -> int:
+    """End the requests in this range that nobody holds, in that state; how many."""
+    return tx.run(_end_idle[tx.dialect], first=first, last=last, to=to)
 
 
 def count_by_state(tx: Transaction, batch: int) -> dict[RequestState, int]:

@@ -12,7 +12,7 @@ from typing import Any
 from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, BatchState, CacheMode, RequestState
 from batchmill.requests.work import Attempt, BatchFacts, Job, Outcome
-from db import answers, attempts, batches, cache, claims, flights, ledger, requests
+from db import answers, attempts, batches, cache, claims, flights, followers, ledger, requests
 from db.engine import Transaction
 
 Changes = dict[int, dict[str, Any]]
@@ -68,15 +68,22 @@ class _Page:
     """The ledger entries and counter changes that one transaction collects."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
+    uses: Counter[str] = field(default_factory=Counter)
     changes: Changes = field(default_factory=dict)
 
     def add(self, batch: int, **amounts: Any) -> None:
         changed = self.changes.setdefault(batch, defaultdict(int))
         for name, amount in amounts.items():
             if isinstance(amount, str):
-                changed[name] = amount
+                changed[name] = amount or changed.get(name, "")
             else:
                 changed[name] += amount
+
+    def write(self, tx: Transaction) -> dict[int, BatchState]:
+        """Write it, batches last; their states."""
+        ledger.append(tx, self.entries)
+        cache.used(tx, self.uses)
+        return batches.count(tx, self.changes)
 
 
 def write(tx: Transaction, work: Work, worker_id: str) -> Written:
@@ -90,15 +97,29 @@ def write(tx: Transaction, work: Work, worker_id: str) -> Written:
     sends = [send for send in work.sends if leases.get(send[0].claim_id, 0) > tx.now_ms]
     for job, _, _ in sends:
         page.add(job.batch.id, sends=1)
-    ledger.append(tx, page.entries)
-    states = batches.count(tx, page.changes)
+    states = page.write(tx)
     granted = [send for send in sends if states.get(send[0].batch.id) is BatchState.IN_PROGRESS]
-    ids = attempts.send(tx, granted, worker_id)
+    ids, new = attempts.send(tx, granted, worker_id)
+    _uncount(tx, [job for job, _, _ in granted if job.request_id not in new])
     left = _left(work, leaders)
     claims.drop(tx, [claim for claim, gone in left.items() if gone >= work.open.get(claim, 0)])
     return Written(
-        leaders, {job.request_id: _attempt(ids[job.request_id], job, *to) for job, *to in granted}, left
+        leaders,
+        {
+            job.request_id: _attempt(ids[job.request_id], job, *to)
+            for job, *to in granted
+            if job.request_id in ids
+        },
+        left,
     )
+
+
+def _uncount(tx: Transaction, sent_before: Sequence[Job]) -> None:
+    """Take sends that turned out to be recorded already out of the count of calls."""
+    changes: Changes = {}
+    for batch, times in Counter(job.batch.id for job in sent_before).items():
+        changes[batch] = {"sends": -times}
+    batches.count(tx, changes)
 
 
 def _left(work: Work, leaders: Sequence[Job]) -> Counter[int]:
@@ -115,8 +136,7 @@ def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     held = {outcome.attempt.job.claim_id: 0 for outcome in outcomes}
     flights.lock(tx, _keys(Work(outcomes=list(outcomes))))
     _settle(tx, outcomes, held, page)
-    ledger.append(tx, page.entries)
-    batches.count(tx, page.changes)
+    page.write(tx)
 
 
 def _attempt(attempt_id: int, job: Job, provider: str, model: str) -> Attempt:
@@ -139,7 +159,7 @@ def _settle(tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int]
     held = [o for o in outcomes if o.attempt.job.claim_id in leases and o.attempt.id in on_time]
     ended = [outcome for outcome in held if outcome.state is not RequestState.PENDING]
     kept = [o for o in outcomes if o.keep_for_ms > 0 and o.attempt.job.cache_key and o.attempt.id in known]
-    answers.add(tx, list({outcome.attempt.id: outcome for outcome in (*ended, *kept)}.values()))
+    answers.add(tx, list({answers.id_of(outcome): outcome for outcome in (*ended, *kept)}.values()))
     cache.put(tx, kept)
     _move(tx, held)
     _enter(tx, outcomes, on_time, corrected, page)
@@ -159,7 +179,7 @@ def _move(tx: Transaction, held: Sequence[Outcome]) -> None:
             "tries": outcome.tries,
             "throttles": outcome.throttles,
             "retry_reason": outcome.reply.error_code if outcome.state is RequestState.PENDING else "",
-            "answer_id": None if outcome.state is RequestState.PENDING else outcome.attempt.id,
+            "answer_id": None if outcome.state is RequestState.PENDING else answers.id_of(outcome),
         }
         for outcome in held
     ]
@@ -199,39 +219,38 @@ def _error(reply: Reply) -> str:
 
 
 def _land(tx: Transaction, ended: Sequence[Outcome], page: _Page) -> None:
-    kept = [outcome for outcome in ended if outcome.attempt.job.cache_key and outcome.keep_for_ms > 0]
-    by_key = {outcome.attempt.job.cache_key: outcome for outcome in kept}
-    followed = flights.land(tx, [key for key in by_key if key])
-    answered = [
-        {"cache_key": key, "state": by_key[key].state, "answer_id": by_key[key].attempt.id}
-        for key in followed
-    ]
-    shared = {
-        key: cache.Hit(
-            answer_id=by_key[key].attempt.id,
-            ok=by_key[key].state is RequestState.DONE,
-            provider=by_key[key].attempt.provider,
-            model=by_key[key].attempt.model,
-            created_ms=tx.now_ms,
-        )
-        for key in followed
-    }
-    _answer_waiting(tx, answered, shared, page)
+    kept = {o.attempt.job.cache_key: o for o in ended if o.attempt.job.cache_key and o.keep_for_ms > 0}
+    hits = {key: _hit_of(tx, outcome) for key, outcome in kept.items() if key}
+    _answer_waiting(tx, flights.land(tx, list(hits)), hits, page)
     not_kept = {outcome.attempt.job.cache_key for outcome in ended if outcome.keep_for_ms == 0}
     for key in sorted(key for key in not_kept if key):
         flights.promote(tx, key)
 
 
-def _answer_waiting(
-    tx: Transaction, answered: Sequence[dict[str, Any]], hits: dict[str, cache.Hit], page: _Page
-) -> None:
-    waiting = requests.answer_waiting(tx, answered)
-    facts = {
-        id_: claims.facts_of(row)
-        for id_, row in batches.rows(tx, sorted({r.batch_id for r in waiting})).items()
-    }
-    _enter_hits(tx, [(row.id, facts[row.batch_id], hits[row.cache_key]) for row in waiting], page)
-    cache.used(tx, _tally(row.cache_key for row in waiting))
+def _hit_of(tx: Transaction, outcome: Outcome) -> cache.Hit:
+    return cache.Hit(
+        answer_id=answers.id_of(outcome),
+        ok=outcome.state is RequestState.DONE,
+        provider=outcome.attempt.provider,
+        model=outcome.attempt.model,
+        created_ms=tx.now_ms,
+    )
+
+
+def _answer_waiting(tx: Transaction, keys: Sequence[str], hits: Mapping[str, cache.Hit], page: _Page) -> None:
+    table = [
+        {
+            "cache_key": key,
+            "state": _state_of(hits[key]),
+            "answer_id": hits[key].answer_id,
+            "provider": hits[key].provider,
+            "model": hits[key].model,
+        }
+        for key in sorted(keys)
+    ]
+    for row in followers.answer(tx, table):
+        page.add(row.batch_id, cached=row.times, **{row.state: row.times})
+        page.uses[row.cache_key] += row.times
 
 
 def _enter_hits(tx: Transaction, found: Iterable[tuple[int, BatchFacts, cache.Hit]], page: _Page) -> None:
@@ -240,13 +259,6 @@ def _enter_hits(tx: Transaction, found: Iterable[tuple[int, BatchFacts, cache.Hi
             ledger.of_hit(tx, batch, request, provider=hit.provider, model=hit.model, ok=hit.ok)
         )
         page.add(batch.id, cached=1, **{_state_of(hit).value: 1})
-
-
-def _tally(keys: Iterable[str]) -> dict[str, int]:
-    uses: dict[str, int] = defaultdict(int)
-    for key in keys:
-        uses[key] += 1
-    return uses
 
 
 def _state_of(hit: cache.Hit) -> RequestState:
@@ -297,14 +309,9 @@ def _use(tx: Transaction, hits: dict[str, tuple[cache.Hit, list[Job]]], page: _P
     ]
     _must_move(tx, table)
     _enter_hits(tx, [(job.request_id, job.batch, hit) for hit, group in hits.values() for job in group], page)
-    cache.used(tx, {key: len(group) for key, (_, group) in hits.items()})
+    page.uses.update({key: len(group) for key, (_, group) in hits.items()})
     led = flights.led_by(tx, list(hits), [job.request_id for _, group in hits.values() for job in group])
-    followed = flights.land(tx, led)
-    answered = [
-        {"cache_key": key, "state": _state_of(hits[key][0]), "answer_id": hits[key][0].answer_id}
-        for key in followed
-    ]
-    _answer_waiting(tx, answered, {key: hits[key][0] for key in followed}, page)
+    _answer_waiting(tx, flights.land(tx, led), {key: hit for key, (hit, _) in hits.items()}, page)
 
 
 def _park(tx: Transaction, jobs: Sequence[Job]) -> None:

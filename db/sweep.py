@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.providers.base import Reply, Verdict
+from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, RequestState
 from batchmill.requests.work import Attempt, Job, Outcome
 from db import attempts, batches, claims, flights, requests
@@ -129,15 +130,16 @@ def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> int:
         id_: claims.facts_of(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()
     }
     outcomes: list[Outcome] = []
+    unsent: list[tuple[Job, int]] = []
     for claim in lost:
         ids = orjson.loads(claim.request_ids)
         held = {row.id: row for row in requests.still_claimed(tx, claim.id, ids)}
         sent = {attempt.request_id: attempt for attempt in attempts.sent_under(tx, claim.id, ids)}
         jobs = {id_: _job(row, facts[claim.batch_id], claim.id) for id_, row in held.items()}
-        unsent = [(jobs[id_], 0) for id_ in held if id_ not in sent]
-        settling.hand_back(tx, unsent)
+        unsent += [(jobs[id_], 0) for id_ in held if id_ not in sent]
         outcomes += [judge.judge(_attempt(row, jobs[id_]), LOST) for id_, row in sent.items() if id_ in jobs]
     settling.settle(tx, outcomes)
+    settling.hand_back(tx, unsent)
     claims.drop(tx, [claim.id for claim in lost])
     return len(outcomes)
 
@@ -151,6 +153,7 @@ def _job(row: Any, batch: Any, claim: int) -> Job:
         attempts=row.attempts,
         tries=row.tries,
         throttles=row.throttles,
+        reason=row.retry_reason or "first",
     )
 
 
@@ -176,12 +179,16 @@ def _end_overdue(database: Database) -> None:
 def end_idle(database: Database, batch: int, final_state: BatchState) -> None:
     """End every request of a cancelling batch that nobody holds, in short steps."""
     to = RequestState.EXPIRED if final_state is BatchState.EXPIRED else RequestState.CANCELLED
-    while True:
+    with database.read() as tx:
+        total = batches.rows(tx, [batch])[batch].total
+    for place in range(1, total + 1, ROWS_A_STEP):
+        first, last = request_id(batch, place), request_id(batch, min(place + ROWS_A_STEP - 1, total))
         with database.write() as tx:
-            ended = requests.end_idle(tx, batch, to, ROWS_A_STEP)
-            batches.count(tx, {batch: {to.value: ended}})
-        if ended < ROWS_A_STEP:
-            return
+            ended = requests.end_idle(tx, first, last, to)
+            if ended:
+                batches.count(tx, {batch: {to.value: ended}})
+    with database.write() as tx:
+        flights.drop_unled(tx, *requests.span(batch))
 
 
 def _discard_abandoned(database: Database) -> None:
@@ -199,10 +206,12 @@ def _finish_undelivered(database: Database) -> None:
 
 
 def discard(database: Database, batch: int, reason: str) -> None:
-    """Fail a batch that never started, and delete its rows in short steps."""
+    """Fail a batch that never started, and delete its rows in short steps; one that has started is left alone."""
     with database.write() as tx:
-        batches.reject(tx, batch, reason)
+        if not batches.reject(tx, batch, reason):
+            return
     while True:
         with database.write() as tx:
             if requests.discard(tx, batch, ROWS_A_STEP) < ROWS_A_STEP:
+                batches.forget(tx, batch)
                 return

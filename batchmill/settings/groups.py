@@ -160,7 +160,10 @@ class CacheSettings(Group):
     """How long answers are used again."""
 
     ttl: str = setting(
-        "", "BATCHMILL_CACHE_TTL", meaning="How long answers are kept, by request type.", accepts="text"
+        "",
+        "BATCHMILL_CACHE_TTL",
+        meaning="How long answers are kept, by request type.",
+        accepts="type=time, comma between: moderation=24h,default=30d",
     )
     refusal_ttl_s: float = seconds(
         600.0,

@@ -1,0 +1,120 @@
+"""Followers: the requests that wait for another's answer, answered where they are.
+
+There may be as many as a batch has lines, so their rows never come here: the database moves them, writes their
+ledger entries and counts them in one go.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, literal_column, select, true, update
+
+from batchmill.requests.model import RequestState
+from db.bulk import INT, STR, PerDialect, rows_of
+from db.engine import Transaction
+from db.ledger import HIT
+from db.tables import batches, ledger, requests, word
+
+_columns = {"cache_key": STR, "state": STR, "answer_id": INT, "provider": STR, "model": STR}
+_copied = ("request_type", "endpoint", "tenant", "user_id", "agent")
+
+
+def _is_follower(given: Any) -> Any:
+    return and_(requests.c.cache_key == given.c.cache_key, requests.c.state == word(RequestState.WAITING))
+
+
+def _answer(given: Any) -> Any:
+    return (
+        update(requests).where(_is_follower(given)).values(state=given.c.state, answer_id=given.c.answer_id)
+    )
+
+
+def _enter(answered: Any, source: Any) -> Any:
+    """Ledger entries for rows with `id, batch_id, state, provider, model`, selected from `source`."""
+    is_done = answered.state == word(RequestState.DONE)
+    values = {
+        "at_ms": bindparam("at_ms", type_=INT),
+        "kind": literal_column(f"'{HIT}'"),
+        "batch_id": answered.batch_id,
+        "request_id": answered.id,
+        **{name: batches.c[name] for name in _copied},
+        "provider": answered.provider,
+        "model": answered.model,
+        "cost_nanos": literal_column("0"),
+        "cache_hit": true(),
+        "success": is_done,
+    }
+    return insert(ledger).from_select(list(values), source(list(values.values())))
+
+
+def _all_at_once(dialect: str) -> Any:
+    """Answer, enter and count in one statement (PostgreSQL): who is answered here cannot be cancelled in between."""
+    given = rows_of(dialect, _columns)
+    moved = (
+        _answer(given)
+        .returning(
+            requests.c.id,
+            requests.c.batch_id,
+            given.c.cache_key,
+            given.c.state,
+            given.c.provider,
+            given.c.model,
+        )
+        .cte("moved")
+    )
+    entered = _enter(
+        moved.c, lambda values: select(*values).join_from(moved, batches, batches.c.id == moved.c.batch_id)
+    ).cte("entered")
+    keys = (moved.c.batch_id, moved.c.cache_key, moved.c.state)
+    return select(*keys, func.count().label("times")).group_by(*keys).add_cte(entered)
+
+
+class _Answered:
+    """The columns of an answer on its way to a follower, before it is moved."""
+
+    def __init__(self, given: Any) -> None:
+        self.id, self.batch_id = requests.c.id, requests.c.batch_id
+        self.state, self.provider, self.model = given.c.state, given.c.provider, given.c.model
+
+
+def _enter_first(dialect: str) -> Any:
+    given = rows_of(dialect, _columns)
+    return _enter(
+        _Answered(given),
+        lambda values: (
+            select(*values)
+            .join_from(given, requests, _is_follower(given))
+            .join(batches, batches.c.id == requests.c.batch_id)
+        ),
+    )
+
+
+def _count(dialect: str) -> Any:
+    given = rows_of(dialect, _columns)
+    keys = (requests.c.batch_id, given.c.cache_key, given.c.state)
+    counted = select(*keys, func.count().label("times")).join_from(given, requests, _is_follower(given))
+    return counted.group_by(*keys)
+
+
+_one_by_one = [
+    PerDialect(_enter_first),
+    PerDialect(_count),
+    PerDialect(lambda dialect: _answer(rows_of(dialect, _columns))),
+]
+_in_one = PerDialect(_all_at_once)
+
+
+def answer(tx: Transaction, answers: Sequence[dict[str, Any]]) -> Sequence[Any]:
+    """Answer all who wait for these keys; rows of (batch_id, cache_key, state, times). The keys' flights are locked.
+
+    Args:
+        answers: `cache_key, state, answer_id, provider, model`.
+    """
+    if tx.dialect == "postgresql":
+        return tx.bulk_rows(_in_one[tx.dialect], answers, at_ms=tx.now_ms)
+    enter, count, move = (statement[tx.dialect] for statement in _one_by_one)
+    found = tx.bulk_rows(count, answers)
+    if found:
+        tx.set_wise(enter, answers, at_ms=tx.now_ms)
+        tx.set_wise(move, answers)
+    return found

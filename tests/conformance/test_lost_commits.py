@@ -1,0 +1,95 @@
+"""A commit whose acknowledgement is lost: done once, and known to be done."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batchmill.requests.model import BatchState, Lane
+from db import sweep
+from db.engine import Database
+from db.journal import Journal
+from tests.support.audit import audit
+from tests.support.clocks import FakeClock
+from tests.support.hands import LEASE_MS, add_batch, batch_of
+from tests.support.replies import ANSWERED, make_judge
+from tests.support.servers import PostgresCluster
+from tests.support.wire import Wire, wire_to
+
+STEPS = ["claim", "look-up", "send", "settle", "hand-back"]
+ROOM = {Lane.NORMAL: 3}
+
+
+@pytest.fixture
+def wired(postgres: PostgresCluster, clock: FakeClock) -> Iterator[tuple[Wire, Database]]:
+    """A database on PostgreSQL whose wire can be cut."""
+    url = postgres.create()
+    with tempfile.TemporaryDirectory(prefix="batchmill-wire-") as folder, wire_to(url, Path(folder)) as wired:
+        wire, through = wired
+        database = Database(through, clock=clock)
+        yield wire, database
+        database.close()
+    postgres.drop(url)
+
+
+async def work(wire: Wire, database: Database, step: str, how: str) -> None:
+    """Claim three requests, answer them all but one, give that one back; cut the wire at one step."""
+
+    def cut_at(names: tuple[str, ...]) -> None:
+        if step in names:
+            wire.skip = int(step == "look-up")
+            setattr(wire, how, 1)
+
+    journal, judge = Journal(database, "worker", lease_ms=LEASE_MS), make_judge()
+    async with journal.open():
+        cut_at(("claim", "look-up"))
+        taken, jobs = await journal.claim(ROOM)
+        assert taken == 3
+        cut_at(("send",))
+        sent = await asyncio.gather(*(journal.send(job, "openai", job.model) for job in jobs[:-1]))
+        cut_at(("settle",))
+        await asyncio.gather(*(journal.settle(judge.judge(attempt, ANSWERED)) for attempt in sent if attempt))
+        assert None not in sent
+        cut_at(("hand-back",))
+        await journal.hand_back(jobs[-1])
+        assert await journal.renew() == set()
+
+
+@pytest.mark.parametrize("how", ["cut_after", "cut_before"])
+@pytest.mark.parametrize("step", STEPS)
+def test_connection_dies_during_commit(wired: tuple[Wire, Database], step: str, how: str) -> None:
+    """Whatever was being written, and whether or not the server has it: it is written once, nothing is left over."""
+    wire, database = wired
+    batch = add_batch(database, ["same", "same", None])
+    asyncio.run(work(wire, database, step, how))
+    assert (batch_of(database, batch).calls, batch_of(database, batch).done) == (1, 2)
+    assert (wire.cut_after, wire.cut_before) == (0, 0)
+    assert audit(database).claims == {}
+
+
+def test_server_restarts_under_a_worker(postgres: PostgresCluster, clock: FakeClock) -> None:
+    """Every connection ended at once is a hiccup: the worker goes on, nothing is lost or done twice."""
+    url = postgres.create()
+    database = Database(url, clock=clock)
+    batch = add_batch(database, 6)
+
+    async def answer_all() -> None:
+        journal, judge = Journal(database, "worker", lease_ms=LEASE_MS), make_judge()
+        async with journal.open():
+            for _ in range(2):
+                _, jobs = await journal.claim(ROOM)
+                for job in jobs:
+                    attempt = await journal.send(job, "openai", job.model)
+                    postgres.kill_connections(url)
+                    assert attempt is not None
+                    await journal.settle(judge.judge(attempt, ANSWERED))
+
+    asyncio.run(answer_all())
+    sweep.sweep(database, make_judge(), "test")
+    row = batch_of(database, batch)
+    assert (row.state, row.done, row.calls) == (BatchState.COMPLETED, 6, 6)
+    audit(database)
+    database.close()
+    postgres.drop(url)

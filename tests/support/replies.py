@@ -1,0 +1,58 @@
+"""Replies as providers give them, and a judge with simple prices."""
+
+import random
+
+from batchmill.cache.keeping import Keeping
+from batchmill.cache.ttl import parse_ttls
+from batchmill.money.prices import Cost
+from batchmill.money.usage import Usage
+from batchmill.providers.base import Reply, Verdict
+from batchmill.requests.judge import Judge, RetryRules
+
+PRICE_NANOS = 1_000
+
+ANSWERED = Reply(
+    verdict=Verdict.ANSWERED,
+    status_code=200,
+    body=b'{"choices":[{"message":{"content":"four"},"finish_reason":"stop"}]}',
+    finish_reason="stop",
+    usage=Usage(input_tokens=7, output_tokens=1),
+)
+CUT_SHORT = Reply(
+    verdict=Verdict.ANSWERED,
+    status_code=200,
+    body=b'{"choices":[{"message":{"content":"fo"},"finish_reason":"length"}]}',
+    finish_reason="length",
+    usage=Usage(input_tokens=7, output_tokens=1),
+)
+REFUSED = Reply(
+    verdict=Verdict.REFUSED,
+    status_code=400,
+    body=b'{"error":{}}',
+    error_code="bad_request",
+    error_message="no",
+)
+FAULTY = Reply(verdict=Verdict.RETRY, status_code=500, error_code="server_error", error_message="try again")
+THROTTLED = Reply(verdict=Verdict.THROTTLED, status_code=429, error_code="rate_limit", error_message="slower")
+BLOCKED = Reply(
+    verdict=Verdict.BLOCKED, status_code=401, error_code="invalid_api_key", error_message="no key"
+)
+UNKNOWN = Reply(verdict=Verdict.UNKNOWN, error_code="timeout", error_message="no answer in time")
+
+
+class FlatPrice:
+    """Every answer costs the same."""
+
+    def price(self, *, provider: str, model: str, usage: Usage | None) -> Cost:
+        """1000 nano-dollars, if there is a usage at all."""
+        return Cost(nanos=PRICE_NANOS) if usage is not None else Cost(nanos=None, reason="no_usage")
+
+
+def make_judge(most_tries: int = 5) -> Judge:
+    """A judge that draws the same delays each time."""
+    return Judge(
+        rules=RetryRules(most_tries=most_tries),
+        prices=FlatPrice(),
+        keeping=Keeping(ttls=parse_ttls("default=30d"), refusal_ttl_s=300),
+        chance=random.Random(7),
+    )
