@@ -149,7 +149,6 @@ def test_a_worker_sleeps_beyond_its_lease(
         _, said = run.communicate(timeout=60)
         assert run.returncode == 0, said + mill.worker_log()
         assert_no_call_twice(witness)
-        # Who made a call is known by its attempt: none was sent under a claim that had run out.
         assert LINES <= len(witness.calls()) <= LINES + IN_FLIGHT
     assert_answered(tmp_path / "out.jsonl")
 
