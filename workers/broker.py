@@ -68,6 +68,10 @@ class EmbeddedBroker:
                 self._server.kill()
                 self._server.wait()
             self._server = None
+            if self._socket.parent != self._folder:
+                with contextlib.suppress(OSError):
+                    self._socket.unlink(missing_ok=True)
+                    self._socket.parent.rmdir()
         if self._lock is not None:
             self._lock.close()
             self._lock = None

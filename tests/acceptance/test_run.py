@@ -1,6 +1,9 @@
 """`batchmill run` when all goes well, and when some lines fail: what comes out, in which order, at what cost."""
 
+import hashlib
 import json
+import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -131,6 +134,8 @@ def test_odd_names(tmp_path: Path) -> None:
         assert report["output"] == str(output)
         assert len(read_lines(output)) == 1
     assert mill.processes() == []
+    digest = hashlib.sha256(os.fsencode(mill.home)).hexdigest()[:12]
+    assert not (Path(tempfile.gettempdir()) / f"batchmill-{os.getuid()}-{digest}").exists()
 
 
 def test_home_with_a_space_and_a_short_name(tmp_path: Path) -> None:
