@@ -12,7 +12,7 @@ BatchmillError
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
-└── InterruptedError_      stopped by a signal; the same command goes on  exit 130
+└── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
 
 The positional arguments rebuild the exception, as pickle and Celery need.
@@ -117,8 +117,17 @@ class ProviderError(BatchmillError):
 
 
 class StoppedError(BatchmillError):
-    """Stopped by a signal; nothing is lost and the same command goes on."""
+    """Stopped by a signal; nothing is lost and the same command goes on.
+
+    Attributes:
+        at_once: Without waiting for the calls in flight, which become unknown.
+    """
 
     exit_code = 130
     code = "stopped"
     may_succeed_later = True
+
+    def __init__(self, message: str, hint: str = "", at_once: bool = False) -> None:
+        super().__init__(message, hint)
+        self.args = (message, hint, at_once)
+        self.at_once = at_once

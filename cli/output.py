@@ -1,5 +1,6 @@
 """What every command prints with: data on standard output, narration on standard error."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 
 def narrate(text: str) -> None:
     """Tell the person at the terminal how it is going; never part of the data."""
-    click.echo(text, err=True)
+    with contextlib.suppress(OSError):  # nobody is there to be told: the terminal is closed, or the pipe
+        click.echo(text, err=True)
 
 
 def print_error(message: str, hint: str = "") -> None:

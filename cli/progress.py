@@ -1,5 +1,6 @@
 """Progress: a bar on a terminal, a line now and then elsewhere; always on standard error."""
 
+import contextlib
 import sys
 import time
 from collections import deque
@@ -39,10 +40,14 @@ class ProgressLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.stop()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._live.stop()
 
     def show(self, progress: Progress) -> None:
         """Show this; called as often as it changes."""
+        if progress.phase == "stopping":
+            narrate("stopping: the calls in flight may finish; once more ends them at once")
+            return
         now = time.monotonic()
         ended = progress.completed + progress.failed
         self._seen.append((now, ended))

@@ -1,5 +1,6 @@
 """`batchmill run`: answer a file of requests."""
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -7,11 +8,13 @@ from typing import Any
 
 import click
 
-from batchmill.errors import ProviderError, StoppedError
+from batchmill.errors import MisuseError, ProviderError, StoppedError
 from batchmill.requests.model import BatchOptions, CacheMode, Lane, LineError, OnUnknown
+from batchmill.results.files import STANDARD_STREAMS
 from batchmill.settings import Settings, load_settings
 from cli.output import json_option, narrate, print_json
 
+AGAIN = "run the same command again: it goes on"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -85,17 +88,16 @@ def run(
     in_flight = concurrency or settings.workers.concurrency
     wanted = Wanted(
         input=input_path,
-        output=output.absolute(),
-        errors=(errors or default_errors_path(output)).absolute(),
+        output=_real(output),
+        errors=_real(errors or default_errors_path(output)),
         options=BatchOptions(lane=Lane(priority), cache=CacheMode(cache), on_unknown=OnUnknown(on_unknown)),
         processes=min(processes, in_flight),
         concurrency=in_flight,
         fresh=fresh,
     )
     configure_logs(settings.log)
-    _stop_politely()
-    with ProgressLine() as progress:
-        report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line).run()
+    with _Stop() as stop, ProgressLine() as progress:
+        report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line, check=stop.check).run()
     if as_json:
         print_json(_as_json(report))
     else:
@@ -113,15 +115,48 @@ def _need_a_key(settings: Settings) -> None:
         )
 
 
-def _stop_politely() -> None:
-    def stop(number: int, _frame: FrameType | None) -> None:
+def _real(path: Path) -> Path:
+    """The file itself, however it is spelt: it tells one batch from another."""
+    real = Path(os.path.realpath(path)) if str(path) not in STANDARD_STREAMS else path
+    try:
+        str(real).encode()
+    except UnicodeEncodeError:
+        raise MisuseError(f"the name {str(real)!a} is not UTF-8", "name another file") from None
+    return real
+
+
+class _Stop:
+    """Signals: the first is noted and seen at the next check, the second ends the run where it stands."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+
+    def __enter__(self) -> "_Stop":
+        self._handle(self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle(signal.SIG_IGN)  # nothing is left to be stopped
+
+    def check(self) -> None:
+        """Raise StoppedError once a signal has come."""
+        if self._number is not None:
+            name = signal.Signals(self._number).name
+            raise StoppedError(f"stopped by {name}; nothing is lost", AGAIN)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self._number is None:
+            self._number = number
+            return
+        self._handle(signal.SIG_IGN)
         raise StoppedError(
-            f"stopped by {signal.Signals(number).name}; nothing is lost",
-            "run the same command again: it goes on",
+            "stopped at once; calls cut off may have been billed, nothing is lost", AGAIN, True
         )
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    @staticmethod
+    def _handle(handler: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, handler)
 
 
 def _tell_bad_line(bad: LineError) -> None:
@@ -155,16 +190,27 @@ def _tell(report: Any) -> None:
     progress = report.progress
     narrate(
         f"{progress.completed:,} of {progress.total:,} answered in {report.elapsed_s:.1f} s: "
-        f"{progress.calls:,} calls, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
+        f"{_count(progress.calls, 'call')}, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
     )
     if progress.unpriced:
         narrate(
-            f"{progress.unpriced:,} answers have no known price and are not in that sum; set BATCHMILL_PRICES"
+            f"not in that sum: {_count(progress.unpriced, 'answer')} without a known price; set BATCHMILL_PRICES"
         )
     if progress.unknown_attempts:
         narrate(
-            f"{progress.unknown_attempts:,} calls were cut off and may have been billed; they are in the ledger"
+            f"not in that sum: {_count(progress.unknown_attempts, 'call')} recorded as unknown, which may have been"
+            " billed without an answer"
         )
     if report.errors:
-        narrate(f"{progress.failed:,} failed: {report.errors}")
-    narrate(f"answers: {report.output}")
+        narrate(f"{progress.failed:,} failed: {_shown(report.errors)}")
+    narrate(f"answers: {_shown(report.output)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _shown(path: Path) -> Path:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import AttemptState
@@ -133,6 +133,15 @@ def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) 
 def sent_under(tx: Transaction, claim: int, request_ids: Sequence[int]) -> Sequence[Any]:
     """The calls of these requests that were sent under a claim and have not ended."""
     return tx.rows(_sent_under, requests=list(request_ids), claim=claim) if request_ids else []
+
+
+def oldest_in_flight(tx: Transaction, first: int, last: int) -> int | None:
+    """When the oldest call of a range of requests was sent that has not ended; None without one."""
+    in_flight = select(func.min(attempts.c.sent_ms)).where(
+        attempts.c.request_id.between(first, last), attempts.c.state == AttemptState.SENT
+    )
+    found: int | None = tx.rows(in_flight)[0][0]
+    return found
 
 
 def unknown(tx: Transaction, first: int, last: int) -> Sequence[Any]:

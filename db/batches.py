@@ -276,6 +276,16 @@ def abandoned(tx: Transaction, idle_ms: int) -> Sequence[Any]:
     )
 
 
+def of_commands(tx: Transaction) -> Sequence[Any]:
+    """The batches that a command takes in or has answered right now, or did when it was killed."""
+    return tx.rows(
+        select(batches).where(
+            batches.c.state.in_([BatchState.VALIDATING, BatchState.IN_PROGRESS]),
+            batches.c.output_path.is_not(None),
+        )
+    )
+
+
 def undelivered(tx: Transaction) -> Sequence[Any]:
     """The batches in `finalizing` whose files no command will come for."""
     return tx.rows(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError, SettingsError
@@ -22,7 +22,9 @@ from db.bulk import Bulk
 log = structlog.get_logger()
 T = TypeVar("T")
 
-BUSY_TIMEOUT_MS = 30_000
+BUSY_TIMEOUT_MS = 2_000
+"""How long SQLite itself waits for a lock: short, as Python sees no signal meanwhile. `Database.wait_s` goes on."""
+
 GIVE_UP_AFTER_S = 60.0
 OLDEST_SQLITE = (3, 38)
 
@@ -111,14 +113,16 @@ class Database:
     Args:
         url: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`.
         clock: Tells the time; None means the server's own on PostgreSQL, this machine's on SQLite.
+        wait_s: How long SQLite's write lock is waited for.
     """
 
     url: str
     clock: Clock | None = None
+    wait_s: float = 30.0
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
-        self.engine = _make_engine(self.url)
+        self.engine = _make_engine(self.url, self.wait_s)
         if self.clock is None:
             self.clock = SystemClock() if self.dialect == "sqlite" else ServerClock(self.engine)
 
@@ -216,10 +220,16 @@ def _pause(nth: int) -> None:
     time.sleep(min(2.0, 0.05 * 2 ** min(nth, 10)) * (0.5 + random.random() / 2))
 
 
-def _make_engine(url: str) -> Engine:
-    parsed = make_url(url)
+def _make_engine(url: str, wait_s: float) -> Engine:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise SettingsError(
+            "DATABASE_URL is no URL that can be read",
+            "for example postgresql+psycopg://user:password@host/name; percent-encode what is special in a password",
+        ) from error
     if parsed.get_backend_name() == "sqlite":
-        return _make_sqlite_engine(url, parsed.database)
+        return _make_sqlite_engine(url, parsed.database, wait_s)
     if parsed.drivername == "postgresql+psycopg":
         return _make_postgresql_engine(url)
     raise SettingsError(
@@ -242,15 +252,18 @@ def _make_postgresql_engine(url: str) -> Engine:
     return engine
 
 
-def _make_sqlite_engine(url: str, path: str | None) -> Engine:
+def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise DatabaseError(
             f"this Python brings SQLite {sqlite3.sqlite_version}; batchmill needs 3.38 or newer",
             "use a newer Python, or set DATABASE_URL to a PostgreSQL database",
         )
     if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _database_error(url, f"its folder cannot be made: {error.strerror}") from error
+    engine = create_engine(url, connect_args={"timeout": wait_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -258,18 +271,29 @@ def _make_sqlite_engine(url: str, path: str | None) -> Engine:
         for pragma in (
             "journal_mode=WAL",
             "synchronous=NORMAL",
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
-            "cache_size=-32768",
+            "cache_size=-8192",
             "journal_size_limit=67108864",
-            "temp_store=MEMORY",
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+        _begin_sqlite(connection, wait_s)
 
     return engine
+
+
+def _begin_sqlite(connection: Connection, wait_s: float) -> None:
+    """Begin, and wait for the write lock in short turns, so that Ctrl-C does not wait with us."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+            return
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                raise
 
 
 @contextlib.contextmanager
@@ -277,19 +301,30 @@ def _named_errors(url: str) -> Iterator[None]:
     """Turn the driver's words into ours; what can pass is a `DatabaseError`, the rest is a bug and stays as it is."""
     try:
         yield
-    except (OperationalError, DBAPIError) as error:
-        if not (isinstance(error, OperationalError) or error.connection_invalidated):
+    except DBAPIError as error:
+        # SQLite says of a damaged file neither "operational" nor which kind it is.
+        is_damaged = type(error.orig) is sqlite3.DatabaseError
+        if not (isinstance(error, OperationalError) or error.connection_invalidated or is_damaged):
             raise
         raise _database_error(url, str(error.orig)) from error
+
+
+_DAMAGED = "it is damaged: put back a copy, or move it away to begin anew (what was answered is asked again)"
 
 
 def _database_error(url: str, cause: str) -> DatabaseError:
     where = make_url(url).render_as_string(hide_password=True)
     first_line = cause.strip().splitlines()[0] if cause.strip() else "no reason given"
     hints = {
-        "database is locked": "another process has held the write lock for over 30 s; end it and try again",
+        "database is locked": "another process has held it for too long; end that one, or raise "
+        "BATCHMILL_DATABASE_WAIT_S, then run the same command again",
         "disk is full": "free some space; nothing that was accepted is lost, and the same command goes on",
         "disk I/O error": "check the disk; nothing that was accepted is lost, and the same command goes on",
+        "not a database": _DAMAGED,
+        "malformed": _DAMAGED,
+        "readonly database": "check the permissions of the file and of its folder",
+        "unable to open": "check the folder's permissions, or name another home with BATCHMILL_HOME or --home",
+        "cannot be made": "check the permissions, or name another home with BATCHMILL_HOME or --home",
         "no such table": "run `batchmill db upgrade`",
         "does not exist": "run `batchmill db upgrade`",
     }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, BatchState, CacheMode, RequestState
 from batchmill.requests.work import Attempt, BatchFacts, Job, Outcome
 from db import answers, attempts, batches, cache, claims, flights, followers, ledger, requests
@@ -230,8 +231,12 @@ def _enter(
             unpriced=int(outcome.cost.nanos is None and not is_unknown),
             unknown_attempts=int(is_unknown) - int(attempt.id in corrected),
             pause_reason=outcome.pause_reason,
-            last_error=outcome.reply.error_message,
+            last_error=_error(outcome.reply),
         )
+
+
+def _error(reply: Reply) -> str:
+    return f"{reply.error_code}: {reply.error_message}" if reply.error_code else ""
 
 
 def _land(tx: Transaction, ended: Sequence[Outcome], page: _Page) -> None:

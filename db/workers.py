@@ -10,15 +10,18 @@ from db.engine import Transaction
 from db.tables import claims, workers
 
 
-def register(tx: Transaction, home: str) -> str:
-    """Enter this process under a fresh UUID: a name used again would hide that its earlier bearer died."""
-    worker_id = str(uuid.uuid4())
+def new_id() -> str:
+    """A fresh UUID: a name used again would hide that its earlier bearer died."""
+    return str(uuid.uuid4())
+
+
+def register(tx: Transaction, worker_id: str, home: str) -> None:
+    """Enter this process under its name; its sign of life has to be there already, or it is taken for dead."""
     tx.run(
         insert(workers).values(
             id=worker_id, host=socket.gethostname(), pid=os.getpid(), home=home, started_ms=tx.now_ms
         )
     )
-    return worker_id
 
 
 def leave(tx: Transaction, worker_id: str) -> None:

@@ -18,7 +18,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 def make_database(settings: Settings) -> Database:
     """The database in force; nothing is opened yet."""
-    return Database(settings.database.url)
+    return Database(settings.database.url, wait_s=settings.database.wait_s)
 
 
 def prepared_database(settings: Settings) -> Database:
@@ -28,11 +28,20 @@ def prepared_database(settings: Settings) -> Database:
         DatabaseError: It cannot be reached, or is of another schema.
     """
     database = make_database(settings)
-    if settings.database.is_embedded:
+    prepare(database)
+    return database
+
+
+def prepare(database: Database) -> None:
+    """Make sure of the schema: an embedded database is brought up to date, a shared one is checked.
+
+    Raises:
+        DatabaseError: It cannot be reached, or is of another schema.
+    """
+    if database.dialect == "sqlite":
         schema.upgrade(database)
     else:
         schema.check(database)
-    return database
 
 
 def require_key(settings: Settings) -> None:

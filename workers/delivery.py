@@ -1,11 +1,12 @@
 """Delivery: the results of a batch as files, in input order."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from batchmill.requests.ids import public_request_id
 from batchmill.requests.model import RequestState
-from batchmill.results.files import ResultFiles
+from batchmill.results.files import ResultFiles, remove_leftovers
 from batchmill.results.lines import error_line, output_line
 from db import batches, requests
 from db.engine import Database
@@ -16,14 +17,22 @@ _ENDED_EARLY = {
 }
 
 
-def deliver(database: Database, batch: Any) -> None:
+def deliver(database: Database, batch: Any, check: Callable[[], None] = lambda: None) -> None:
     """Write the files of a batch in `finalizing`, then end it. Done twice, it does the same.
+
+    Only one delivery at a time may write to a path; what an earlier one left half-written is removed.
+
+    Args:
+        check: Called for every line; what it raises ends the delivery and leaves no trace.
 
     Raises:
         OutputError: A file cannot be written; the batch stays in `finalizing`.
     """
-    with ResultFiles(output=Path(batch.output_path), errors=Path(batch.errors_path)) as files:
+    output, errors = Path(batch.output_path), Path(batch.errors_path)
+    remove_leftovers([output, errors])
+    with ResultFiles(output=output, errors=errors) as files:
         for row in requests.results(database, batch.id):
+            check()
             line, answered = _line(batch.public_id, row)
             (files.add_output if answered else files.add_error)(line)
     with database.write() as tx:

@@ -2,15 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from batchmill.errors import BrokerError
+from batchmill.settings.fields import mask_url
 
 RUN_REQUESTS = "batchmill.run_requests"
 MOST_WAITING = 8
 REQUESTS_A_BLOCK = 500
+CONNECT_WITHIN_S = 2
 
 
 class Doorbell:
@@ -32,32 +34,41 @@ class Doorbell:
             least: Ring at least so often, as far as there is room: once for each idle process.
         """
         wanted = max(least, -(-requests // REQUESTS_A_BLOCK))
-        times = max(0, min(wanted, MOST_WAITING) - self.waiting(queue))
-        with self._reaching():
+        with self._reaching() as connection:
+            times = max(0, min(wanted, MOST_WAITING) - _waiting(connection, queue))
             for _ in range(times):
-                self._app.send_task(RUN_REQUESTS, args=[lane, batch], queue=queue, retry=False)
+                self._app.send_task(
+                    RUN_REQUESTS, args=[lane, batch], queue=queue, retry=False, connection=connection
+                )
         return times
 
     def waiting(self, queue: str) -> int:
         """How many messages lie in a queue."""
-        with self._reaching(), self._app.connection_for_write() as connection:
-            try:
-                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-            except connection.channel_errors:
-                return 0
+        with self._reaching() as connection:
+            return _waiting(connection, queue)
 
     def remove(self, queue: str) -> None:
         """Delete a queue that nobody will read again."""
-        with self._reaching(), self._app.connection_for_write() as connection:
+        with self._reaching() as connection:
             connection.default_channel.queue_delete(queue)
 
     @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _reaching(self) -> Iterator[Any]:
+        # A connection each time: one from the pool may be to a broker that has died since.
         try:
-            yield
-        except (OperationalError, OSError) as error:
-            where = self._app.connection_for_write().as_uri()
+            with self._app.connection_for_write(connect_timeout=CONNECT_WITHIN_S) as connection:
+                yield connection
+        except Exception as error:  # every transport raises its own library's errors, and only it works here
+            where = mask_url(str(self._app.conf.broker_url))
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BrokerError(
-                f"broker {where} cannot be reached: {error}",
+                f"broker {where} cannot be reached: {reason}",
                 "check BROKER_URL (or REDIS_URL) and that it is up",
             ) from error
+
+
+def _waiting(connection: Any, queue: str) -> int:
+    try:
+        return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return 0  # there is no such queue yet

@@ -1,7 +1,9 @@
 """The embedded launcher: a worker of one command's own, in its own process group, that never outlives the command."""
 
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from batchmill.settings import Settings
 log = structlog.get_logger()
 
 LOG_BYTES = 10_000_000
+LONGEST_LOOK_BYTES = 256_000
+_CELERY_TROUBLE = re.compile(r"\[[^\]]*: (?:ERROR|CRITICAL)/[^\]]*\] (.*)")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +29,8 @@ class EmbeddedWorker:
         batch: Row number of the batch.
         queue: The queue its doorbell rings in.
         concurrency: Most calls in flight over all its processes.
+        restarts: How often it had to be started again.
+        trouble: The last error it logged; "" without one.
     """
 
     settings: Settings
@@ -34,7 +40,14 @@ class EmbeddedWorker:
     processes: int
     concurrency: int
     restarts: int = 0
+    trouble: str = ""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _read_to: int | None = field(default=None, init=False)
+
+    @property
+    def log_path(self) -> Path:
+        """What the workers of a home say, all in one file."""
+        return self.settings.home / "logs" / "worker.log"
 
     def ensure(self) -> None:
         """Start it, and again whenever it has died."""
@@ -52,15 +65,29 @@ class EmbeddedWorker:
             return
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(self.settings.workers.grace_s + 5)
-        self._end_group()
-        self._process = None
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self.settings.workers.grace_s + 5)
+        finally:
+            self.kill()
 
     def kill(self) -> None:
-        """End it at once; calls in flight become unknown."""
-        self._end_group()
-        self._process = None
+        """End it at once, if it runs; calls in flight become unknown."""
+        if self._process is not None:
+            self._end_group()
+            self._process = None
+
+    def listen(self) -> None:
+        """Take note of what it has logged since the last time: `trouble`."""
+        with contextlib.suppress(OSError), self.log_path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = self._read_to if self._read_to is not None and self._read_to <= size else 0
+            file.seek(max(start, size - LONGEST_LOOK_BYTES))
+            said = file.read()
+            whole = said.rfind(b"\n") + 1
+            self._read_to = file.tell() - len(said) + whole
+            for line in said[:whole].decode(errors="replace").splitlines():
+                self.trouble = _trouble(line) or self.trouble
 
     def _end_group(self) -> None:
         assert self._process is not None
@@ -69,10 +96,12 @@ class EmbeddedWorker:
         self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        log_path = self.settings.home / "logs" / "worker.log"
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        _keep_small(log_path)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        _keep_small(self.log_path)
+        if self._read_to is None:
+            self._read_to = self.log_path.stat().st_size if self.log_path.exists() else 0
         environ = os.environ | self.settings.to_environ() | {"BROKER_URL": self.broker_url}
+        environ |= {"BATCHMILL_LOG_FORMAT": "json"}  # for `listen`
         command = [
             *(sys.executable, "-P", "-m", "cli.main", "worker", "--die-with-parent"),
             *("--batch", str(self.batch), "--queue", self.queue),
@@ -83,7 +112,7 @@ class EmbeddedWorker:
                 str(max(1, self.concurrency // self.processes)),
             ),
         ]
-        with log_path.open("ab") as output:
+        with self.log_path.open("ab") as output:
             return subprocess.Popen(
                 command,
                 env=environ,
@@ -92,6 +121,19 @@ class EmbeddedWorker:
                 stderr=output,
                 start_new_session=True,
             )
+
+
+def _trouble(line: str) -> str:
+    """What a line of the log complains of; "" when it does not."""
+    if line.startswith("error: "):  # the command's own words, when it does not even start
+        return line.removeprefix("error: ")
+    if line.startswith("{"):
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
+            if said.get("level") in ("error", "critical"):
+                return str(said.get("error") or said.get("event"))
+    celery = _CELERY_TROUBLE.match(line)
+    return celery.group(1) if celery else ""
 
 
 def _keep_small(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Intake: takes a stream of lines in as a batch, all of it or nothing."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ import orjson
 
 from batchmill.cache.keys import request_key
 from batchmill.cache.policy import reuse
-from batchmill.errors import InputError, InvalidLinesError
+from batchmill.errors import DatabaseError, InputError, InvalidLinesError
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchOptions, LineError, RequestLine
 from db import batches, requests, sweep
@@ -29,7 +30,8 @@ def take_in(
     """Validate and store every line, then let the batch run; how many requests it has. Memory never holds the input.
 
     Rows go in in chunks, each its own transaction, under a batch that is still `validating`; one small
-    transaction at the end starts it. Once a line is bad the rest is only validated.
+    transaction at the end starts it. Once a line is bad the rest goes in by name only, to be
+    looked through for repeated custom_ids, and out again.
 
     Args:
         batch: Its row, in `validating`.
@@ -43,7 +45,10 @@ def take_in(
     try:
         return _take_in(database, batch, lines, options, on_bad_line, on_chunk)
     except BaseException as error:
-        sweep.discard(database, batch.id, str(error) or type(error).__name__)
+        with contextlib.suppress(
+            DatabaseError
+        ):  # the next command discards it; this error is not to hide that one
+            sweep.discard(database, batch.id, str(error) or type(error).__name__)
         raise
 
 
@@ -55,32 +60,29 @@ def _take_in(
     on_bad_line: Callable[[LineError], None],
     on_chunk: Callable[[int], None],
 ) -> int:
-    bad = total = chunk_bytes = 0
+    bad: set[int | None] = set()
+    total = chunk_bytes = 0
     chunk: list[dict[str, Any]] = []
     endpoint = None
     for line in lines:
         if isinstance(line, LineError):
-            bad += 1
+            bad.add(line.line)
             on_bad_line(line)
             continue
         total += 1
         endpoint = line.endpoint
-        if bad:
-            continue
-        row = _row(batch.id, total, line, options)
+        row = _name_only(batch.id, total, line) if bad else _row(batch.id, total, line, options)
         chunk.append(row)
         chunk_bytes += len(row["body"])
         if len(chunk) >= CHUNK or chunk_bytes >= CHUNK_BYTES:
             _store(database, batch.id, chunk)
             chunk, chunk_bytes = [], 0
             on_chunk(total)
-    if not bad:
-        _store(database, batch.id, chunk)
-        bad = _report_duplicates(database, batch.id, on_bad_line)
+    _store(database, batch.id, chunk)
+    bad |= _report_duplicates(database, batch.id, on_bad_line)
     if bad:
-        noun = "line is" if bad == 1 else "lines are"
         raise InvalidLinesError(
-            f"{bad} {noun} not valid; nothing was accepted", "correct the input, then run it again"
+            f"{_counted(bad)} not valid; nothing was accepted", "correct the input, then run it again"
         )
     if endpoint is None:
         raise InputError("the input has no requests", "put one request on each line")
@@ -104,6 +106,24 @@ def _row(batch: int, place: int, line: RequestLine, options: BatchOptions) -> di
     }
 
 
+def _name_only(batch: int, place: int, line: RequestLine) -> dict[str, Any]:
+    return {
+        "request_id": request_id(batch, place),
+        "batch_id": batch,
+        "line": line.line,
+        "custom_id": line.custom_id,
+        "model": "",
+        "body": "",
+        "cache_key": None,
+    }
+
+
+def _counted(bad: set[int | None]) -> str:
+    if bad == {None}:
+        return "the file is"
+    return "1 line is" if len(bad) == 1 else f"{len(bad):,} lines are"
+
+
 def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:
     if not chunk:
         return
@@ -113,7 +133,9 @@ def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:
         requests.add(tx, chunk)
 
 
-def _report_duplicates(database: Database, batch: int, on_bad_line: Callable[[LineError], None]) -> int:
+def _report_duplicates(
+    database: Database, batch: int, on_bad_line: Callable[[LineError], None]
+) -> set[int | None]:
     with database.read() as tx:
         again = requests.duplicates(tx, batch)
     for row in again:
@@ -125,4 +147,4 @@ def _report_duplicates(database: Database, batch: int, on_bad_line: Callable[[Li
                 param="custom_id",
             )
         )
-    return len(again)
+    return {row.line for row in again}

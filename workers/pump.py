@@ -81,7 +81,11 @@ class Pump:
         """
         renewing = asyncio.create_task(self._renew_on())
         try:
-            await self._feed()
+            try:
+                await self._feed()
+            except Exception as error:
+                # Calls are in flight: what they bring is still to be written, if that can be done at all.
+                self._failure = self._failure or error
             await self._drain()
         finally:
             renewing.cancel()

@@ -5,38 +5,45 @@ on with the same batch. It brings its own workers, which serve its batch alone a
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import structlog
-
-from batchmill.errors import BatchmillError, ConflictError, DatabaseError, ProviderError
-from batchmill.requests.model import BatchOptions, BatchState, LineError
+from batchmill.errors import (
+    BatchmillError,
+    BrokerError,
+    ConflictError,
+    DatabaseError,
+    ProviderError,
+    SettingsError,
+    StoppedError,
+)
+from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
 from batchmill.requests.source import InputFile
 from batchmill.results.files import check_writable
 from batchmill.settings import Settings
-from db import batches, claims, sweep
+from db import attempts, batches, claims, requests, sweep
+from db.engine import Database
+from workers import outputs
 from workers.app import make_app
-from workers.assembly import make_judge, prepared_database
+from workers.assembly import make_database, make_judge, prepare
 from workers.broker import EmbeddedBroker
 from workers.delivery import deliver
 from workers.doorbell import Doorbell
 from workers.embedded import EmbeddedWorker
 from workers.intake import take_in
-from workers.upkeep import bury_the_dead
-
-log = structlog.get_logger()
+from workers.upkeep import UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
 SWEEP_EVERY_S = 1.0
-GIVE_UP_AFTER_S = 60.0
-MOST_RESTARTS = 20
+MOST_RESTARTS = 5
+CONNECT_WITHIN_MS = 12_000
+UNREACHABLE = ("connect_failed", "connect_timeout")
+ANY_QUEUE = "run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,7 @@ class Progress:
     """How far a run has come.
 
     Attributes:
-        phase: `reading` (then `completed` counts lines taken in), `answering` or `writing`.
+        phase: `reading` (then `completed` counts lines taken in), `answering`, `stopping` or `writing`.
         spent_nanos: What it has cost as far as that is known.
         unpriced: Answers whose cost is not known.
         note: Why it does not go on, if it does not; "" otherwise.
@@ -103,6 +110,8 @@ class Run:
     Args:
         watch: Told of progress, some times a second.
         bad_line: Told of every line that is not valid.
+        check: Called often; what it raises (`StoppedError`) stops the run, and the calls in flight finish. An
+            exception that a signal raises anywhere else stops it at once.
     """
 
     def __init__(
@@ -112,13 +121,15 @@ class Run:
         *,
         watch: Callable[[Progress], None],
         bad_line: Callable[[LineError], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._wanted = wanted
         self._watch = watch
         self._bad_line = bad_line
-        self._database = prepared_database(settings)
+        self._check = check
         self._judge = make_judge(settings)
+        self._database: Database
         self._broker = EmbeddedBroker(settings.home) if settings.broker.is_embedded else None
 
     def run(self) -> Report:
@@ -131,15 +142,18 @@ class Run:
         wanted = self._wanted
         check_writable([wanted.output, wanted.errors], source=wanted.input)
         source = InputFile(wanted.input, max_line_bytes=self._settings.input.max_line_bytes)
+        _make_home(self._settings.home)
         key = wanted.key(source.sha256())
+        self._database = make_database(self._settings)
         try:
-            bury_the_dead(self._database, self._settings, self._judge)
-            with _output_lock(self._settings.home, wanted.output):
+            prepare(self._database)
+            with outputs.attend(self._settings, wanted.output), self._doorbell() as doorbell:
+                clear_up(self._database, self._settings, self._judge)
                 batch, resumed = self._find_or_create(key)
-                with self._crew(batch) as crew:
-                    if not resumed:
-                        self._take_in(batch, source)
-                    self._attend(batch, crew)
+                if batch.state == BatchState.FINALIZING:
+                    self._deliver(batch)
+                else:
+                    self._answer(batch, doorbell, None if resumed else source)
                 return self._report(batch, time.monotonic() - begun, resumed)
         finally:
             self._database.close()
@@ -154,7 +168,7 @@ class Run:
         elif unfinished is not None and unfinished.run_key == key and not wanted.fresh:
             with self._database.write() as tx:
                 batches.resume(tx, unfinished.id)
-            return unfinished, True
+            return self._row(unfinished.id), True
         elif unfinished is not None:
             self._give_up(unfinished)
         with self._database.write() as tx:
@@ -166,16 +180,6 @@ class Run:
                 errors_path=str(wanted.errors),
             )
         return created, False
-
-    def _take_in(self, batch: Any, source: InputFile) -> None:
-        take_in(
-            self._database,
-            batch,
-            source.lines(),
-            self._wanted.options,
-            on_bad_line=self._bad_line,
-            on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
-        )
 
     def _give_up(self, unfinished: Any) -> None:
         if not self._wanted.fresh:
@@ -191,79 +195,141 @@ class Run:
             batches.finish(tx, unfinished.id)
 
     @contextlib.contextmanager
-    def _crew(self, batch: Any) -> Iterator["_Crew"]:
-        """A broker and a worker for this batch, gone when the run is."""
-        queue = f"run.{batch.public_id}"
-        broker_url = self._settings.broker.url
-        if self._broker is not None:
-            self._broker.wait_until_up()
-            broker_url = self._broker.url
-        assert broker_url is not None
-        worker = EmbeddedWorker(
-            settings=self._settings,
-            broker_url=broker_url,
-            batch=batch.id,
-            queue=queue,
-            processes=self._wanted.processes,
-            concurrency=self._wanted.concurrency,
-        )
-        crew = _Crew(queue=queue, doorbell=Doorbell(make_app(broker_url, (queue,))), worker=worker)
-        worker.ensure()
+    def _doorbell(self) -> Iterator[Doorbell]:
+        """A broker that answers, gone afterwards if it was ours."""
         try:
-            yield crew
+            if self._broker is not None:
+                self._broker.wait_until_up()
+            doorbell = Doorbell(make_app(self._broker_url, (ANY_QUEUE,)))
+            doorbell.waiting(ANY_QUEUE)
+            yield doorbell
         finally:
-            self._dismiss(batch, crew)
+            if self._broker is not None:
+                self._broker.stop()
+
+    @property
+    def _broker_url(self) -> str:
+        if self._broker is not None:
+            return self._broker.url
+        assert self._settings.broker.url is not None
+        return self._settings.broker.url
+
+    def _answer(self, batch: Any, doorbell: Doorbell, source: InputFile | None) -> None:
+        """Take the input in, if it is not yet; then have a worker of our own answer it, and deliver."""
+        crew = _Crew(
+            queue=f"run.{batch.public_id}",
+            doorbell=doorbell,
+            worker=EmbeddedWorker(
+                settings=self._settings,
+                broker_url=self._broker_url,
+                batch=batch.id,
+                queue=f"run.{batch.public_id}",
+                processes=self._wanted.processes,
+                concurrency=self._wanted.concurrency,
+            ),
+        )
+        try:
+            crew.worker.ensure()
+            if source is not None:
+                self._take_in(batch, source)
+            self._attend(batch, crew)
+        except DatabaseError:
+            crew.worker.stop()  # what it has in hand may yet be written; we can tell nobody anything
+            raise
+        except Exception as error:
+            if not (isinstance(error, StoppedError) and error.at_once):
+                self._dismiss(batch, crew)
+            raise
+        finally:
+            crew.worker.kill()
+        self._dismiss(batch, crew)
+
+    def _take_in(self, batch: Any, source: InputFile) -> None:
+        take_in(
+            self._database,
+            batch,
+            self._checked(source.lines()),
+            self._wanted.options,
+            on_bad_line=self._bad_line,
+            on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
+        )
+
+    def _checked(self, lines: Iterator[RequestLine | LineError]) -> Iterator[RequestLine | LineError]:
+        for line in lines:
+            self._check()
+            yield line
 
     def _dismiss(self, batch: Any, crew: "_Crew") -> None:
-        with contextlib.suppress(BatchmillError):
-            crew.doorbell.remove(crew.queue)
-        try:
+        """Let the calls in flight finish and leave nothing behind; an unfinished batch stands still from here on."""
+        with contextlib.suppress(DatabaseError, BrokerError):
+            row = self._row(batch.id)
+            leave(self._database, row)
             with self._database.read() as tx:
                 is_busy = claims.any_of(tx, batch.id)
-        except BatchmillError:
-            is_busy = True
-        if is_busy:
-            crew.worker.stop()
-        else:
-            crew.worker.kill()
-        with contextlib.suppress(BatchmillError):
+            if is_busy:
+                self._watch(_progress(row, "stopping"))
+                crew.worker.stop()
+        crew.worker.kill()
+        with contextlib.suppress(DatabaseError, BrokerError):
             bury_the_dead(self._database, self._settings, self._judge)
-        if self._broker is not None:
-            self._broker.stop()
+            crew.doorbell.remove(crew.queue)
 
     def _attend(self, batch: Any, crew: "_Crew") -> None:
-        patience = _Patience()
+        patience = _Patience(self._settings.calls.give_up_s)
         swept_at = float("-inf")
         while True:
+            self._check()
             row = self._row(batch.id)
-            self._watch(_progress(row, "answering"))
+            crew.worker.listen()
+            self._watch(_progress(row, "answering", patience.note(row, crew)))
             if row.state == BatchState.FINALIZING:
-                self._watch(_progress(row, "writing"))
-                deliver(self._database, row)
+                self._deliver(row)
                 return
-            if row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
+            if row.state == BatchState.PAUSED and row.paused_reason == UNATTENDED:
+                self._resume(row)  # we were asleep for so long that another command took us for dead
+            elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
                 raise _standing_still(row)
-            patience.check(row, crew.worker)
+            if patience.is_out(row, crew):
+                patience.give_up(row, crew, self._oldest_in_flight_ms(row))
             crew.worker.ensure()
             if time.monotonic() - swept_at > SWEEP_EVERY_S:
                 swept_at = time.monotonic()
                 self._sweep(row, crew)
             time.sleep(LOOK_EVERY_S)
 
+    def _deliver(self, row: Any) -> None:
+        self._watch(_progress(row, "writing"))
+        deliver(self._database, row, self._check)
+
+    def _resume(self, row: Any) -> None:
+        with self._database.write() as tx:
+            batches.resume(tx, row.id)
+
+    def _oldest_in_flight_ms(self, row: Any) -> int:
+        """For how long the oldest call in flight has been out; 0 without one."""
+        with self._database.read() as tx:
+            sent_ms = attempts.oldest_in_flight(tx, *requests.span(row.id))
+            return 0 if sent_ms is None else max(1, tx.now_ms - sent_ms)
+
     def _sweep(self, row: Any, crew: "_Crew") -> None:
-        if self._broker is not None:
-            self._broker.ensure()
+        clear_up(self._database, self._settings, self._judge)
         sweep.sweep(self._database, self._judge, owner=crew.queue)
         with self._database.read() as tx:
             claimable = claims.claimable_in(tx, row.id)
-        if claimable:
-            crew.doorbell.ring(
-                queue=crew.queue,
-                lane=row.lane,
-                batch=row.public_id,
-                requests=claimable,
-                least=self._wanted.processes,
-            )
+        try:
+            if self._broker is not None:
+                self._broker.ensure()
+            if claimable:
+                crew.doorbell.ring(
+                    queue=crew.queue,
+                    lane=row.lane,
+                    batch=row.public_id,
+                    requests=claimable,
+                    least=self._wanted.processes,
+                )
+            crew.no_broker = None
+        except BrokerError as error:
+            crew.no_broker = error  # it may come back; the worker goes on with what it knows of
 
     def _row(self, batch: int) -> Any:
         with self._database.read() as tx:
@@ -283,47 +349,96 @@ class Run:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Crew:
-    """What a run brings along to have its batch answered."""
+    """What a run brings along to have its batch answered.
+
+    Attributes:
+        no_broker: Why the doorbell cannot be rung, as long as it cannot.
+    """
 
     queue: str
     doorbell: Doorbell
     worker: EmbeddedWorker
+    no_broker: BrokerError | None = None
 
 
 class _Patience:
-    """Ends a run that cannot go on: nothing has moved for a minute, and we know why."""
+    """Ends a run that cannot go on: nothing has moved for a while, and we know why."""
 
-    def __init__(self) -> None:
+    def __init__(self, give_up_s: float) -> None:
+        self._give_up_s = give_up_s
         self._moved_at = time.monotonic()
         self._seen: tuple[int, ...] = ()
+        self._restarts = 0
 
-    def check(self, row: Any, worker: EmbeddedWorker) -> None:
-        now = time.monotonic()
-        seen = (row.done, row.failed, row.spent_nanos)
+    def is_out(self, row: Any, crew: _Crew) -> bool:
+        """Whether nothing has moved for so long, or the worker keeps dying."""
+        seen = (row.done, row.failed, row.unknown_attempts, row.spent_nanos)
         if seen != self._seen:
-            self._seen, self._moved_at = seen, now
-        if worker.restarts > MOST_RESTARTS:
+            self._seen, self._moved_at = seen, time.monotonic()
+            self._restarts, crew.worker.trouble = crew.worker.restarts, ""
+        is_late = time.monotonic() - self._moved_at > self._give_up_s
+        return is_late or crew.worker.restarts - self._restarts > MOST_RESTARTS
+
+    def note(self, row: Any, crew: _Crew) -> str:
+        """What stands in the way, for people who watch; "" when nothing is known."""
+        if crew.no_broker is not None:
+            return crew.no_broker.message
+        return crew.worker.trouble or str(row.last_error)
+
+    def give_up(self, row: Any, crew: _Crew, in_flight_ms: int) -> None:
+        """Raise what stands in the way, unless it is only that calls take their time."""
+        log_hint = f"the worker's log is {crew.worker.log_path}"
+        if crew.worker.restarts - self._restarts > MOST_RESTARTS:
+            why = f": {crew.worker.trouble}" if crew.worker.trouble else ""
+            times = crew.worker.restarts - self._restarts
+            raise DatabaseError(f"the worker died {times} times without answering anything{why}", log_hint)
+        if crew.no_broker is not None:
+            raise crew.no_broker
+        if crew.worker.trouble:
             raise DatabaseError(
-                f"the worker process died {worker.restarts} times; nothing is lost",
-                f"its log is {worker.settings.home / 'logs' / 'worker.log'}; then run the same command again",
+                f"nothing has moved for {self._give_up_s:.0f} s: {crew.worker.trouble}",
+                f"{log_hint}; put it right, then run the same command again: it goes on",
             )
-        if now - self._moved_at > GIVE_UP_AFTER_S and row.last_error.startswith("unreachable"):
+        if row.last_error.startswith(UNREACHABLE) and self._is_nobody_there(in_flight_ms):
             raise ProviderError(
-                f"the provider has not been reached for {GIVE_UP_AFTER_S:.0f} s ({row.last_error}); nothing is lost",
+                f"the provider has not been reached for {self._give_up_s:.0f} s ({row.last_error}); nothing is lost",
                 "check OPENAI_BASE_URL and the network, then run the same command again: it goes on",
             )
 
+    def _is_nobody_there(self, in_flight_ms: int) -> bool:
+        """No call is out, or all that are may still be waiting for a connection, and have been for long enough."""
+        overdue_s = time.monotonic() - self._moved_at - self._give_up_s
+        return in_flight_ms == 0 or (
+            in_flight_ms < CONNECT_WITHIN_MS and overdue_s * 1000 > CONNECT_WITHIN_MS
+        )
 
-def _standing_still(row: Any) -> ProviderError:
-    return ProviderError(
-        f"batch {row.public_id} is {row.state}: {row.paused_reason or row.last_error}; nothing is lost",
-        "put that right, then run the same command again: it goes on",
+
+def _make_home(home: Path) -> None:
+    try:
+        (home / "run").mkdir(parents=True, exist_ok=True)
+        (home / "logs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f'the home "{home}" cannot be used: {error.strerror}',
+            "name a folder that you may write to, with --home or BATCHMILL_HOME",
+        ) from error
+
+
+def _standing_still(row: Any) -> BatchmillError:
+    if row.state == BatchState.PAUSED:
+        return ProviderError(
+            f"batch {row.public_id} is paused: {row.paused_reason}; nothing is lost",
+            "put that right, then run the same command again: it goes on",
+        )
+    return ConflictError(
+        f"batch {row.public_id} was ended by somebody else: it is {row.state}",
+        "run the same command again: it makes a new batch",
     )
 
 
-def _progress(row: Any, phase: str) -> Progress:
+def _progress(row: Any, phase: str, note: str = "") -> Progress:
     return Progress(
         phase=phase,
         total=row.total,
@@ -334,21 +449,5 @@ def _progress(row: Any, phase: str) -> Progress:
         unknown_attempts=row.unknown_attempts,
         spent_nanos=row.spent_nanos,
         unpriced=row.unpriced,
-        note=row.last_error,
+        note=note,
     )
-
-
-@contextlib.contextmanager
-def _output_lock(home: Path, output: Path) -> Iterator[IO[bytes]]:
-    """One command at a time for an output path; the lock goes with the process, however that ends."""
-    folder = home / "run" / "outputs"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(str(output).encode()).hexdigest()[:32]
-    with (folder / name).open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConflictError(
-                f'another command is writing "{output}" right now', "wait for it, or name another output"
-            ) from None
-        yield lock

@@ -2,18 +2,23 @@
 
 import os
 import socket
+from pathlib import Path
+from typing import Any
 
 import structlog
 
-from batchmill.requests.model import Lane
+from batchmill.requests.model import BatchState, Lane
 from batchmill.settings import Settings
 from db import batches, sweep, workers
 from db.engine import Database
 from db.sweep import Judging, Swept
+from workers import outputs
 from workers.assembly import make_database, make_judge
 from workers.child import is_alive
 
 log = structlog.get_logger()
+
+UNATTENDED = "the command that ran it has ended"
 
 
 def sweep_and_ring(settings: Settings) -> Swept | None:
@@ -39,6 +44,27 @@ def _ring(database: Database, swept: Swept) -> None:
     for lane, (batch, fresh) in swept.to_ring.items():
         doorbell.ring(queue=Lane(lane), lane=lane, batch=rows[batch].public_id, requests=fresh)
     log.info("swept", lost_claims=swept.lost_claims, unknown_attempts=swept.unknown_attempts)
+
+
+def clear_up(database: Database, settings: Settings, judge: Judging) -> None:
+    """Put right what killed commands and workers of this home left, without waiting for any lease to run out."""
+    bury_the_dead(database, settings, judge)
+    if not settings.database.is_embedded:
+        return  # commands of other machines share it, whose locks we do not see
+    with database.read() as tx:
+        rows = batches.of_commands(tx)
+    for row in rows:
+        if not outputs.is_attended(settings, Path(row.output_path)):
+            leave(database, row)
+
+
+def leave(database: Database, batch: Any) -> None:
+    """Let a batch whose command has gone stand still: nobody else answers it, and its questions are others' to ask."""
+    if batch.state == BatchState.VALIDATING:
+        sweep.discard(database, batch.id, "its ingest was interrupted")
+        return
+    with database.write() as tx:
+        batches.pause(tx, batch.id, UNATTENDED)
 
 
 def bury_the_dead(database: Database, settings: Settings, judge: Judging) -> int:

@@ -157,7 +157,7 @@ def classify(status: int, error: ErrorObject) -> tuple[Verdict, str]:
     if status in _BY_STATUS:
         return _BY_STATUS[status], cause
     if 300 <= status < 400:
-        return Verdict.REFUSED, REDIRECTED
+        return Verdict.BLOCKED, REDIRECTED  # the address is wrong; once it is right, every line goes on
     return (Verdict.RETRY if status >= 500 else Verdict.REFUSED), cause
 
 

@@ -88,7 +88,8 @@ class Judge:
         answered = reply.verdict is Verdict.ANSWERED
         batch = attempt.job.batch
         keep_for_s = 0.0
-        if attempt.job.cache_key is not None:
+        # The key names the model asked for: what another one answered must not stand under it.
+        if attempt.job.cache_key is not None and attempt.model == attempt.job.model:
             keep_for_s = self.keeping.keep_for_s(
                 reply, endpoint=batch.endpoint, request_type=batch.request_type
             )

@@ -8,6 +8,8 @@ them leaves new errors beside the old output, and the same command run again wri
 """
 
 import errno
+import glob
+import hashlib
 import os
 import secrets
 import stat
@@ -67,6 +69,17 @@ def check_writable(paths: Sequence[Path], *, source: Path | None = None) -> None
             temporary.unlink()
         except OSError as error:
             raise _not_writable(path, error) from error
+
+
+def remove_leftovers(paths: Sequence[Path]) -> int:
+    """Remove the temporary files that a killed delivery to these paths left; how many. Nobody else may write them."""
+    removed = 0
+    for target in map(_target, paths):
+        for left in target.parent.glob(f".{glob.escape(_stem(target))}.*.part"):
+            with suppress(OSError):
+                left.unlink()
+                removed += 1
+    return removed
 
 
 class ResultFiles:
@@ -188,8 +201,14 @@ def _target(path: Path) -> Path:
 
 
 def _temporary(target: Path) -> Path:
-    # A name has at most 255 bytes, a character up to four.
-    return target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.part")
+    return target.with_name(f".{_stem(target)}.{secrets.token_hex(4)}.part")
+
+
+def _stem(target: Path) -> str:
+    """Names the temporary files of one target and of no other. A name has at most 255 bytes, a character up to four."""
+    if len(target.name) <= 40:
+        return target.name
+    return f"{target.name[:40]}-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]}"
 
 
 def _create(path: Path) -> int:

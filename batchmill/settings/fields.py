@@ -5,6 +5,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
@@ -68,6 +69,10 @@ def absolute_path(path: Path) -> Path:
 def _folder(path: Path) -> Path:
     if "?" in str(absolute_path(path)):
         raise ValueError('a "?" in it would end the URL of the database inside')
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError("its name is not UTF-8") from None
     return absolute_path(path)
 
 
@@ -94,12 +99,15 @@ def _broker_url(url: str) -> str:
     return _known_scheme(url, "redis", "rediss", "redis+socket", "amqp", "amqps")
 
 
-def _redis_url(url: str) -> str:
-    return _known_scheme(url, "redis", "rediss", "unix")
-
-
 def _http_url(url: str) -> str:
-    return _known_scheme(url, "http", "https").rstrip("/")
+    parts = urlsplit(_known_scheme(url, "http", "https"))
+    if not url.isprintable() or " " in url:
+        raise ValueError("it has spaces, or characters that cannot be seen")
+    if "@" in parts.netloc:
+        raise ValueError("it holds a user or password; the key has a variable of its own")
+    if not parts.hostname or parts.port == 0:  # .port raises a ValueError for what is no port at all
+        raise ValueError("there is no host in it" if not parts.hostname else "0 is no port")
+    return url.rstrip("/")
 
 
 def _known_scheme(url: str, *schemes: str) -> str:
@@ -126,7 +134,6 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 LowerCase = BeforeValidator(_lower_case)

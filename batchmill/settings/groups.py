@@ -20,7 +20,6 @@ from batchmill.settings.fields import (
     HeaderSecret,
     HttpUrl,
     LowerCase,
-    RedisUrl,
     as_text,
     choice,
     masked,
@@ -64,6 +63,10 @@ class DatabaseSettings(Group):
         meaning="The database; by default SQLite in the home.",
         accepts="postgresql://user:password@host/name or sqlite:////absolute/path",
         repr=False,
+    )
+
+    wait_s: float = seconds(
+        30.0, "BATCHMILL_DATABASE_WAIT_S", "How long SQLite's write lock is waited for.", least=0.1
     )
 
     @property
@@ -135,6 +138,9 @@ class CallSettings(Group):
         0.5, "BATCHMILL_BACKOFF_BASE_S", "Wait before the second try; it doubles from there.", least=0.0
     )
     backoff_cap_s: float = seconds(60.0, "BATCHMILL_BACKOFF_CAP_S", "Longest wait between tries.", least=0.0)
+    give_up_s: float = seconds(
+        60.0, "BATCHMILL_GIVE_UP_S", "How long a run goes on while what it needs is away.", least=0.1
+    )
 
 
 class InputSettings(Group):
@@ -151,23 +157,19 @@ class InputSettings(Group):
 
 
 class CacheSettings(Group):
-    """How long answers are used again, and the hot tier in front of the database."""
+    """How long answers are used again."""
 
     ttl: str = setting(
-        "", "BATCHMILL_CACHE_TTL", meaning="How long answers are kept, by request type.", accepts="text"
+        "",
+        "BATCHMILL_CACHE_TTL",
+        meaning="How long answers are kept, by request type.",
+        accepts="type=time, comma between: moderation=24h,default=30d",
     )
     refusal_ttl_s: float = seconds(
         600.0,
         "BATCHMILL_REFUSAL_TTL_S",
         "How long a request the provider refused is not sent again.",
         least=0.0,
-    )
-    redis_url: RedisUrl | None = setting(
-        None,
-        "REDIS_URL",
-        meaning="Redis for the cache's hot tier; none if not set.",
-        accepts="redis://, rediss:// or unix:// and a host or path",
-        repr=False,
     )
 
 

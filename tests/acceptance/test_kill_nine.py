@@ -2,20 +2,37 @@
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.mill import Mill, chat_line, read_lines, sandbox, wait_until, write_lines
+from tests.support.servers import PostgresCluster
 
 SEEDS = int(os.environ.get("SEEDS", "2"))
 LINES = int(os.environ.get("LINES", "600"))
 IN_FLIGHT = 64
 
 
+@pytest.fixture(params=["embedded", "shared"])
+def any_mill(request: pytest.FixtureRequest, mill: Mill) -> Iterator[Mill]:
+    """An installation on SQLite with its own broker, and one on PostgreSQL and a Valkey that others share."""
+    if request.param == "embedded":
+        yield mill
+        return
+    postgres: PostgresCluster = request.getfixturevalue("postgres")
+    url = postgres.create()
+    mill.environ |= {"DATABASE_URL": url, "BROKER_URL": request.getfixturevalue("valkey_url")}
+    yield mill
+    mill.kill_everything()
+    postgres.drop(url)
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_killed_half_way_and_run_again(mill: Mill, tmp_path: Path, seed: int) -> None:
+def test_killed_half_way_and_run_again(any_mill: Mill, tmp_path: Path, seed: int) -> None:
     """Complete, each line once; what was called twice was unknown, and is recorded so; at most the calls in flight."""
+    mill = any_mill
     source = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(LINES)])
     output = tmp_path / "out.jsonl"
     command = ("run", source, "-o", output, "--concurrency", str(IN_FLIGHT))

@@ -563,7 +563,7 @@ def test_redirect_is_not_followed() -> None:
         writer.write(http(307, b"", "location: http://127.0.0.1:9/v2"))
 
     reply = reply_of(behave)
-    assert (reply.verdict, reply.error_code, reply.status_code) == (Verdict.REFUSED, "redirected", 307)
+    assert (reply.verdict, reply.error_code, reply.status_code) == (Verdict.BLOCKED, "redirected", 307)
     assert "http://127.0.0.1:9/v2" in reply.error_message
     assert requests == 1
 

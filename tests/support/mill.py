@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,23 @@ class Mill:
         report: dict[str, Any] = json.loads(done.stdout)
         return report
 
+    def refused(self, *arguments: str | Path, timeout_s: float = PATIENCE_S) -> str:
+        """A command that has to fail with an error, a hint, and no trace of our own inside; what it says."""
+        done = self(*arguments, timeout_s=timeout_s)
+        assert done.returncode in (1, 2), (done.returncode, done.stdout, done.stderr)
+        assert done.stdout == ""
+        assert_told(done.stderr)
+        return done.stderr
+
+    def query(self, sql: str) -> list[Any]:
+        """What the embedded database answers."""
+        with closing(sqlite3.connect(f"file:{self.home}/batchmill.db?mode=ro", uri=True)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def states(self) -> dict[str, int]:
+        """How many batches are in each state."""
+        return dict(self.query("SELECT state, count(*) FROM batches GROUP BY state"))
+
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start the command and let it run."""
         return subprocess.Popen(
@@ -116,6 +134,21 @@ class Mill:
                     found.append(int(entry.name))
         return [pid for pid in found if not _is_zombie(pid)]
 
+    def worker_parents(self) -> list[int]:
+        """The workers' first processes, which a run starts."""
+        return [pid for pid in self._named("worker") if _parent(pid) not in self._named("worker")]
+
+    def worker_children(self) -> list[int]:
+        """The processes that make the calls."""
+        return [pid for pid in self._named("worker") if _parent(pid) in self._named("worker")]
+
+    def brokers(self) -> list[int]:
+        """The embedded brokers."""
+        return [pid for pid in self.processes() if "valkey" in _command(pid)[0]]
+
+    def _named(self, subcommand: str) -> list[int]:
+        return [pid for pid in self.processes() if subcommand in _command(pid)]
+
     def kill_everything(self) -> None:
         """kill -9 of the command, its workers and its broker, all at once."""
         for pid in self.processes():
@@ -127,6 +160,25 @@ class Mill:
         """What the workers said."""
         log = self.home / "logs" / "worker.log"
         return log.read_text() if log.exists() else ""
+
+
+def _command(pid: int) -> list[str]:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return [""]
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return 0
+
+
+def assert_told(stderr: str) -> None:
+    """What went wrong and what to do next; no stack trace, no bug of ours."""
+    assert "error: " in stderr, stderr
+    assert "Traceback" not in stderr, stderr
+    assert "error: unexpected" not in stderr, stderr
 
 
 def _is_zombie(pid: int) -> bool:

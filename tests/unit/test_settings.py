@@ -27,7 +27,6 @@ def test_defaults_need_no_variable():
     assert settings.database.url == f"sqlite:///{settings.home}/batchmill.db"
     assert settings.database.is_embedded
     assert settings.broker.is_embedded
-    assert settings.cache.redis_url is None
     assert settings.openai.api_key is None
     assert settings.openai.base_url == "https://api.openai.com/v1"
     assert (settings.workers.concurrency, settings.workers.processes) == (64, 1)
@@ -67,10 +66,9 @@ def test_every_spelling_of_postgresql_means_psycopg(scheme):
     assert not settings.database.is_embedded
 
 
-def test_redis_url_serves_broker_and_cache():
-    """One variable is enough to grow up; BROKER_URL overrides it for the broker."""
-    both = load(REDIS_URL="redis://h:1/0")
-    assert both.broker.url == both.cache.redis_url == "redis://h:1/0"
+def test_redis_url_names_the_broker():
+    """REDIS_URL, which many environments have, is enough; BROKER_URL overrides it."""
+    assert load(REDIS_URL="redis://h:1/0").broker.url == "redis://h:1/0"
     assert load(REDIS_URL="redis://h:1/0", BROKER_URL="amqp://r").broker.url == "amqp://r"
     assert load(REDIS_URL="unix:///run/redis.sock").broker.url == "redis+socket:///run/redis.sock"
 

@@ -80,7 +80,8 @@ def test_openai_says_429_in_many_voices(
 
 @pytest.mark.parametrize(
     ("status", "verdict"),
-    [(s, Verdict.REFUSED) for s in (301, 307, 400, 404, 413, 415, 418, 422, 501)]
+    [(s, Verdict.REFUSED) for s in (400, 404, 413, 415, 418, 422, 501)]
+    + [(s, Verdict.BLOCKED) for s in (301, 307)]
     + [(s, Verdict.BLOCKED) for s in (401, 402, 403)]
     + [(s, Verdict.RETRY) for s in (408, 409, 500, 502, 503, 504, 520, 529)]
     + [(429, Verdict.THROTTLED), (524, Verdict.UNKNOWN)],

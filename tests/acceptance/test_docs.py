@@ -1,0 +1,166 @@
+"""The documentation says what is true of the code beside it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from batchmill.errors import BatchmillError
+from batchmill.money.rates import Unpriced
+from batchmill.pipeline import CANCELLED
+from batchmill.providers import signals, verdicts
+from batchmill.requests import judge
+from cli.main import COMMANDS, batchmill
+from db.sweep import LOST
+from docs.make_reference import PAGES, REFERENCE
+from workers.delivery import _ENDED_EARLY
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*batchmill ([a-z]+)\b([^\n#|]*)", re.MULTILINE)
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_CHANGES_EACH_TIME = (
+    (re.compile(r"http://127\.0\.0\.1:\d+"), "http://127.0.0.1:PORT"),
+    (re.compile(r" in \d+\.\d s:"), " in N s:"),
+)
+_PROGRESS = re.compile(r"^(\d+ of \d+ · |reading: |writing )")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_reference_pages_are_what_the_code_makes(page):
+    """Options and settings are told as they are; `python docs/make_reference.py` makes the pages anew."""
+    assert (REFERENCE / page).read_text(encoding="utf-8") == PAGES[page]()
+
+
+@pytest.mark.timeout(90)
+def test_readme_shows_what_the_demo_prints(tmp_path):
+    """The README's demo is the demo's output: same answers, calls and cost, with no key, and no traces left."""
+    done = subprocess.run(
+        ["bash", ROOT / "examples" / "demo.sh"],
+        env=os.environ
+        | {
+            "BIN": str(Path(sys.executable).parent),
+            "DEMO_FOLDER": str(tmp_path / "demo"),
+            "TMPDIR": str(tmp_path),
+            "DATABASE_URL": "postgresql://nobody@nowhere.invalid/none",
+        },
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = (
+        README.read_text(encoding="utf-8")
+        .split("<!-- demo:", 1)[1]
+        .split("```text\n", 1)[1]
+        .split("```", 1)[0]
+    )
+    assert _stable(done.stdout) == _stable(shown)
+    assert not list(tmp_path.glob("batchmill-demo.*"))
+
+
+def _stable(output: str) -> list[str]:
+    """A demo's lines less times, ports and progress; in part 3 less the numbers, which hang on the kill's moment."""
+    before, heading, after = output.partition("# 3. ")
+    lines = [line for line in before.splitlines() if not _PROGRESS.match(line)]
+    lines.append(heading)
+    for line in after.splitlines():
+        if not _PROGRESS.match(line):
+            lines.append(re.sub(r"\$?\d+(\.\d+)?( calls?\b)?", "N", line.replace("40 of 40", "all of them")))
+    for pattern, stable in _CHANGES_EACH_TIME:
+        lines = [pattern.sub(stable, line) for line in lines]
+    return lines
+
+
+def test_readme_explains_the_difference_it_shows():
+    """The dollars named below the demo are those of its last part: the provider's bill less what is known."""
+    text = README.read_text(encoding="utf-8")
+    part = text.split("# 3. ", 1)[1].split("```", 1)[0]
+    known = float(re.search(r"from the cache, \$([\d.]+)", part)[1])
+    billed = float(part.rsplit("$", 1)[1])
+    named = float(re.search(r"the provider charged \$([\d.]+) more", text)[1])
+    assert named == pytest.approx(billed - known)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_resolve(document):
+    """Every link within the repository leads to a file, and to a heading where it names one."""
+    for target in _LINK.findall(_FENCED.sub("", document.read_text(encoding="utf-8"))):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (document.parent / path).resolve() if path else document
+        assert linked.exists(), target
+        assert not anchor or anchor in _anchors(linked), target
+
+
+def _anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", _FENCED.sub("", document.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_named_exists(document):
+    """`batchmill` commands and `make` targets in the documents are there, with the options shown."""
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    code = "\n".join([*_FENCED.findall(text), *re.findall(r"`([^`\n]+)`", _FENCED.sub("", text))])
+    for name, rest in _COMMAND.findall(code):
+        assert name in COMMANDS, f"batchmill {name}"
+        command = batchmill.get_command(click.Context(batchmill), name)
+        assert command is not None
+        options = {option for param in command.params for option in param.opts} | {"--help"}
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options, f"batchmill {name}{rest}"
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^\s*make ([a-z]+)", code, re.MULTILINE)) <= targets
+
+
+def test_every_test_named_in_the_readme_exists():
+    """What is said to stand behind a promise does."""
+    named = set(re.findall(r"`(test_\w+)`", README.read_text(encoding="utf-8")))
+    defined = {
+        name
+        for path in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named
+    assert named <= defined
+
+
+def test_every_code_is_explained():
+    """Each error code and each reason for an unknown cost that the product makes up has its line."""
+    page = (REFERENCE / "output.md").read_text(encoding="utf-8")
+    codes = {code for _, code in verdicts._CAUSES} | {"connect_failed", "connect_timeout", "call_failed"}
+    codes |= {CANCELLED.error_code, LOST.error_code, verdicts.MALFORMED}
+    codes |= {signals.REQUEST_TOO_LARGE, signals.REDIRECTED}
+    codes |= {code for code, _ in _ENDED_EARLY.values()}
+    codes |= {reason.value for reason in Unpriced} | {judge.NOT_KNOWN.reason}
+    for source in ("checks.py", "lines.py"):
+        text = (ROOT / "batchmill" / "requests" / source).read_text(encoding="utf-8")
+        codes |= set(re.findall(r'Fault\(\s*"(\w+)"', text))
+    assert not {code for code in codes if f"`{code}`" not in page}
+
+
+def test_every_decision_is_in_the_index():
+    """The decisions are numbered without a gap and listed."""
+    pages = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("0*.md"))
+    assert [name[:4] for name in pages] == [f"{n:04}" for n in range(1, len(pages) + 1)]
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    assert all(name in index for name in pages)
+
+
+def test_every_exit_status_is_explained():
+    """The command line's page tells of every status that an error ends with."""
+
+    def statuses(error: type[BatchmillError]) -> set[int]:
+        return {error.exit_code}.union(*map(statuses, error.__subclasses__()))
+
+    page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    assert all(f"| {status} |" in page for status in statuses(BatchmillError) | {0})

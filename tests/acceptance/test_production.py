@@ -1,0 +1,93 @@
+"""Grown up: workers, upkeep and beat as services on PostgreSQL and Valkey."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from batchmill.requests.lines import read_lines
+from batchmill.requests.model import BatchOptions, BatchState, Lane
+from db import attempts, batches, requests
+from db.engine import Database
+from tests.support.mill import Mill, chat_line, sandbox, wait_until, write_lines
+from tests.support.servers import PostgresCluster
+from workers.app import make_app
+from workers.doorbell import Doorbell
+from workers.intake import take_in
+
+
+@pytest.fixture
+def grown_up(mill: Mill, postgres: PostgresCluster, valkey_url: str) -> Iterator[tuple[Mill, Database]]:
+    """An installation on a shared PostgreSQL and Valkey, and its database."""
+    url = postgres.create()
+    mill.environ |= {"DATABASE_URL": url, "BROKER_URL": valkey_url}
+    database = Database(url)
+    yield mill, database
+    mill.kill_everything()
+    database.close()
+    postgres.drop(url)
+
+
+@contextmanager
+def service(mill: Mill, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A service for as long as the context lasts; it has to leave when asked to."""
+    process = mill.start(*arguments)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=40)
+        assert "Traceback" not in out + err
+
+
+def submit(database: Database, path: Path, lane: Lane) -> int:
+    """Take a file in as a batch; its row number."""
+    options = BatchOptions(lane=lane)
+    with database.write() as tx:
+        batch = batches.create(tx, options)
+    with path.open("rb") as stream:
+        take_in(database, batch, read_lines(stream), options, on_bad_line=lambda bad: pytest.fail(str(bad)))
+    return int(batch.id)
+
+
+def state_of(database: Database, batch: int) -> BatchState:
+    """The batch's state."""
+    with database.read() as tx:
+        return BatchState(batches.rows(tx, [batch])[batch].state)
+
+
+def test_beat_finds_what_no_doorbell_told(grown_up: tuple[Mill, Database], tmp_path: Path) -> None:
+    """A batch whose doorbell was never rung is found by the sweep, answered by a worker, and ended."""
+    mill, database = grown_up
+    path = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(200)])
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        with service(mill, "worker"), service(mill, "worker", "--maintenance"), service(mill, "beat"):
+            batch = submit(database, path, Lane.NORMAL)
+            wait_until(lambda: state_of(database, batch) is BatchState.COMPLETED, 60)
+        assert len(witness.calls()) == 200
+
+
+def test_sigterm_lets_calls_in_flight_finish(grown_up: tuple[Mill, Database], tmp_path: Path) -> None:
+    """A worker told to stop ends its calls, hands back the rest, leaves nothing unknown; another one goes on."""
+    mill, database = grown_up
+    path = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(300)])
+    with sandbox(tmp_path, "--latency", "0.5-1.0") as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        batch = submit(database, path, Lane.HIGH)
+        doorbell = Doorbell(make_app(mill.environ["BROKER_URL"]))
+        with service(mill, "worker", "--concurrency", "32"):
+            doorbell.ring(queue=Lane.HIGH, lane=Lane.HIGH, batch="label", requests=300)
+            wait_until(lambda: len(witness.calls()) >= 60, 30)
+        called = len(witness.calls())
+        with database.read() as tx:
+            counted = requests.count_by_state(tx, batch)
+            assert attempts.unknown(tx, *requests.span(batch)) == []
+        assert counted == {"done": called, "pending": 300 - called}
+        with service(mill, "worker", "--concurrency", "64"):
+            doorbell.ring(queue=Lane.HIGH, lane=Lane.HIGH, batch="label", requests=300)
+            wait_until(lambda: state_of(database, batch) is BatchState.FINALIZING, 30)
+        assert len(witness.calls()) == 300

@@ -1,0 +1,192 @@
+"""Stopped by a signal, or parts of it killed: the run ends tidily or goes on; the same command finishes the batch."""
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.mill import (
+    Mill,
+    Sandbox,
+    assert_told,
+    chat_line,
+    read_lines,
+    sandbox,
+    wait_until,
+    write_lines,
+)
+
+LINES = 48
+SLOW = ("--latency", "0.3")
+IN_FLIGHT = 4
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Different questions: four seconds of work, four at a time."""
+    return write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(LINES)])
+
+
+@pytest.fixture
+def command(source: Path, tmp_path: Path) -> tuple[str | Path, ...]:
+    """The run that is handled roughly."""
+    return ("run", source, "-o", tmp_path / "out.jsonl", "--concurrency", str(IN_FLIGHT))
+
+
+def assert_answered(output: Path) -> None:
+    """Every line, once, in input order."""
+    assert [line["custom_id"] for line in read_lines(output)] == [f"c{n}" for n in range(LINES)]
+
+
+def assert_no_call_twice(witness: Sandbox) -> None:
+    """Each (request, attempt) has reached the provider once at most."""
+    names = Counter(call["client_request_id"] for call in witness.calls())
+    assert max(names.values()) == 1
+
+
+def test_a_signal_stops_the_run(mill: Mill, tmp_path: Path, command: tuple[str | Path, ...]) -> None:
+    """Calls in flight finish, exit 130, nothing is left running; the same command asks only for the rest."""
+    with sandbox(tmp_path, *SLOW) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            called = len(witness.calls())
+            run = mill.start(*command)
+            wait_until(lambda called=called: len(witness.calls()) >= called + 6, 30)  # type: ignore[misc]
+            # As a terminal does it: to the whole group.
+            os.killpg(run.pid, number)
+            _, said = run.communicate(timeout=30)
+            assert run.returncode == 130, said
+            assert_told(said)
+            assert f"stopped by {number.name}; nothing is lost" in said
+            assert "run the same command again" in said
+            assert mill.processes() == []
+            assert mill.states() == {"paused": 1}
+        report = mill.run(*command[1:])
+        assert (report["unknown_attempts"], report["calls"], len(witness.calls())) == (0, LINES, LINES)
+    assert_answered(tmp_path / "out.jsonl")
+
+
+def test_a_second_signal_ends_the_run_at_once(
+    mill: Mill, tmp_path: Path, command: tuple[str | Path, ...]
+) -> None:
+    """Not waiting for calls that take long; those are unknown, and the same command asks again."""
+    with sandbox(tmp_path, "--latency", "20") as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        run = mill.start(*command)
+        wait_until(lambda: len(witness.calls()) >= IN_FLIGHT, 30)
+        os.killpg(run.pid, signal.SIGINT)
+        time.sleep(1)
+        assert run.poll() is None
+        os.killpg(run.pid, signal.SIGINT)
+        begun = time.monotonic()
+        _, said = run.communicate(timeout=30)
+        assert time.monotonic() - begun < 3
+        assert run.returncode == 130
+        assert "stopped at once" in said
+        assert_told(said)
+        assert mill.processes() == []
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        report = mill.run(*command[1:])
+    assert report["unknown_attempts"] == IN_FLIGHT
+    assert_answered(tmp_path / "out.jsonl")
+
+
+def test_only_the_command_is_killed(mill: Mill, tmp_path: Path, command: tuple[str | Path, ...]) -> None:
+    """Its worker finishes the calls in flight and goes by itself; the next command reaps the broker and goes on."""
+    with sandbox(tmp_path, *SLOW) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        run = mill.start(*command)
+        wait_until(lambda: len(witness.calls()) >= 8, 30)
+        brokers = mill.brokers()
+        run.kill()
+        run.communicate()
+        wait_until(lambda: mill.processes() == brokers, 10)
+        called = len(witness.calls())
+        assert called < LINES
+        report = mill.run(*command[1:])
+        assert (report["unknown_attempts"], len(witness.calls())) == (0, LINES)
+        assert mill.processes() == []
+    assert_answered(tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("part", ["worker_parents", "worker_children", "brokers"])
+def test_a_part_is_killed(mill: Mill, tmp_path: Path, command: tuple[str | Path, ...], part: str) -> None:
+    """The run notices, starts it again and goes on without being told; calls cut off are unknown and asked again."""
+    with sandbox(tmp_path, *SLOW) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        run = mill.start(*command, "--json")
+        wait_until(lambda: len(witness.calls()) >= 8, 30)
+        for pid in getattr(mill, part)():
+            os.kill(pid, signal.SIGKILL)
+        begun = time.monotonic()
+        _, said = run.communicate(timeout=60)
+        assert run.returncode == 0, said + mill.worker_log()
+        assert time.monotonic() - begun < 14, "it waited for a lease to run out"
+        assert "Traceback" not in said
+        assert_no_call_twice(witness)
+        assert LINES <= len(witness.calls()) <= LINES + IN_FLIGHT
+    assert mill.processes() == []
+    assert_answered(tmp_path / "out.jsonl")
+
+
+def test_a_worker_sleeps_beyond_its_lease(
+    mill: Mill, tmp_path: Path, command: tuple[str | Path, ...]
+) -> None:
+    """A stopped process that wakes up makes no call under the lease it lost; every line is answered once."""
+    mill.environ["BATCHMILL_LEASE_S"] = "1"
+    with sandbox(tmp_path, *SLOW) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        run = mill.start(*command)
+        wait_until(lambda: len(witness.calls()) >= 8, 30)
+        (sleeper,) = mill.worker_children()
+        os.kill(sleeper, signal.SIGSTOP)
+        wait_until(lambda: mill.query("SELECT count(*) FROM claims") == [(0,)], 15)
+        os.kill(sleeper, signal.SIGCONT)
+        _, said = run.communicate(timeout=60)
+        assert run.returncode == 0, said + mill.worker_log()
+        assert_no_call_twice(witness)
+        # Who made a call is known by its attempt: none was sent under a claim that had run out.
+        assert LINES <= len(witness.calls()) <= LINES + IN_FLIGHT
+    assert_answered(tmp_path / "out.jsonl")
+
+
+def test_killed_while_the_input_is_taken_in(mill: Mill, tmp_path: Path) -> None:
+    """Nothing half-enqueued: the next command, of whatever output, drops the rows; the same command starts over."""
+    many = [chat_line(f"c{n}", f"question {n}") for n in range(40_000)]
+    source = write_lines(tmp_path / "many.jsonl", many)
+    few = write_lines(tmp_path / "few.jsonl", [chat_line("c0", "question 0")])
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        run = mill.start("run", source, "-o", tmp_path / "out.jsonl")
+        wait_until(lambda: (mill.home / "batchmill.db").exists(), 30)
+        wait_until(lambda: mill.query("SELECT 1 FROM sqlite_master WHERE name = 'sweeps'") != [], 30)
+        wait_until(lambda: mill.query("SELECT count(*) FROM requests") > [(2_000,)], 30)
+        mill.kill_everything()
+        run.communicate()
+        assert mill.states() == {"validating": 1}
+        assert witness.calls() == []
+        mill.run(few, "-o", tmp_path / "other.jsonl")
+        assert mill.query("SELECT count(*) FROM requests") == [(1,)]
+        assert mill.states() == {"failed": 1, "completed": 1}
+
+
+def test_killed_while_the_answers_are_written(mill: Mill, tmp_path: Path) -> None:
+    """No half a file under the output's name; the same command delivers it whole, and removes what was half-written."""
+    lines = [chat_line(f"c{n}", "same") for n in range(20_000)]
+    source, output = write_lines(tmp_path / "in.jsonl", lines), tmp_path / "out.jsonl"
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        run = mill.start("run", source, "-o", output)
+        wait_until(lambda: any(part.stat().st_size for part in tmp_path.glob(".out.jsonl.*.part")), 90, 0.002)
+        mill.kill_everything()
+        run.communicate()
+        assert not output.exists()
+        assert len(list(tmp_path.glob(".*.part"))) == 1
+        report = mill.run(source, "-o", output)
+        assert (report["completed"], len(witness.calls())) == (20_000, 1)
+    assert list(tmp_path.glob(".*.part")) == []
+    assert len(read_lines(output)) == 20_000
