@@ -231,11 +231,25 @@ def _make_engine(url: str, wait_s: float) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _make_sqlite_engine(url, parsed.database, wait_s)
     if parsed.drivername == "postgresql+psycopg":
-        return create_engine(url, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
+        return _make_postgresql_engine(url)
     raise SettingsError(
         f"DATABASE_URL names the database {parsed.drivername!r}; batchmill knows sqlite and postgresql",
         "for example postgresql+psycopg://user:password@host/name",
     )
+
+
+def _make_postgresql_engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        # We ask by key, some hundred rows at a time. While a table is small or its statistics are old the planner
+        # would rather read all of it, and a prepared plan goes on doing so when it has grown.
+        with connection.cursor() as cursor:
+            cursor.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+        connection.commit()
+
+    return engine
 
 
 def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:

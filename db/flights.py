@@ -4,16 +4,19 @@ The first request with a key leads; every other with that key waits, with no lea
 leader's settlement answers it or promotes one of those waiting. Rows are locked in key order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, exists, select, update
+from sqlalchemy import Integer, bindparam, case, delete, exists, false, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import BatchState, RequestState
 from db.bulk import INT, STR, PerDialect, rows_of
 from db.engine import Transaction
 from db.tables import batches, flights, requests, word
+
+NOBODY = -1
+"""Followers of a flight that is only reserved; whoever boards it makes it one without any."""
 
 
 def _board_statement(dialect: str) -> Any:
@@ -28,7 +31,22 @@ def _board_statement(dialect: str) -> Any:
     )
 
 
+def _reserve_statement(dialect: str) -> Any:
+    given = rows_of(dialect, {"cache_key": STR, "request_id": INT})
+    nobody = literal_column(str(NOBODY), Integer)
+    source = select(given.c.cache_key, given.c.request_id, nobody).order_by(given.c.cache_key)
+    reserving = postgresql.insert(flights).from_select(["cache_key", "request_id", "followers"], source)
+    # A row that stays as it is is locked all the same.
+    return reserving.on_conflict_do_update(
+        index_elements=["cache_key"], set_={"followers": flights.c.followers}, where=false()
+    )
+
+
 _board = PerDialect(_board_statement)
+_reserve = PerDialect(_reserve_statement)
+_release = delete(flights).where(
+    flights.c.cache_key.in_(bindparam("keys", expanding=True)), flights.c.followers == NOBODY
+)
 _lock = (
     select(flights.c.cache_key)
     .where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
@@ -91,7 +109,7 @@ _is_stranded = (
 )
 _stranded = _is_stranded.limit(bindparam("most"))
 _still_stranded = _is_stranded.where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
-_drop_unled = delete(flights).where(
+_unled = select(flights.c.cache_key).where(
     flights.c.request_id.between(bindparam("first"), bindparam("last")),
     flights.c.followers == 0,
     exists(
@@ -101,6 +119,19 @@ _drop_unled = delete(flights).where(
         )
     ).correlate(flights),
 )
+_drop_unled = {
+    "sqlite": delete(flights).where(flights.c.cache_key.in_(_unled)),
+    "postgresql": delete(flights).where(
+        flights.c.cache_key.in_(
+            select(
+                _unled.with_for_update(of=flights, skip_locked=True)
+                .cte("unled")
+                .prefix_with("MATERIALIZED")
+                .c.cache_key
+            )
+        )
+    ),
+}
 
 
 def board(tx: Transaction, groups: Sequence[tuple[str, int, int]]) -> dict[str, int]:
@@ -120,6 +151,23 @@ def led_by(tx: Transaction, keys: Sequence[str], leaders: Sequence[int]) -> list
     if not keys:
         return []
     return [row.cache_key for row in tx.rows(_led_by, keys=list(keys), leaders=list(leaders))]
+
+
+def reserve(tx: Transaction, wanted: Mapping[str, int]) -> None:
+    """Lock the flights of these keys, in key order, also those that do not exist yet: (key, who would lead it).
+
+    Two transactions that board new flights in between each other's would else wait for each other. `release`
+    what has been neither boarded nor landed in the end.
+    """
+    if wanted and tx.dialect != "sqlite":
+        table = [{"cache_key": key, "request_id": wanted[key]} for key in sorted(wanted)]
+        tx.set_wise(_reserve[tx.dialect], table)
+
+
+def release(tx: Transaction, keys: Sequence[str]) -> None:
+    """Delete those of these flights that have only been reserved."""
+    if keys and tx.dialect != "sqlite":
+        tx.run(_release, keys=list(keys))
 
 
 def lock(tx: Transaction, keys: Sequence[str]) -> None:
@@ -161,4 +209,4 @@ def stranded(tx: Transaction, most: int) -> list[str]:
 
 def drop_unled(tx: Transaction, first: int, last: int) -> None:
     """Delete the flights of requests in this range that ended early, where nobody follows."""
-    tx.run(_drop_unled, first=first, last=last)
+    tx.run(_drop_unled[tx.dialect], first=first, last=last)

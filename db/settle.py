@@ -90,9 +90,11 @@ def write(tx: Transaction, work: Work, worker_id: str) -> Written:
     """Write all of it, or nothing."""
     page = _Page()
     leases = claims.lock(tx, list(work.claim_ids()))
-    flights.lock(tx, _keys(work))
+    look_ups = [job for job in work.look_ups if job.claim_id in leases]
+    reserved = _reserve(tx, work.outcomes, look_ups)
     _settle(tx, work.outcomes, leases, page)
-    leaders = _look_up(tx, [job for job in work.look_ups if job.claim_id in leases], page)
+    leaders = _look_up(tx, look_ups, page)
+    flights.release(tx, reserved)
     hand_back(tx, [(job, delay) for job, delay in work.hand_backs if job.claim_id in leases])
     sends = [send for send in work.sends if leases.get(send[0].claim_id, 0) > tx.now_ms]
     for job, _, _ in sends:
@@ -134,8 +136,9 @@ def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     """Settle outcomes only; for those who sweep up after lost workers and hold the claims' locks."""
     page = _Page()
     held = {outcome.attempt.job.claim_id: 0 for outcome in outcomes}
-    flights.lock(tx, _keys(Work(outcomes=list(outcomes))))
+    reserved = _reserve(tx, outcomes, [])
     _settle(tx, outcomes, held, page)
+    flights.release(tx, reserved)
     page.write(tx)
 
 
@@ -143,9 +146,27 @@ def _attempt(attempt_id: int, job: Job, provider: str, model: str) -> Attempt:
     return Attempt(id=attempt_id, job=job, number=job.attempts + 1, provider=provider, model=model)
 
 
-def _keys(work: Work) -> list[str]:
-    ended = [outcome.attempt.job for outcome in work.outcomes if outcome.state is not RequestState.PENDING]
-    return [job.cache_key for job in (*ended, *work.look_ups) if job.cache_key is not None]
+def _reserve(tx: Transaction, outcomes: Sequence[Outcome], look_ups: Sequence[Job]) -> list[str]:
+    """Lock every flight that this transaction may touch; their keys. What the cache answers needs none but its own."""
+    if tx.dialect == "sqlite":
+        return []
+    ended = [outcome.attempt.job for outcome in outcomes if outcome.state is not RequestState.PENDING]
+    groups = _by_key(look_ups)
+    hits = list(_usable(cache.find(tx, groups), groups))
+    led = flights.led_by(tx, hits, [job.request_id for key in hits for job in groups[key]])
+    needless = set(hits) - set(led)
+    wanted = {key: group[0].request_id for key, group in groups.items() if key not in needless}
+    wanted |= {job.cache_key: job.request_id for job in ended if job.cache_key}
+    flights.reserve(tx, wanted)
+    return list(wanted)
+
+
+def _by_key(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    groups: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.cache_key is not None:
+            groups[job.cache_key].append(job)
+    return groups
 
 
 def _settle(tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int], page: _Page) -> None:
@@ -268,18 +289,12 @@ def _state_of(hit: cache.Hit) -> RequestState:
 def _look_up(tx: Transaction, jobs: Sequence[Job], page: _Page) -> list[Job]:
     """Answer from the cache what can be, park what another is asking for; the jobs to be called, with their bodies."""
     unkeyed = [job for job in jobs if job.cache_key is None]
-    keyed: dict[str, list[Job]] = defaultdict(list)
-    for job in jobs:
-        if job.cache_key is not None:
-            keyed[job.cache_key].append(job)
+    keyed = _by_key(jobs)
     hits = _usable(cache.find(tx, keyed), keyed)
     missing = {key: group for key, group in keyed.items() if key not in hits}
     leading = flights.board(
         tx, [(key, group[0].request_id, len(group) - 1) for key, group in missing.items()]
     )
-    if tx.dialect != "sqlite":
-        # A leader may have settled between the look-up and our boarding; its entry is visible by now.
-        hits |= _usable(cache.find(tx, missing), missing)
     _use(tx, {key: (hit, keyed[key]) for key, hit in hits.items()}, page)
     leaders = list(unkeyed)
     for key, group in missing.items():

@@ -6,6 +6,7 @@ needs mending.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -106,11 +107,11 @@ def _own(database: Database, owner: str) -> bool:
 def _take_back_expired(database: Database, judge: Judging) -> tuple[int, int]:
     lost = unknown = 0
     while True:
-        with database.write() as tx:
-            found = tx.rows(_expired, now_ms=tx.now_ms)
-            unknown += _take_back(tx, found, judge)
-        lost += len(found)
-        if len(found) < CLAIMS_A_STEP:
+        claims_lost, calls = database.persist(
+            lambda tx: _take_back(tx, tx.rows(_expired, now_ms=tx.now_ms), judge)
+        )
+        lost, unknown = lost + claims_lost, unknown + calls
+        if claims_lost < CLAIMS_A_STEP:
             return lost, unknown
 
 
@@ -118,14 +119,20 @@ def take_back(database: Database, claim_ids: Sequence[int], judge: Judging) -> i
     """Take back the claims of dead workers without waiting for their leases; how many calls are unknown."""
     unknown = 0
     for first in range(0, len(claim_ids), CLAIMS_A_STEP):
-        with database.write() as tx:
-            found = tx.rows(_named, ids=list(claim_ids[first : first + CLAIMS_A_STEP]))
-            unknown += _take_back(tx, found, judge)
+        ids = list(claim_ids[first : first + CLAIMS_A_STEP])
+        unknown += database.persist(partial(_take_back_named, ids=ids, judge=judge))[1]
     return unknown
 
 
-def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> int:
-    """What had been sent is unknown, and tried again or not; what had not been sent is claimable at once."""
+def _take_back_named(tx: Transaction, *, ids: list[int], judge: Judging) -> tuple[int, int]:
+    return _take_back(tx, tx.rows(_named, ids=ids), judge)
+
+
+def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> tuple[int, int]:
+    """What had been sent is unknown, and tried again or not; what had not been sent is claimable at once.
+
+    How many claims that were, and how many calls are unknown.
+    """
     facts = {
         id_: claims.facts_of(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()
     }
@@ -141,7 +148,7 @@ def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> int:
     settling.settle(tx, outcomes)
     settling.hand_back(tx, unsent)
     claims.drop(tx, [claim.id for claim in lost])
-    return len(outcomes)
+    return len(lost), len(outcomes)
 
 
 def _job(row: Any, batch: Any, claim: int) -> Job:
@@ -162,9 +169,11 @@ def _attempt(row: Any, job: Job) -> Attempt:
 
 
 def _free_stranded(database: Database) -> None:
-    with database.write() as tx:
+    def free(tx: Transaction) -> None:
         for key in flights.stranded(tx, FLIGHTS_A_STEP):
             flights.promote(tx, key)
+
+    database.persist(free)
 
 
 def _end_overdue(database: Database) -> None:
@@ -183,12 +192,14 @@ def end_idle(database: Database, batch: int, final_state: BatchState) -> None:
         total = batches.rows(tx, [batch])[batch].total
     for place in range(1, total + 1, ROWS_A_STEP):
         first, last = request_id(batch, place), request_id(batch, min(place + ROWS_A_STEP - 1, total))
-        with database.write() as tx:
-            ended = requests.end_idle(tx, first, last, to)
-            if ended:
-                batches.count(tx, {batch: {to.value: ended}})
-    with database.write() as tx:
-        flights.drop_unled(tx, *requests.span(batch))
+        database.persist(partial(_end_idle_step, batch=batch, first=first, last=last, to=to))
+    database.persist(lambda tx: flights.drop_unled(tx, *requests.span(batch)))
+
+
+def _end_idle_step(tx: Transaction, *, batch: int, first: int, last: int, to: RequestState) -> None:
+    ended = requests.end_idle(tx, first, last, to)
+    if ended:
+        batches.count(tx, {batch: {to.value: ended}})
 
 
 def _discard_abandoned(database: Database) -> None:

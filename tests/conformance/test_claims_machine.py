@@ -236,10 +236,10 @@ def run(fresh: Any, examples: int) -> None:
     machine = type("MillOnOneDatabase", (Mill,), {"fresh": staticmethod(fresh)})
     machine.TestCase.settings = settings(
         max_examples=examples * PROOF,
-        stateful_step_count=40,
+        stateful_step_count=35,
         deadline=None,
         database=None,
-        # Shrinking a run of forty steps takes minutes: in CI the first failure as it is found will do.
+        # Shrinking a long run takes minutes: in CI the first failure as it is found will do.
         phases=[Phase.generate, Phase.shrink] if PROOF > 1 else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
@@ -255,7 +255,7 @@ def test_any_order_of_events_on_sqlite(sqlite_template: Path) -> None:
         shutil.copy(sqlite_template, folder / "db")
         return f"sqlite:///{folder / 'db'}", lambda: shutil.rmtree(folder)
 
-    run(fresh, 30)
+    run(fresh, 20)
 
 
 @pytest.mark.timeout(120 + 120 * PROOF)
@@ -266,4 +266,4 @@ def test_any_order_of_events_on_postgresql(postgres: Any) -> None:
         url = postgres.create()
         return url, lambda: postgres.drop(url)
 
-    run(fresh, 8)
+    run(fresh, 5)

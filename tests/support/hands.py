@@ -61,14 +61,12 @@ class Worker:
         self, most: int = 1_000, *, lanes: Sequence[Lane] = tuple(Lane), only_batch: int | None = None
     ) -> list[Job]:
         """Claim up to so many requests."""
-        with self.database.write() as tx:
-            jobs = claims.take(
-                tx,
-                worker_id=self.id,
-                room=dict.fromkeys(lanes, most),
-                lease_ms=self.lease_ms,
-                only_batch=only_batch,
+        room = dict.fromkeys(lanes, most)
+        jobs = self.database.persist(
+            lambda tx: claims.take(
+                tx, worker_id=self.id, room=room, lease_ms=self.lease_ms, only_batch=only_batch
             )
+        )
         self.open.update(job.claim_id for job in jobs)
         return jobs
 
@@ -101,14 +99,13 @@ class Worker:
 
     def renew(self) -> set[int]:
         """Prolong what is still held."""
-        with self.database.write() as tx:
-            return set(claims.renew(tx, ids=list(self.open), lease_ms=self.lease_ms))
+        held = list(self.open)
+        return set(self.database.persist(lambda tx: claims.renew(tx, ids=held, lease_ms=self.lease_ms)))
 
     def write(self, work: Work) -> Written:
         """Write work, counting what is left of each claim as the journal does."""
         work.open = {claim: self.open[claim] for claim in work.claim_ids()}
-        with self.database.write() as tx:
-            written = settle.write(tx, work, self.id)
+        written = self.database.persist(lambda tx: settle.write(tx, work, self.id))
         for claim, gone in written.left.items():
             self.open[claim] -= gone
             if self.open[claim] <= 0:

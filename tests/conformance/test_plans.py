@@ -1,0 +1,77 @@
+"""Query plans: what a worker and the sweep ask of the database never reads a whole table of requests."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from db import batches, sweep
+from db.engine import Database
+from tests.support.clocks import FakeClock
+from tests.support.hands import LEASE_MS, Worker, add_batch
+from tests.support.replies import ANSWERED, CUT_SHORT, REFUSED, THROTTLED, make_judge
+
+LINES = 20_000
+LARGE = "requests|waiting_requests|inputs|answers|attempts|ledger|cache_entries"
+SCAN = {"sqlite": rf"^SCAN ({LARGE})\b", "postgresql": rf"Seq Scan on ({LARGE})\b"}
+
+
+@contextmanager
+def plans(database: Database, mode: str) -> Iterator[dict[str, list[str]]]:
+    """The plan of every statement that is executed while the context lasts."""
+    found: dict[str, list[str]] = {}
+
+    def explain(
+        connection: Connection, _cursor: Any, statement: str, given: Any, _context: Any, many: bool
+    ) -> None:
+        if statement in found or not re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", statement):
+            return
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        cursor = driver.cursor()
+        if database.dialect == "sqlite":
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", given[0] if many else given)
+            found[statement] = [row[3] for row in cursor.fetchall()]
+        else:
+            cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
+            cursor.execute(f"EXPLAIN {statement}", given, prepare=True)
+            found[statement] = [row[0] for row in cursor.fetchall()]
+        cursor.close()
+
+    event.listen(database.engine, "before_cursor_execute", explain)
+    yield found
+    event.remove(database.engine, "before_cursor_execute", explain)
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_nothing_reads_all_requests(database: Database, clock: FakeClock, mode: str) -> None:
+    """Claim, look-up, send, settle, retry, sweep, cancel: each finds its rows by an index, whatever the plan knows."""
+    add_batch(database, [f"key-{line // 2}" for line in range(LINES)])
+    worker, judge = Worker(database), make_judge()
+    worker.take(1)
+    if database.dialect == "postgresql":
+        with database.write() as tx:
+            tx.run(text("ANALYZE"))
+    with plans(database, mode) as found:
+        sent = worker.send(*worker.take(60)[:20])
+        replies = [ANSWERED, THROTTLED, REFUSED, CUT_SHORT]
+        worker.settle(*((attempt, replies[nth % 4]) for nth, attempt in enumerate(sent)))
+        worker.renew()
+        clock.advance(LEASE_MS + 60_000)
+        sweep.sweep(database, judge, "test")
+        worker.hand_back(*worker.take(10))
+        small = add_batch(database, ["key-1", "new"])
+        with database.write() as tx:
+            batches.cancel(tx, small)
+        sweep.sweep(database, judge, "test")
+    assert len(found) > 30
+    bad = [
+        (line, statement)
+        for statement, plan in found.items()
+        for line in plan
+        if re.search(SCAN[database.dialect], line)
+    ]
+    assert bad == []

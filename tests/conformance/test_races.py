@@ -1,0 +1,78 @@
+"""Two transactions at the same time, held where they meet; on PostgreSQL, where that is possible."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from batchmill.requests.model import BatchState, RequestState
+from db import batches, requests, settle, sweep
+from db.engine import Database
+from db.settle import Work
+from tests.support.audit import audit
+from tests.support.clocks import FakeClock
+from tests.support.hands import Worker, add_batch, states_of
+from tests.support.mill import wait_until
+from tests.support.replies import ANSWERED, CUT_SHORT
+from tests.support.servers import PostgresCluster
+
+CANCELLED, DONE = RequestState.CANCELLED, RequestState.DONE
+
+
+@pytest.fixture
+def shared(postgres: PostgresCluster, clock: FakeClock) -> Iterator[Database]:
+    """A database on PostgreSQL."""
+    url = postgres.create()
+    database = Database(url, clock=clock)
+    yield database
+    database.close()
+    postgres.drop(url)
+
+
+def somebody_waits(database: Database) -> bool:
+    """Whether a connection waits for another one's lock."""
+    with database.read() as tx:
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return bool(tx.rows(text(waiting)))
+
+
+def test_cancelled_while_being_answered(shared: Database) -> None:
+    """A line that is just being answered is not ended by a cancellation: it is skipped, and stays answered."""
+    batch = add_batch(shared, ["same", "same", None])
+    worker = Worker(shared)
+    (attempt,) = worker.send(*worker.take(2))
+    with shared.write() as tx:
+        batches.cancel(tx, batch)
+    with ThreadPoolExecutor(1) as thread:
+        with shared.write() as tx:
+            settle.write(tx, Work(outcomes=[worker.judge.judge(attempt, ANSWERED)]), worker.id)
+            ending = thread.submit(sweep.end_idle, shared, batch, BatchState.CANCELLED)
+            wait_until(
+                lambda: somebody_waits(shared), 10
+            )  # with the counters, for it did not wait for the lines
+        ending.result(10)
+    assert states_of(shared, batch) == [DONE, DONE, CANCELLED]
+    audit(shared)
+
+
+def test_promoted_while_being_cancelled(shared: Database) -> None:
+    """A follower that is just being cancelled is not woken to lead; the one after it is."""
+    first, second = add_batch(shared, ["same"]), add_batch(shared, ["same"])
+    third = add_batch(shared, ["same"])
+    worker = Worker(shared)
+    (attempt,) = worker.send(*worker.take())
+    assert attempt.job.batch.id == first
+    with ThreadPoolExecutor(1) as thread:
+        with shared.write() as tx:
+            assert requests.end_idle(tx, *requests.span(second), CANCELLED) == 1
+            settling = thread.submit(worker.settle, (attempt, CUT_SHORT))
+            wait_until(lambda: somebody_waits(shared), 10)
+            tx.run(text("UPDATE batches SET state = 'cancelling' WHERE id = :id"), id=second)
+            batches.count(tx, {second: {CANCELLED.value: 1}})
+        settling.result(10)
+    audit(shared)
+    assert states_of(shared, second) == [CANCELLED]
+    assert [job.batch.id for job in worker.take()] == [third]
