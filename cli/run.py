@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from batchmill.errors import MisuseError, ProviderError, StoppedError
+from batchmill.errors import MisuseError, StoppedError
 from batchmill.requests.model import BatchOptions, CacheMode, Lane, LineError, OnUnknown
 from batchmill.results.files import STANDARD_STREAMS
-from batchmill.settings import Settings, load_settings
+from batchmill.settings import load_settings
 from cli.output import json_option, narrate, print_json
 
 AGAIN = "run the same command again: it goes on"
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
@@ -80,17 +79,23 @@ def run(
     from batchmill.logs import configure_logs
     from batchmill.results.files import default_errors_path
     from cli.progress import ProgressLine
+    from workers.assembly import require_key
     from workers.runs import Run, Wanted
 
     settings = load_settings(overrides={"BATCHMILL_HOME": str(home.absolute())} if home else None)
-    _need_a_key(settings)
+    require_key(settings)
     processes = workers or settings.workers.processes
     in_flight = concurrency or settings.workers.concurrency
     wanted = Wanted(
         input=input_path,
         output=_real(output),
         errors=_real(errors or default_errors_path(output)),
-        options=BatchOptions(lane=Lane(priority), cache=CacheMode(cache), on_unknown=OnUnknown(on_unknown)),
+        options=BatchOptions(
+            upstream=settings.openai.upstream,
+            lane=Lane(priority),
+            cache=CacheMode(cache),
+            on_unknown=OnUnknown(on_unknown),
+        ),
         processes=min(processes, in_flight),
         concurrency=in_flight,
         fresh=fresh,
@@ -103,16 +108,6 @@ def run(
     else:
         _tell(report)
     return 0 if report.progress.completed == report.progress.total else 1
-
-
-def _need_a_key(settings: Settings) -> None:
-    from urllib.parse import urlsplit
-
-    if settings.openai.api_key is None and urlsplit(settings.openai.base_url).hostname not in LOCAL_HOSTS:
-        raise ProviderError(
-            f"there is no key for {settings.openai.base_url}: OPENAI_API_KEY is not set",
-            "set it in the environment or in a .env file; or try `batchmill sandbox`, which needs none",
-        )
 
 
 def _real(path: Path) -> Path:

@@ -103,6 +103,7 @@ def create(
             tenant=options.tenant,
             user_id=options.user,
             agent=options.agent,
+            upstream=options.upstream,
             cache=options.cache,
             on_unknown=options.on_unknown,
             deadline_ms=deadline_ms,

@@ -32,6 +32,7 @@ _fairest_batch = (
     .join(shares, _share_of_batch)
     .where(
         claimable,
+        batches.c.upstream == bindparam("upstream"),
         batches.c.lane.in_(bindparam("lanes", expanding=True)),
         or_(
             bindparam("only_batch", type_=batches.c.id.type).is_(None),
@@ -122,6 +123,7 @@ def take(
     room: Mapping[Lane, int],
     lease_ms: int,
     only_batch: int | None = None,
+    upstream: str = "",
 ) -> list[Job]:
     """Claim the fairest requests: up to `room[lane]` in all from that lane and those below it in the mapping.
 
@@ -136,7 +138,12 @@ def take(
         if not lanes:
             break
         found = tx.rows(
-            _fairest_batch, now_ms=tx.now_ms, lanes=lanes, only_batch=only_batch, passed_over=passed_over
+            _fairest_batch,
+            now_ms=tx.now_ms,
+            upstream=upstream,
+            lanes=lanes,
+            only_batch=only_batch,
+            passed_over=passed_over,
         )
         if not found:
             break

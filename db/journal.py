@@ -31,10 +31,11 @@ class Journal:
         DatabaseError: The database could not be written for a minute; what was asked is not written.
     """
 
-    def __init__(self, database: Database, worker_id: str, *, lease_ms: int) -> None:
+    def __init__(self, database: Database, worker_id: str, *, lease_ms: int, upstream: str = "") -> None:
         self.database = database
         self.worker_id = worker_id
         self.lease_ms = lease_ms
+        self.upstream = upstream
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._looks: list[tuple[list[Job], asyncio.Future[list[Job]]]] = []
         self._sends: list[tuple[tuple[Job, str, str], asyncio.Future[Attempt | None]]] = []
@@ -59,7 +60,12 @@ class Journal:
         """Claim requests, answer from the cache what can be; how many were claimed, and those left to be called."""
         jobs = await self._in_thread(
             lambda tx: claims.take(
-                tx, worker_id=self.worker_id, room=room, lease_ms=self.lease_ms, only_batch=only_batch
+                tx,
+                worker_id=self.worker_id,
+                room=room,
+                lease_ms=self.lease_ms,
+                only_batch=only_batch,
+                upstream=self.upstream,
             )
         )
         if not jobs:

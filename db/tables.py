@@ -64,6 +64,8 @@ batches = Table(
     Column("tenant", Text, nullable=False),
     _text("user_id"),
     _text("agent"),
+    # Whom its requests are meant for: the base address of a provider.
+    _text("upstream"),
     Column("cache", Text, nullable=False),
     Column("on_unknown", Text, nullable=False),
     Column("deadline_ms", BigInteger),

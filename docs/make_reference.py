@@ -17,10 +17,6 @@ WIDTH = 100
 
 TITLES = {"openai": "OpenAI"}
 DEFAULTS_IN_WORDS = {"DATABASE_URL": "`batchmill.db` in the home (SQLite)", "BROKER_URL": "one in the home"}
-NOT_YET = {
-    "OPENAI_ORG_ID": "Read and checked, not yet sent.",
-    "OPENAI_PROJECT_ID": "Read and checked, not yet sent.",
-}
 
 
 def cli_page() -> str:
@@ -70,8 +66,6 @@ def settings_page() -> str:
         "## Apart from these",
         "| variable | default | meaning | accepts |\n|---|---|---|---|\n"
         "| `BATCHMILL_DEBUG` | not set | Show the stack trace of an unexpected error. | anything but 0 |",
-        "## Not yet in effect",
-        "\n".join(["| variable | today |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in NOT_YET.items())]),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 

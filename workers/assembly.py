@@ -67,6 +67,8 @@ def make_provider(settings: Settings, concurrency: int) -> Provider:
         name="openai",
         base_url=settings.openai.base_url,
         api_key=key if key is not None else "",
+        organization=settings.openai.org_id or "",
+        project=settings.openai.project_id or "",
         concurrency=concurrency,
     )
 

@@ -113,7 +113,12 @@ class Child:
 
     async def _pump(self, kept: _Kept) -> int:
         settings = self.duty.settings
-        journal = Journal(kept.database, kept.worker_id, lease_ms=int(settings.workers.lease_s * 1000))
+        journal = Journal(
+            kept.database,
+            kept.worker_id,
+            lease_ms=int(settings.workers.lease_s * 1000),
+            upstream=settings.openai.upstream,
+        )
         async with journal.open():
             pipeline = Pipeline(
                 journal=journal,

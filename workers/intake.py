@@ -94,7 +94,7 @@ def _take_in(
 
 def _row(batch: int, place: int, line: RequestLine, options: BatchOptions) -> dict[str, Any]:
     reusable = reuse(line.body, options.cache, line.endpoint).read
-    key = request_key(tenant=options.tenant, endpoint=line.endpoint, body=line.body) if reusable else None
+    key = _key(line, options) if reusable else None
     return {
         "request_id": request_id(batch, place),
         "batch_id": batch,
@@ -122,6 +122,12 @@ def _counted(bad: set[int | None]) -> str:
     if bad == {None}:
         return "the file is"
     return "1 line is" if len(bad) == 1 else f"{len(bad):,} lines are"
+
+
+def _key(line: RequestLine, options: BatchOptions) -> bytes:
+    return request_key(
+        tenant=options.tenant, upstream=options.upstream, endpoint=line.endpoint, body=line.body
+    )
 
 
 def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:

@@ -186,7 +186,7 @@ class Run:
         if not self._wanted.fresh:
             raise ConflictError(
                 f'"{self._wanted.output}" is owed the results of {unfinished.public_id}, an unfinished batch of'
-                " another input or other options",
+                " another input, other options or another OPENAI_BASE_URL",
                 "run that command again to finish it, name another output, or give it up with --fresh",
             )
         with self._database.write() as tx:

@@ -46,10 +46,11 @@ _DENIED: Mapping[Endpoint, frozenset[str]] = {
 }
 
 
-def request_key(*, tenant: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bytes:
+def request_key(*, tenant: str, upstream: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bytes:
     """Return the 32 bytes that stand for a request of a tenant.
 
     Args:
+        upstream: Who is asked: two servers may know different models by one name.
         body: The request as it would be sent, defaults and model resolved.
 
     Raises:
@@ -58,5 +59,5 @@ def request_key(*, tenant: str, endpoint: Endpoint, body: Mapping[str, Any]) -> 
     denied = _DENIED[endpoint]
     content = {field: value for field, value in body.items() if field not in denied}
     # JSON has no bare line feed, so the head ends where it says and nothing can move across it.
-    head = orjson.dumps((KEY_VERSION, tenant, endpoint.value))
+    head = orjson.dumps((KEY_VERSION, tenant, upstream, endpoint.value))
     return sha256(b"%b\n%b" % (head, orjson.dumps(content, option=orjson.OPT_SORT_KEYS))).digest()

@@ -46,6 +46,8 @@ class OpenAICompatible:
             for instance; `/chat/completions` and so on are added to it. A query is kept (Azure's
             `?api-version=`).
         api_key: Sent as a bearer token; "" sends no Authorization header, as local servers want it.
+        organization: Whom to bill, for keys of several; "" leaves it to the provider.
+        project: Likewise.
         concurrency: The most connections, hence calls at a time; further calls wait, on their own time.
         connect_timeout_s: Bounds the making of a connection, TLS included.
         max_answer_bytes: An answer longer than this, uncompressed, is dropped and its attempt unknown.
@@ -61,6 +63,8 @@ class OpenAICompatible:
         name: str,
         base_url: str = "https://api.openai.com/v1",
         api_key: str | Secret = "",
+        organization: str = "",
+        project: str = "",
         concurrency: int = 64,
         connect_timeout_s: float = 10.0,
         max_answer_bytes: int = 64 * 1024 * 1024,
@@ -78,7 +82,7 @@ class OpenAICompatible:
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
             "User-Agent": "batchmill",
-        } | ({"Authorization": f"Bearer {key}"} if key else {})
+        } | _account(key, organization, project)
         self._session: aiohttp.ClientSession | None = None
 
     async def call(self, call: Call) -> Reply:
@@ -163,6 +167,15 @@ def _addresses(name: str, base_url: str) -> Mapping[Endpoint, URL]:
         endpoint: base.with_path(path + endpoint.removeprefix("/v1"), encoded=True, keep_query=True)
         for endpoint in Endpoint
     }
+
+
+def _account(key: str, organization: str, project: str) -> dict[str, str]:
+    headers = {
+        "Authorization": f"Bearer {key}" if key else "",
+        "OpenAI-Organization": organization,
+        "OpenAI-Project": project,
+    }
+    return {name: value for name, value in headers.items() if value}
 
 
 def _usable_key(name: str, api_key: str | Secret) -> str:

@@ -81,7 +81,14 @@ class OnUnknown(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOptions:
-    """What the producer asks of a whole batch."""
+    """What the producer asks of a whole batch.
+
+    Attributes:
+        upstream: Base address of the provider that the requests are meant for. Only workers that call there
+            claim them, and only answers from there stand for the same question.
+    """
+
+    upstream: str = ""
 
     lane: Lane = Lane.NORMAL
     cache: CacheMode = CacheMode.AUTO

@@ -113,12 +113,20 @@ class OpenAISettings(Group):
         None, "OPENAI_PROJECT_ID", meaning="Project to bill, for keys of several.", accepts="an id"
     )
 
+    @property
+    def upstream(self) -> str:
+        """The same address however it is written: whom a batch is meant for, and a worker calls."""
+        return self.base_url.rstrip("/")
+
 
 class WorkerSettings(Group):
     """How the work is done on this machine."""
 
     concurrency: int = whole(
-        64, "BATCHMILL_CONCURRENCY", "Calls in flight at once, per process.", most=10_000
+        64,
+        "BATCHMILL_CONCURRENCY",
+        "Calls in flight: in each process of a worker, in all of a run.",
+        most=10_000,
     )
     processes: int = whole(1, "BATCHMILL_WORKERS", "Worker processes on this machine.", most=256)
     lease_s: float = seconds(15.0, "BATCHMILL_LEASE_S", "How long a claim outlives its worker.", least=1.0)
@@ -166,7 +174,7 @@ class CacheSettings(Group):
         accepts="type=time, comma between: moderation=24h,default=30d",
     )
     refusal_ttl_s: float = seconds(
-        600.0,
+        300.0,
         "BATCHMILL_REFUSAL_TTL_S",
         "How long a request the provider refused is not sent again.",
         least=0.0,

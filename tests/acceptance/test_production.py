@@ -43,9 +43,9 @@ def service(mill: Mill, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         assert "Traceback" not in out + err
 
 
-def submit(database: Database, path: Path, lane: Lane) -> int:
+def submit(database: Database, path: Path, lane: Lane, upstream: str) -> int:
     """Take a file in as a batch; its row number."""
-    options = BatchOptions(lane=lane)
+    options = BatchOptions(lane=lane, upstream=upstream)
     with database.write() as tx:
         batch = batches.create(tx, options)
     with path.open("rb") as stream:
@@ -66,7 +66,7 @@ def test_beat_finds_what_no_doorbell_told(grown_up: tuple[Mill, Database], tmp_p
     with sandbox(tmp_path) as witness:
         mill.environ["OPENAI_BASE_URL"] = witness.url
         with service(mill, "worker"), service(mill, "worker", "--maintenance"), service(mill, "beat"):
-            batch = submit(database, path, Lane.NORMAL)
+            batch = submit(database, path, Lane.NORMAL, witness.url)
             wait_until(lambda: state_of(database, batch) is BatchState.COMPLETED, 60)
         assert len(witness.calls()) == 200
 
@@ -77,7 +77,7 @@ def test_sigterm_lets_calls_in_flight_finish(grown_up: tuple[Mill, Database], tm
     path = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(300)])
     with sandbox(tmp_path, "--latency", "0.5-1.0") as witness:
         mill.environ["OPENAI_BASE_URL"] = witness.url
-        batch = submit(database, path, Lane.HIGH)
+        batch = submit(database, path, Lane.HIGH, witness.url)
         doorbell = Doorbell(make_app(mill.environ["BROKER_URL"]))
         with service(mill, "worker", "--concurrency", "32"):
             doorbell.ring(queue=Lane.HIGH, lane=Lane.HIGH, batch="label", requests=300)

@@ -70,7 +70,7 @@ def test_one_output_is_one_command_s(mill: Mill, tmp_path: Path) -> None:
         first.communicate(timeout=30)
         for different in (("run", other, "-o", output), (*command, "--cache", "off")):
             said = mill.refused(*different)
-            assert "an unfinished batch of another input or other options" in said
+            assert "an unfinished batch of another input, other options" in said
             assert "--fresh" in said
         called = len(witness.calls())
         report = mill.run(other, "-o", output, "--fresh", "--workers", "1")
@@ -78,3 +78,16 @@ def test_one_output_is_one_command_s(mill: Mill, tmp_path: Path) -> None:
         assert [line["custom_id"] for line in read_lines(output)] == ["o"]
         assert mill.states() == {"cancelled": 1, "completed": 1}
     assert mill.processes() == []
+
+
+def test_another_provider_is_another_question(mill: Mill, tmp_path: Path) -> None:
+    """What one server said never stands for what another would say."""
+    source = write_lines(tmp_path / "in.jsonl", [chat_line("c0", "Is this a model?")])
+    with sandbox(tmp_path) as first:
+        mill.environ["OPENAI_BASE_URL"] = first.url
+        assert mill.run(source, "-o", tmp_path / "first.jsonl")["calls"] == 1
+    (tmp_path / "other").mkdir()
+    with sandbox(tmp_path / "other") as second:
+        mill.environ["OPENAI_BASE_URL"] = second.url
+        assert mill.run(source, "-o", tmp_path / "second.jsonl")["calls"] == 1
+        assert len(second.calls()) == 1

@@ -5,7 +5,7 @@ from collections import Counter
 from batchmill.requests.ids import place_of
 from batchmill.requests.model import BatchState, Lane, RequestState
 from batchmill.requests.work import Job
-from db import batches
+from db import batches, claims
 from db.engine import Database
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
@@ -167,3 +167,12 @@ def test_batches_that_do_not_run_are_not_claimed(database: Database) -> None:
         batches.cancel(tx, cancelled)
     assert Worker(database).claim() == []
     assert states_of(database, paused) == [RequestState.PENDING] * 5
+
+
+def test_batch_meant_for_another_provider_is_left_alone(database: Database) -> None:
+    """A worker that calls another address than a batch is meant for claims nothing of it."""
+    add_batch(database, 3, upstream="http://there/v1")
+    with database.write() as tx:
+        offer = {"worker_id": "w", "room": {Lane.NORMAL: 3}, "lease_ms": 1_000}
+        assert claims.take(tx, **offer, upstream="http://here/v1") == []
+        assert len(claims.take(tx, **offer, upstream="http://there/v1")) == 3

@@ -272,6 +272,20 @@ def test_no_key_sends_no_authorization() -> None:
     assert b"authorization" not in seen[0].lower()
 
 
+def test_organisation_and_project_are_sent() -> None:
+    """A key of several organisations bills the one that is named, by the headers that the SDK sends."""
+    seen: list[bytes] = []
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head, _ = await read_request(reader)
+        seen.append(head.lower())
+        writer.write(http())
+
+    assert reply_of(behave, organization="org-1", project="proj-2").verdict is Verdict.ANSWERED
+    assert b"openai-organization: org-1" in seen[0]
+    assert b"openai-project: proj-2" in seen[0]
+
+
 def test_large_body_goes_out_whole() -> None:
     """Two megabytes pass without a warning, with their length said."""
     text = "x" * 2_000_000

@@ -30,8 +30,10 @@ values = st.recursive(
 bodies = st.dictionaries(texts, values, max_size=6)
 
 
-def key(body: dict[str, Any], *, tenant: str = "local", endpoint: Endpoint = Endpoint.CHAT) -> bytes:
-    return request_key(tenant=tenant, endpoint=endpoint, body=body)
+def key(
+    body: dict[str, Any], *, tenant: str = "local", endpoint: Endpoint = Endpoint.CHAT, upstream: str = ""
+) -> bytes:
+    return request_key(tenant=tenant, upstream=upstream, endpoint=endpoint, body=body)
 
 
 def reversed_fields(value: Any) -> Any:
@@ -51,7 +53,7 @@ def test_key_is_fixed() -> None:
     """A stored answer is found by the next version too: a change here must raise KEY_VERSION."""
     assert (
         key({"model": "m", "messages": []}).hex()
-        == "cb0e18671f268937fde1128bac08a5617973be4621feaac86df72c49918e780d"
+        == "139f74f29dff531c0ff9c26e9c6422971b0444b80c32a9166d408d1bb1e20c8a"
     )
 
 
@@ -79,6 +81,11 @@ def test_tenants_and_endpoints_are_apart(one: tuple[str, Endpoint], other: tuple
     """No tenant sees another's answers, no endpoint another's, whatever their names are made of."""
     keys = [key(BODY, tenant=tenant, endpoint=endpoint) for tenant, endpoint in (one, other)]
     assert (keys[0] == keys[1]) is (one == other)
+
+
+def test_providers_are_apart():
+    """What one server answered never stands for what another would."""
+    assert key(BODY, upstream="http://a/v1") != key(BODY, upstream="http://b/v1")
 
 
 @pytest.mark.parametrize("tenant", ['a",1', 'a\n{"model":"m"}', "a]", ""])

@@ -75,6 +75,7 @@ def upgrade() -> None:
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Text(), server_default="", nullable=False),
         sa.Column("agent", sa.Text(), server_default="", nullable=False),
+        sa.Column("upstream", sa.Text(), server_default="", nullable=False),
         sa.Column("cache", sa.Text(), nullable=False),
         sa.Column("on_unknown", sa.Text(), nullable=False),
         sa.Column("deadline_ms", sa.BigInteger(), nullable=True),
