@@ -14,7 +14,7 @@ from rich.table import Table
 
 from batchmill.money.nanos import format_usd
 from cli.output import narrate
-from workers.runs import Progress
+from workers.progress import Progress
 
 PLAIN_EVERY_S = 5.0
 RATE_OVER_S = 10.0

@@ -3,30 +3,24 @@
 import contextlib
 import itertools
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 import structlog
-from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy import Connection, Engine, Executable, Row, text
 
 from batchmill.clock import Clock, SystemClock
-from batchmill.errors import DatabaseError, SettingsError
+from batchmill.errors import DatabaseError
 from db.bulk import Bulk
+from db.drivers import make_engine, named_errors
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-BUSY_TIMEOUT_MS = 2_000
-"""How long SQLite itself waits for a lock: short, as Python sees no signal meanwhile. `Database.wait_s` goes on."""
-
 GIVE_UP_AFTER_S = 60.0
-OLDEST_SQLITE = (3, 38)
 
 
 class ServerClock:
@@ -122,7 +116,7 @@ class Database:
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
-        self.engine = _make_engine(self.url, self.wait_s)
+        self.engine = make_engine(self.url, self.wait_s)
         if self.clock is None:
             self.clock = SystemClock() if self.dialect == "sqlite" else ServerClock(self.engine)
 
@@ -196,7 +190,7 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, sqlite_begin: str) -> Iterator[Transaction]:
-        with _named_errors(self.url), self.engine.connect() as connection:
+        with named_errors(self.url), self.engine.connect() as connection:
             if self.dialect == "sqlite":
                 connection.execution_options(sqlite_begin=sqlite_begin)
             with connection.begin():
@@ -218,118 +212,3 @@ def _ticket(tx: Transaction) -> str | None:
 
 def _pause(nth: int) -> None:
     time.sleep(min(2.0, 0.05 * 2 ** min(nth, 10)) * (0.5 + random.random() / 2))
-
-
-def _make_engine(url: str, wait_s: float) -> Engine:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise SettingsError(
-            "DATABASE_URL is no URL that can be read",
-            "for example postgresql+psycopg://user:password@host/name; percent-encode what is special in a password",
-        ) from error
-    if parsed.get_backend_name() == "sqlite":
-        return _make_sqlite_engine(url, parsed.database, wait_s)
-    if parsed.drivername == "postgresql+psycopg":
-        return _make_postgresql_engine(url)
-    raise SettingsError(
-        f"DATABASE_URL names the database {parsed.drivername!r}; batchmill knows sqlite and postgresql",
-        "for example postgresql+psycopg://user:password@host/name",
-    )
-
-
-def _make_postgresql_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:
-        # We ask by key, some hundred rows at a time. While a table is small or its statistics are old the planner
-        # would rather read all of it, and a prepared plan goes on doing so when it has grown.
-        with connection.cursor() as cursor:
-            cursor.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
-        connection.commit()
-
-    return engine
-
-
-def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise DatabaseError(
-            f"this Python brings SQLite {sqlite3.sqlite_version}; batchmill needs 3.38 or newer",
-            "use a newer Python, or set DATABASE_URL to a PostgreSQL database",
-        )
-    if path and path != ":memory:":
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _database_error(url, f"its folder cannot be made: {error.strerror}") from error
-    engine = create_engine(url, connect_args={"timeout": wait_s, "check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            "cache_size=-8192",
-            "journal_size_limit=67108864",
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        _begin_sqlite(connection, wait_s)
-
-    return engine
-
-
-def _begin_sqlite(connection: Connection, wait_s: float) -> None:
-    """Begin, and wait for the write lock in short turns, so that Ctrl-C does not wait with us."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
-            return
-        except OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() > deadline:
-                raise
-
-
-@contextlib.contextmanager
-def _named_errors(url: str) -> Iterator[None]:
-    """Turn the driver's words into ours; what can pass is a `DatabaseError`, the rest is a bug and stays as it is."""
-    try:
-        yield
-    except DBAPIError as error:
-        # SQLite says of a damaged file neither "operational" nor which kind it is.
-        is_damaged = type(error.orig) is sqlite3.DatabaseError
-        if not (isinstance(error, OperationalError) or error.connection_invalidated or is_damaged):
-            raise
-        raise _database_error(url, str(error.orig)) from error
-
-
-_DAMAGED = "it is damaged: put back a copy, or move it away to begin anew (what was answered is asked again)"
-
-
-def _database_error(url: str, cause: str) -> DatabaseError:
-    where = make_url(url).render_as_string(hide_password=True)
-    first_line = cause.strip().splitlines()[0] if cause.strip() else "no reason given"
-    hints = {
-        "database is locked": "another process has held it for too long; end that one, or raise "
-        "BATCHMILL_DATABASE_WAIT_S, then run the same command again",
-        "disk is full": "free some space; nothing that was accepted is lost, and the same command goes on",
-        "disk I/O error": "check the disk; nothing that was accepted is lost, and the same command goes on",
-        "not a database": _DAMAGED,
-        "malformed": _DAMAGED,
-        "readonly database": "check the permissions of the file and of its folder",
-        "unable to open": "check the folder's permissions, or name another home with BATCHMILL_HOME or --home",
-        "cannot be made": "check the permissions, or name another home with BATCHMILL_HOME or --home",
-        "no such table": "run `batchmill db upgrade`",
-        "does not exist": "run `batchmill db upgrade`",
-    }
-    hint = next(
-        (text for sign, text in hints.items() if sign in cause),
-        "check that the database is up, then try again",
-    )
-    return DatabaseError(f"database {where}: {first_line}", hint)

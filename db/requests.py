@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, func, select, update
 
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import RequestState
+from batchmill.requests.work import Job
 from db.bulk import INT, STR, bulk_insert, bulk_update
 from db.engine import Database, Transaction
 from db.tables import answers, inputs, requests, word
@@ -136,13 +137,35 @@ def bodies(tx: Transaction, ids: Sequence[int]) -> dict[int, tuple[str, bytes]]:
     return {row.request_id: (row.model, row.body.encode()) for row in tx.rows(_bodies, ids=list(ids))}
 
 
-def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Take claimed requests out of their claims into their next state; how many were still in them.
+def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Take claimed requests out of their claims into their next state.
 
     Args:
         rows: `id, claim_id, state, next_run_ms, attempts, tries, throttles, retry_reason, answer_id`.
+
+    Raises:
+        RuntimeError: One of them was no longer in its claim, although the claim stands: a bug. Nothing is written.
     """
-    return tx.bulk(_move, rows)
+    moved = tx.bulk(_move, rows)
+    if moved != len(rows):
+        raise RuntimeError(f"{len(rows) - moved} requests left a claim that stands; nothing was written")
+
+
+def row_of(
+    job: Job, state: RequestState, *, next_run_ms: int | None = None, answer_id: int | None = None
+) -> dict[str, Any]:
+    """A row for `move`: a job that leaves its claim without a call having ended."""
+    return {
+        "id": job.request_id,
+        "claim_id": job.claim_id,
+        "state": state,
+        "next_run_ms": next_run_ms,
+        "attempts": job.attempts,
+        "tries": job.tries,
+        "throttles": job.throttles,
+        "retry_reason": "" if job.reason == "first" else job.reason,
+        "answer_id": answer_id,
+    }
 
 
 def still_claimed(tx: Transaction, claim: int, ids: Sequence[int]) -> Sequence[Any]:

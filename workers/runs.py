@@ -21,7 +21,6 @@ from batchmill.errors import (
     ProviderError,
     SettingsError,
     StoppedError,
-    WorkerError,
 )
 from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
 from batchmill.requests.source import InputFile
@@ -33,17 +32,17 @@ from workers import outputs
 from workers.app import make_app
 from workers.assembly import make_database, make_judge, prepare
 from workers.broker import EmbeddedBroker
+from workers.crew import Crew
 from workers.delivery import deliver
 from workers.doorbell import Doorbell
 from workers.embedded import EmbeddedWorker
 from workers.intake import take_in
+from workers.patience import Patience
+from workers.progress import Progress, progress_of
 from workers.upkeep import UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
 SWEEP_EVERY_S = 1.0
-MOST_RESTARTS = 5
-CONNECT_WITHIN_MS = 12_000
-UNREACHABLE = ("connect_failed", "connect_timeout")
 ANY_QUEUE = "run"
 
 
@@ -68,29 +67,6 @@ class Wanted:
         """What tells this run from others: input, output and options, but not how fast it is done."""
         parts = [sha256, str(self.output), str(self.errors), asdict(self.options)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a run has come.
-
-    Attributes:
-        phase: `reading` (then `completed` counts lines taken in), `answering`, `stopping` or `writing`.
-        spent_nanos: What it has cost as far as that is known.
-        unpriced: Answers whose cost is not known.
-        note: Why it does not go on, if it does not; "" otherwise.
-    """
-
-    phase: str
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
-    cached: int = 0
-    calls: int = 0
-    unknown_attempts: int = 0
-    spent_nanos: int = 0
-    unpriced: int = 0
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +193,7 @@ class Run:
 
     def _answer(self, batch: Any, doorbell: Doorbell, source: InputFile | None) -> None:
         """Take the input in, if it is not yet; then have a worker of our own answer it, and deliver."""
-        crew = _Crew(
+        crew = Crew(
             queue=f"run.{batch.public_id}",
             doorbell=doorbell,
             worker=EmbeddedWorker(
@@ -260,7 +236,7 @@ class Run:
             self._check()
             yield line
 
-    def _dismiss(self, batch: Any, crew: "_Crew") -> None:
+    def _dismiss(self, batch: Any, crew: Crew) -> None:
         """Let the calls in flight finish and leave nothing behind; an unfinished batch stands still from here on."""
         with contextlib.suppress(DatabaseError, BrokerError):
             row = self._row(batch.id)
@@ -268,15 +244,15 @@ class Run:
             with self._database.read() as tx:
                 is_busy = claims.any_of(tx, batch.id)
             if is_busy:
-                self._watch(_progress(row, "stopping"))
+                self._watch(progress_of(row, "stopping"))
                 crew.worker.stop()
         crew.worker.kill()
         with contextlib.suppress(DatabaseError, BrokerError):
             bury_the_dead(self._database, self._settings, self._judge)
             crew.doorbell.remove(crew.queue)
 
-    def _attend(self, batch: Any, crew: "_Crew") -> None:
-        patience = _Patience(self._settings.calls.give_up_s)
+    def _attend(self, batch: Any, crew: Crew) -> None:
+        patience = Patience(self._settings.calls.give_up_s)
         while True:
             self._check()
             try:
@@ -289,11 +265,11 @@ class Run:
                     raise
             time.sleep(LOOK_EVERY_S)
 
-    def _look_after(self, batch: Any, crew: "_Crew", patience: "_Patience") -> bool:
+    def _look_after(self, batch: Any, crew: Crew, patience: Patience) -> bool:
         """See how it goes and lend a hand; whether the answers are delivered."""
         row = self._row(batch.id)
         crew.worker.listen()
-        self._watch(_progress(row, "answering", patience.note(row, crew)))
+        self._watch(progress_of(row, "answering", patience.note(row, crew)))
         if row.state == BatchState.FINALIZING:
             self._deliver(row)
             return True
@@ -310,7 +286,7 @@ class Run:
         return False
 
     def _deliver(self, row: Any) -> None:
-        self._watch(_progress(row, "writing"))
+        self._watch(progress_of(row, "writing"))
         deliver(self._database, row, self._check)
 
     def _resume(self, row: Any) -> None:
@@ -323,7 +299,7 @@ class Run:
             sent_ms = attempts.oldest_in_flight(tx, *requests.span(row.id))
             return 0 if sent_ms is None else max(1, tx.now_ms - sent_ms)
 
-    def _sweep(self, row: Any, crew: "_Crew") -> None:
+    def _sweep(self, row: Any, crew: Crew) -> None:
         clear_up(self._database, self._settings, self._judge)
         sweep.sweep(self._database, self._judge, owner=crew.queue)
         with self._database.read() as tx:
@@ -349,7 +325,7 @@ class Run:
 
     def _report(self, batch: Any, elapsed_s: float, resumed: bool) -> Report:
         row = self._row(batch.id)
-        progress = _progress(row, "done")
+        progress = progress_of(row, "done")
         errors = self._wanted.errors if progress.failed else None
         return Report(
             batch_id=row.public_id,
@@ -358,85 +334,6 @@ class Run:
             output=self._wanted.output,
             errors=errors,
             resumed=resumed,
-        )
-
-
-@dataclass(slots=True, kw_only=True)
-class _Crew:
-    """What a run brings along to have its batch answered.
-
-    Attributes:
-        no_broker: Why the doorbell cannot be rung, as long as it cannot.
-        swept_at: When the last sweep began, by the monotonic clock.
-    """
-
-    queue: str
-    doorbell: Doorbell
-    worker: EmbeddedWorker
-    no_broker: BrokerError | None = None
-    swept_at: float = float("-inf")
-
-
-class _Patience:
-    """Ends a run that cannot go on: nothing has moved for a while, and we know why."""
-
-    def __init__(self, give_up_s: float) -> None:
-        self._give_up_s = give_up_s
-        self._moved_at = time.monotonic()
-        self._seen: tuple[int, ...] = ()
-        self._restarts = 0
-        self._database_away_since: float | None = None
-
-    def database_is_back(self) -> None:
-        """It has answered."""
-        self._database_away_since = None
-
-    def database_is_away(self) -> bool:
-        """It has not answered; whether that has gone on for too long."""
-        now = time.monotonic()
-        self._database_away_since = self._database_away_since or now
-        return now - self._database_away_since > self._give_up_s
-
-    def is_out(self, row: Any, crew: _Crew) -> bool:
-        """Whether nothing has moved for so long, or the worker keeps dying."""
-        seen = (row.done, row.failed, row.unknown_attempts, row.spent_nanos)
-        if seen != self._seen:
-            self._seen, self._moved_at = seen, time.monotonic()
-            self._restarts, crew.worker.trouble = crew.worker.restarts, ""
-        is_late = time.monotonic() - self._moved_at > self._give_up_s
-        return is_late or crew.worker.restarts - self._restarts > MOST_RESTARTS
-
-    def note(self, row: Any, crew: _Crew) -> str:
-        """What stands in the way, for people who watch; "" when nothing is known."""
-        if crew.no_broker is not None:
-            return crew.no_broker.message
-        return crew.worker.trouble or str(row.last_error)
-
-    def give_up(self, row: Any, crew: _Crew, in_flight_ms: int) -> None:
-        """Raise what stands in the way, unless it is only that calls take their time."""
-        log_hint = f"the worker's log is {crew.worker.log_path}"
-        if crew.worker.restarts - self._restarts > MOST_RESTARTS:
-            why = f": {crew.worker.trouble}" if crew.worker.trouble else ""
-            times = crew.worker.restarts - self._restarts
-            raise WorkerError(f"the worker died {times} times without answering anything{why}", log_hint)
-        if crew.no_broker is not None:
-            raise crew.no_broker
-        if crew.worker.trouble:
-            raise WorkerError(
-                f"nothing has moved for {self._give_up_s:.0f} s: {crew.worker.trouble}",
-                f"{log_hint}; put it right, then run the same command again: it goes on",
-            )
-        if row.last_error.startswith(UNREACHABLE) and self._is_nobody_there(in_flight_ms):
-            raise ProviderError(
-                f"the provider has not been reached for {self._give_up_s:.0f} s ({row.last_error}); nothing is lost",
-                "check OPENAI_BASE_URL and the network, then run the same command again: it goes on",
-            )
-
-    def _is_nobody_there(self, in_flight_ms: int) -> bool:
-        """No call is out, or all that are may still be waiting for a connection, and have been for long enough."""
-        overdue_s = time.monotonic() - self._moved_at - self._give_up_s
-        return in_flight_ms == 0 or (
-            in_flight_ms < CONNECT_WITHIN_MS and overdue_s * 1000 > CONNECT_WITHIN_MS
         )
 
 
@@ -460,19 +357,4 @@ def _standing_still(row: Any) -> BatchmillError:
     return ConflictError(
         f"batch {row.public_id} was ended by somebody else: it is {row.state}",
         "run the same command again: it makes a new batch",
-    )
-
-
-def _progress(row: Any, phase: str, note: str = "") -> Progress:
-    return Progress(
-        phase=phase,
-        total=row.total,
-        completed=row.done,
-        failed=row.failed + row.cancelled + row.expired,
-        cached=row.cached,
-        calls=row.calls,
-        unknown_attempts=row.unknown_attempts,
-        spent_nanos=row.spent_nanos,
-        unpriced=row.unpriced,
-        note=note,
     )

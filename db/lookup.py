@@ -1,0 +1,78 @@
+"""Look-up: what of a claim the cache answers, what waits behind another request, and what is to be called."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from batchmill.requests.model import CacheMode, RequestState
+from batchmill.requests.work import Job
+from db import cache, flights, requests
+from db.engine import Transaction
+from db.page import Page, state_of
+
+
+def by_key(jobs: Sequence[Job]) -> dict[str, list[Job]]:
+    """Those of the jobs that may share an answer, by what they ask."""
+    groups: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.cache_key is not None:
+            groups[job.cache_key].append(job)
+    return groups
+
+
+def look_up(tx: Transaction, jobs: Sequence[Job], page: Page) -> list[Job]:
+    """Answer from the cache what can be, park what another is asking for; the jobs to be called, with their bodies."""
+    unkeyed = [job for job in jobs if job.cache_key is None]
+    keyed = by_key(jobs)
+    hits = usable(cache.find(tx, keyed), keyed)
+    missing = {key: group for key, group in keyed.items() if key not in hits}
+    leading = flights.board(
+        tx, [(key, group[0].request_id, len(group) - 1) for key, group in missing.items()]
+    )
+    _use(tx, {key: (hit, keyed[key]) for key, hit in hits.items()}, page)
+    leaders = list(unkeyed)
+    for key, group in missing.items():
+        if key not in hits:
+            leaders += [job for job in group if job.request_id == leading[key]]
+            _park(tx, [job for job in group if job.request_id != leading[key]])
+    return _with_bodies(tx, leaders)
+
+
+def usable(found: dict[str, cache.Hit], groups: dict[str, list[Job]]) -> dict[str, cache.Hit]:
+    """The hits that these jobs may use: a batch that asks anew takes only what has been answered since it started."""
+    return {
+        key: hit
+        for key, hit in found.items()
+        if all(
+            job.batch.cache is not CacheMode.REFRESH or hit.created_ms >= job.batch.started_ms
+            for job in groups[key]
+        )
+    }
+
+
+def _use(tx: Transaction, hits: dict[str, tuple[cache.Hit, list[Job]]], page: Page) -> None:
+    if not hits:
+        return
+    table = [
+        requests.row_of(job, state_of(hit), answer_id=hit.answer_id)
+        for hit, group in hits.values()
+        for job in group
+    ]
+    requests.move(tx, table)
+    for hit, group in hits.values():
+        for job in group:
+            page.enter_hit(tx, job.request_id, job.batch, hit)
+    page.uses.update({key: len(group) for key, (_, group) in hits.items()})
+    led = flights.led_by(tx, list(hits), [job.request_id for _, group in hits.values() for job in group])
+    page.answer_waiting(tx, flights.land(tx, led), {key: hit for key, (hit, _) in hits.items()})
+
+
+def _park(tx: Transaction, jobs: Sequence[Job]) -> None:
+    if jobs:
+        requests.move(tx, [requests.row_of(job, RequestState.WAITING) for job in jobs])
+
+
+def _with_bodies(tx: Transaction, jobs: list[Job]) -> list[Job]:
+    bodies = requests.bodies(tx, [job.request_id for job in jobs])
+    for job in jobs:
+        job.model, job.body = bodies[job.request_id]
+    return jobs

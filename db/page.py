@@ -1,0 +1,64 @@
+"""A page: the ledger entries and counter changes that one transaction collects and writes at its end."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchmill.requests.model import BatchState, RequestState
+from batchmill.requests.work import BatchFacts
+from db import batches, cache, followers, ledger
+from db.cache import Hit
+from db.engine import Transaction
+
+
+@dataclass(slots=True)
+class Page:
+    """The ledger entries and counter changes that one transaction collects."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    uses: Counter[str] = field(default_factory=Counter)
+    changes: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, batch: int, **amounts: Any) -> None:
+        """Change counters of a batch; of two reasons the later one counts, but none wipes out one."""
+        changed = self.changes.setdefault(batch, defaultdict(int))
+        for name, amount in amounts.items():
+            if isinstance(amount, str):
+                changed[name] = amount or changed.get(name, "")
+            else:
+                changed[name] += amount
+
+    def answer_waiting(self, tx: Transaction, keys: Sequence[str], hits: Mapping[str, Hit]) -> None:
+        """Answer all who wait for these keys; their entries are made by the database."""
+        table = [
+            {
+                "cache_key": key,
+                "state": state_of(hits[key]),
+                "answer_id": hits[key].answer_id,
+                "provider": hits[key].provider,
+                "model": hits[key].model,
+            }
+            for key in sorted(keys)
+        ]
+        for row in followers.answer(tx, table):
+            self.add(row.batch_id, cached=row.times, **{row.state: row.times})
+            self.uses[row.cache_key] += row.times
+
+    def enter_hit(self, tx: Transaction, request: int, batch: BatchFacts, hit: Hit) -> None:
+        """Enter a request that the cache answered."""
+        self.entries.append(
+            ledger.of_hit(tx, batch, request, provider=hit.provider, model=hit.model, ok=hit.ok)
+        )
+        self.add(batch.id, cached=1, **{state_of(hit).value: 1})
+
+    def write(self, tx: Transaction) -> dict[int, BatchState]:
+        """Write it, batches last; their states."""
+        ledger.append(tx, self.entries)
+        cache.used(tx, self.uses)
+        return batches.count(tx, self.changes)
+
+
+def state_of(hit: Hit) -> RequestState:
+    """What becomes of a request that is answered so."""
+    return RequestState.DONE if hit.ok else RequestState.FAILED

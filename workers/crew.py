@@ -1,0 +1,23 @@
+"""The crew of a run: a worker of its own, and the bell that wakes it."""
+
+from dataclasses import dataclass
+
+from batchmill.errors import BrokerError
+from workers.doorbell import Doorbell
+from workers.embedded import EmbeddedWorker
+
+
+@dataclass(slots=True, kw_only=True)
+class Crew:
+    """What a run brings along to have its batch answered.
+
+    Attributes:
+        no_broker: Why the doorbell cannot be rung, as long as it cannot.
+        swept_at: When the last sweep began, by the monotonic clock.
+    """
+
+    queue: str
+    doorbell: Doorbell
+    worker: EmbeddedWorker
+    no_broker: BrokerError | None = None
+    swept_at: float = float("-inf")

@@ -1,0 +1,43 @@
+"""Progress: how far a batch has come, for whoever watches."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        phase: `reading` (then `completed` counts lines taken in), `answering`, `stopping` or `writing`.
+        spent_nanos: What it has cost as far as that is known.
+        unpriced: Answers whose cost is not known.
+        note: Why it does not go on, if it does not; "" otherwise.
+    """
+
+    phase: str
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    cached: int = 0
+    calls: int = 0
+    unknown_attempts: int = 0
+    spent_nanos: int = 0
+    unpriced: int = 0
+    note: str = ""
+
+
+def progress_of(row: Any, phase: str, note: str = "") -> Progress:
+    """How far a batch has come, from its row."""
+    return Progress(
+        phase=phase,
+        total=row.total,
+        completed=row.done,
+        failed=row.failed + row.cancelled + row.expired,
+        cached=row.cached,
+        calls=row.calls,
+        unknown_attempts=row.unknown_attempts,
+        spent_nanos=row.spent_nanos,
+        unpriced=row.unpriced,
+        note=note,
+    )
