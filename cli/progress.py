@@ -29,6 +29,7 @@ class ProgressLine:
             console = Console(stderr=True)
             self._live = Live(console=console, refresh_per_second=5, transient=True)
         self._seen: deque[tuple[float, int]] = deque()
+        self._phase = ""
         self._told_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -50,6 +51,9 @@ class ProgressLine:
             return
         now = time.monotonic()
         ended = progress.completed + progress.failed
+        if self._phase != progress.phase:
+            self._phase = progress.phase
+            self._seen.clear()  # lines read are no lines answered
         self._seen.append((now, ended))
         while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER_S:
             self._seen.popleft()
