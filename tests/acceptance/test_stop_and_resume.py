@@ -88,8 +88,7 @@ def test_a_second_signal_ends_the_run_at_once(
         assert "stopped at once" in said
         assert_told(said)
         assert mill.processes() == []
-    with sandbox(tmp_path) as witness:
-        mill.environ["OPENAI_BASE_URL"] = witness.url
+    with sandbox(tmp_path, "--port", witness.port):
         report = mill.run(*command[1:])
     assert report["unknown_attempts"] == IN_FLIGHT
     assert_answered(tmp_path / "out.jsonl")

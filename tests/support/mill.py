@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 BATCHMILL = str(Path(sys.executable).with_name("batchmill"))
 PATIENCE_S = 90.0
@@ -24,6 +25,11 @@ class Sandbox:
     url: str
     log: Path
     process: subprocess.Popen[str]
+
+    @property
+    def port(self) -> str:
+        """Where it listens: another sandbox there is the same provider, to the mill."""
+        return str(urlsplit(self.url).port)
 
     def calls(self) -> list[dict[str, Any]]:
         """Every call received so far."""
