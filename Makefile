@@ -28,7 +28,7 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 	@BIN=$(BIN) bash examples/demo.sh
 
 test: setup ## Run the tests
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 3
 
 check: setup ## Lint, formatting, types, import floors
 	@$(BIN)/ruff check .

@@ -20,8 +20,6 @@ from db.drivers import make_engine, named_errors
 log = structlog.get_logger()
 T = TypeVar("T")
 
-GIVE_UP_AFTER_S = 60.0
-
 
 class ServerClock:
     """The database server's time, so that leases mean the same on every machine.
@@ -108,11 +106,13 @@ class Database:
         url: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`.
         clock: Tells the time; None means the server's own on PostgreSQL, this machine's on SQLite.
         wait_s: How long SQLite's write lock is waited for.
+        patience_s: How long `persist` tries again.
     """
 
     url: str
     clock: Clock | None = None
     wait_s: float = 30.0
+    patience_s: float = 60.0
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,12 +146,12 @@ class Database:
         with self._transaction("BEGIN") as transaction:
             yield transaction
 
-    def persist(self, do: Callable[[Transaction], T], *, give_up_after_s: float = GIVE_UP_AFTER_S) -> T:
+    def persist(self, do: Callable[[Transaction], T]) -> T:
         """Run one writing transaction, again and again while what stops it may pass, and never a second time once it
         is committed: when the connection dies while it commits, the server is asked what became of it.
 
         Raises:
-            DatabaseError: It could not be done in that time; it is not written, as far as the server could be asked.
+            DatabaseError: It could not be done in `patience_s`; it is not written, as far as the server could be asked.
         """
         begun = time.monotonic()
         for nth in itertools.count():
@@ -163,7 +163,7 @@ class Database:
                 return result
             except DatabaseError as error:
                 log.warning("database_write_failed", nth=nth, error=error.message)
-                left_s = give_up_after_s - (time.monotonic() - begun)
+                left_s = self.patience_s - (time.monotonic() - begun)
                 if ticket is not None and self._is_committed(ticket, left_s):
                     return result
                 if left_s < 0:

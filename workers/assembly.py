@@ -16,9 +16,13 @@ from db.engine import Database
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
-def make_database(settings: Settings) -> Database:
-    """The database in force; nothing is opened yet."""
-    return Database(settings.database.url, wait_s=settings.database.wait_s)
+def make_database(settings: Settings, *, patience_s: float = 60.0) -> Database:
+    """The database in force; nothing is opened yet.
+
+    Args:
+        patience_s: How long a write that fails is tried again: long for a worker, which has answers in hand.
+    """
+    return Database(settings.database.url, wait_s=settings.database.wait_s, patience_s=patience_s)
 
 
 def prepared_database(settings: Settings) -> Database:

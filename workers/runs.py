@@ -43,6 +43,9 @@ from workers.upkeep import UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
 SWEEP_EVERY_S = 1.0
+ASK_AGAIN_FOR_S = 1.0
+"""How long a failing write of our own is tried again at once: deadlocks pass, and `_attend` sits out the rest."""
+
 ANY_QUEUE = "run"
 
 
@@ -121,7 +124,7 @@ class Run:
         source = InputFile(wanted.input, max_line_bytes=self._settings.input.max_line_bytes)
         _make_home(self._settings.home)
         key = wanted.key(source.sha256())
-        self._database = make_database(self._settings)
+        self._database = make_database(self._settings, patience_s=ASK_AGAIN_FOR_S)
         try:
             prepare(self._database)
             with outputs.attend(self._settings, wanted.output), self._doorbell() as doorbell:
