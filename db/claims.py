@@ -176,7 +176,7 @@ def _take_from(
         _charge_share, of_lane=batch.lane, of_tenant=batch.tenant, cost=STRIDES[Lane(batch.lane)] * len(taken)
     )
     facts = facts_of(batch)
-    return [_job(row, facts, claim) for row in sorted(taken)]
+    return [job_of(row, facts, claim) for row in sorted(taken)]
 
 
 def facts_of(batch: Any) -> BatchFacts:
@@ -196,7 +196,8 @@ def facts_of(batch: Any) -> BatchFacts:
     )
 
 
-def _job(row: Any, batch: BatchFacts, claim: int) -> Job:
+def job_of(row: Any, batch: BatchFacts, claim: int) -> Job:
+    """A claimed request, from its row."""
     return Job(
         request_id=row.id,
         batch=batch,

@@ -142,26 +142,13 @@ def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> tuple[in
         ids = orjson.loads(claim.request_ids)
         held = {row.id: row for row in requests.still_claimed(tx, claim.id, ids)}
         sent = {attempt.request_id: attempt for attempt in attempts.sent_under(tx, claim.id, ids)}
-        jobs = {id_: _job(row, facts[claim.batch_id], claim.id) for id_, row in held.items()}
+        jobs = {id_: claims.job_of(row, facts[claim.batch_id], claim.id) for id_, row in held.items()}
         unsent += [(jobs[id_], 0) for id_ in held if id_ not in sent]
         outcomes += [judge.judge(_attempt(row, jobs[id_]), LOST) for id_, row in sent.items() if id_ in jobs]
     settling.settle(tx, outcomes)
     settling.hand_back(tx, unsent)
     claims.drop(tx, [claim.id for claim in lost])
     return len(lost), len(outcomes)
-
-
-def _job(row: Any, batch: Any, claim: int) -> Job:
-    return Job(
-        request_id=row.id,
-        batch=batch,
-        claim_id=claim,
-        cache_key=row.cache_key,
-        attempts=row.attempts,
-        tries=row.tries,
-        throttles=row.throttles,
-        reason=row.retry_reason or "first",
-    )
 
 
 def _attempt(row: Any, job: Job) -> Attempt:

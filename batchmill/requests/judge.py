@@ -50,17 +50,17 @@ class RetryRules:
     def delay_ms(self, nth: int, retry_after_s: float | None, chance: float) -> int:
         """How long to wait before the next call, in ms, at least as long as the provider asked for.
 
+        A wait of a second or more is taken at its word; a shorter one does not undo our own backing off.
+
         Args:
             nth: How many times it has failed so far, from 1.
             chance: Drawn from 0 to 1.
         """
-        backoff_s = min(self.cap_s, self.base_s * 2 ** min(nth - 1, 30))
-        jittered_s = backoff_s * (0.5 + chance / 2)
-        if retry_after_s is not None:
-            jittered_s = max(
-                retry_after_s + min(1.0, retry_after_s / 10) * chance, jittered_s if retry_after_s < 1 else 0
-            )
-        return int(jittered_s * 1000)
+        backoff_s = min(self.cap_s, self.base_s * 2 ** min(nth - 1, 30)) * (0.5 + chance / 2)
+        if retry_after_s is None:
+            return int(backoff_s * 1000)
+        asked_s = retry_after_s + min(1.0, retry_after_s / 10) * chance
+        return int((asked_s if retry_after_s >= 1 else max(asked_s, backoff_s)) * 1000)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Judge:
             case Verdict.ANSWERED | Verdict.REFUSED:
                 return self._ended(attempt, reply)
             case Verdict.BLOCKED:
-                return self._pending(attempt, reply, delay_ms=0, pause_reason=_reason(reply))
+                return self._outcome(attempt, reply, RequestState.PENDING, pause_reason=_reason(reply))
             case Verdict.THROTTLED | Verdict.UNREACHABLE:
                 return self._wait(attempt, reply)
             case Verdict.RETRY | Verdict.UNKNOWN:
@@ -93,66 +93,48 @@ class Judge:
             keep_for_s = self.keeping.keep_for_s(
                 reply, endpoint=batch.endpoint, request_type=batch.request_type
             )
-        return Outcome(
-            attempt=attempt,
-            reply=reply,
-            cost=self._cost(attempt, reply),
-            state=RequestState.DONE if answered else RequestState.FAILED,
-            attempt_state=AttemptState.SETTLED,
-            tries=attempt.job.tries,
-            throttles=attempt.job.throttles,
-            keep_for_ms=int(keep_for_s * 1000),
-        )
+        state = RequestState.DONE if answered else RequestState.FAILED
+        return self._outcome(attempt, reply, state, keep_for_ms=int(keep_for_s * 1000))
 
     def _wait(self, attempt: Attempt, reply: Reply) -> Outcome:
         """Too fast, or nobody there: it costs nothing, and does not count as a try."""
         throttles = attempt.job.throttles + 1
         if reply.verdict is Verdict.THROTTLED and throttles >= self.rules.most_throttles:
-            return self._failed(attempt, reply, throttles=throttles)
+            return self._outcome(attempt, reply, RequestState.FAILED, throttles=throttles)
         delay_ms = self.rules.delay_ms(throttles, reply.retry_after_s, self.chance.random())
-        return self._pending(attempt, reply, delay_ms=delay_ms, throttles=throttles)
+        return self._outcome(attempt, reply, RequestState.PENDING, delay_ms=delay_ms, throttles=throttles)
 
     def _try_again(self, attempt: Attempt, reply: Reply) -> Outcome:
         tries = attempt.job.tries + 1
         unwanted = reply.verdict is Verdict.UNKNOWN and attempt.job.batch.on_unknown is OnUnknown.FAIL
         if unwanted or tries >= self.rules.most_tries:
-            return self._failed(attempt, reply, tries=tries)
+            return self._outcome(attempt, reply, RequestState.FAILED, tries=tries)
         delay_ms = self.rules.delay_ms(tries, reply.retry_after_s, self.chance.random())
-        return self._pending(attempt, reply, delay_ms=delay_ms, tries=tries)
+        return self._outcome(attempt, reply, RequestState.PENDING, delay_ms=delay_ms, tries=tries)
 
-    def _pending(
+    def _outcome(
         self,
         attempt: Attempt,
         reply: Reply,
+        state: RequestState,
         *,
-        delay_ms: int,
+        delay_ms: int = 0,
         tries: int | None = None,
         throttles: int | None = None,
+        keep_for_ms: int = 0,
         pause_reason: str = "",
     ) -> Outcome:
         return Outcome(
             attempt=attempt,
             reply=reply,
             cost=self._cost(attempt, reply),
-            state=RequestState.PENDING,
+            state=state,
             attempt_state=_attempt_state(reply),
             delay_ms=delay_ms,
             tries=attempt.job.tries if tries is None else tries,
             throttles=attempt.job.throttles if throttles is None else throttles,
+            keep_for_ms=keep_for_ms,
             pause_reason=pause_reason,
-        )
-
-    def _failed(
-        self, attempt: Attempt, reply: Reply, *, tries: int | None = None, throttles: int | None = None
-    ) -> Outcome:
-        return Outcome(
-            attempt=attempt,
-            reply=reply,
-            cost=self._cost(attempt, reply),
-            state=RequestState.FAILED,
-            attempt_state=_attempt_state(reply),
-            tries=attempt.job.tries if tries is None else tries,
-            throttles=attempt.job.throttles if throttles is None else throttles,
         )
 
     def _cost(self, attempt: Attempt, reply: Reply) -> Cost:

@@ -1,0 +1,134 @@
+"""The pump on a real database, with a provider that answers when told to."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from batchmill.pipeline import Pipeline
+from batchmill.providers.base import Call, Reply
+from batchmill.requests.model import BatchState, Lane
+from db import attempts, requests, schema
+from db.engine import Database
+from db.journal import Journal
+from tests.support.hands import add_batch, batch_of, states_of
+from tests.support.replies import ANSWERED, make_judge
+from workers.pump import Pump
+
+LEASE_MS = 15_000
+
+
+class PatientProvider:
+    """Holds every call until it is told to answer."""
+
+    name = "patient"
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.answering = asyncio.Event()
+
+    async def call(self, call: Call) -> Reply:
+        """Wait, then answer."""
+        self.calls.append(call)
+        await self.answering.wait()
+        return ANSWERED
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture
+def mill_database(tmp_path: Path) -> Database:
+    """An SQLite database of our schema, going by the machine's clock."""
+    database = Database(f"sqlite:///{tmp_path / 'pump.db'}")
+    schema.upgrade(database)
+    return database
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to become true, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.01)
+
+
+def pumping(
+    database: Database, act: Callable[[PatientProvider, list[bool]], Awaitable[None]], concurrency: int = 4
+) -> PatientProvider:
+    """Run a pump beside `act`, which may tell it to stop by adding to the list; the provider it called."""
+
+    async def run() -> PatientProvider:
+        provider, told = PatientProvider(), [False]
+        journal = Journal(database, "worker", lease_ms=LEASE_MS)
+        async with journal.open():
+            pipeline = Pipeline(journal=journal, provider=provider, judge=make_judge(), call_timeout_s=30.0)
+            pump = Pump(
+                claims=journal,
+                pipeline=pipeline,
+                concurrency=concurrency,
+                stopping=lambda: told[-1],
+                grace_s=0.5,
+            )
+            await asyncio.gather(pump.run(), act(provider, told))
+        return provider
+
+    provider = asyncio.run(run())
+    database.close()
+    return provider
+
+
+def test_a_slot_is_kept_for_high(mill_database: Database) -> None:
+    """However long the calls of low take, a high request that comes later starts beside them."""
+    add_batch(mill_database, 20, lane=Lane.LOW)
+
+    async def act(provider: PatientProvider, _told: list[bool]) -> None:
+        await until(lambda: len(provider.calls) == 3)
+        await asyncio.sleep(0.3)
+        assert len(provider.calls) == 3
+        high = await asyncio.to_thread(add_batch, mill_database, 1, lane=Lane.HIGH)
+        await until(lambda: len(provider.calls) == 4)
+        with mill_database.read() as tx:
+            assert attempts.oldest_in_flight(tx, *requests.span(high)) is not None
+        provider.answering.set()
+
+    assert len(pumping(mill_database, act).calls) == 21
+
+
+def test_told_to_stop_it_starts_nothing_more(mill_database: Database) -> None:
+    """Calls in flight end, what was only claimed goes back, and no claim is left."""
+    batch = add_batch(mill_database, 20)
+
+    async def act(provider: PatientProvider, told: list[bool]) -> None:
+        await until(lambda: len(provider.calls) == 3)
+        told.append(True)
+        await asyncio.sleep(0.1)
+        provider.answering.set()
+
+    assert len(pumping(mill_database, act).calls) == 3
+    assert Counter(states_of(mill_database, batch)) == {"done": 3, "pending": 17}
+
+
+def test_calls_that_outlast_the_grace_are_unknown(mill_database: Database) -> None:
+    """They are cut off and recorded as what they are; their requests go back."""
+    batch = add_batch(mill_database, 8)
+
+    async def act(provider: PatientProvider, told: list[bool]) -> None:
+        await until(lambda: len(provider.calls) == 3)
+        told.append(True)
+
+    pumping(mill_database, act)
+    assert Counter(states_of(mill_database, batch)) == {"pending": 8}
+    assert batch_of(mill_database, batch).unknown_attempts == 3
+
+
+def test_everything_is_answered_and_the_pump_ends_by_itself(mill_database: Database) -> None:
+    """With nothing left to claim and nothing in flight it gives its process back."""
+    batch = add_batch(mill_database, 300)
+
+    async def act(provider: PatientProvider, _told: list[bool]) -> None:
+        provider.answering.set()
+
+    assert len(pumping(mill_database, act, concurrency=32).calls) == 300
+    assert batch_of(mill_database, batch).state == BatchState.FINALIZING
