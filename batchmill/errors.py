@@ -8,7 +8,6 @@ BatchmillError
 │   └── InvalidLinesError  some lines of the input are not valid          exit 1 · HTTP 400
 ├── OutputError            the results cannot be written                  exit 1 · HTTP 500
 ├── ConflictError          something else is in the way: home, output     exit 1 · HTTP 409
-├── NotFoundError          no such batch, request, file                   exit 1 · HTTP 404
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
@@ -84,13 +83,6 @@ class ConflictError(BatchmillError):
 
     http_status = 409
     code = "conflict"
-
-
-class NotFoundError(BatchmillError):
-    """There is no such thing."""
-
-    http_status = 404
-    code = "not_found"
 
 
 class DatabaseError(BatchmillError):

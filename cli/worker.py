@@ -43,7 +43,7 @@ def worker(
     rest. Start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
     """
     from workers.app import MAINTENANCE, broker_of, make_app
-    from workers.assembly import prepared_database, require_key
+    from workers.assembly import make_judge, prepared_database, require_key
     from workers.child import Duty
     from workers.production import serve
 
@@ -52,6 +52,9 @@ def worker(
     broker_url = broker_of(settings)
     if not maintenance:
         require_key(settings)
+    make_judge(
+        settings
+    )  # a price file or a time to live that cannot be read stops us here, not at the first claim
     prepared_database(settings).close()
     queues = (queue,) if queue else (MAINTENANCE,) if maintenance else tuple(lane.value for lane in served)
     duty = Duty(

@@ -74,7 +74,6 @@ _lock = (
     .order_by(batches.c.id)
     .with_for_update()
 )
-_by_public_id = select(batches).where(batches.c.public_id == bindparam("public_id"))
 _unfinished_at = (
     select(batches)
     .where(batches.c.output_path == bindparam("path"), batches.c.state.in_(UNFINISHED))
@@ -206,12 +205,6 @@ def rows(tx: Transaction, ids: Sequence[int]) -> dict[int, Any]:
     if not ids:
         return {}
     return {row.id: row for row in tx.rows(select(batches).where(batches.c.id.in_(list(ids))))}
-
-
-def get(tx: Transaction, public_id: str) -> Any | None:
-    """The row of the batch with that public name."""
-    found = tx.rows(_by_public_id, public_id=public_id)
-    return found[0] if found else None
 
 
 def unfinished_at(tx: Transaction, output_path: str) -> Any | None:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
-
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Verdict
 from batchmill.requests.work import BatchFacts, Outcome
@@ -107,9 +105,3 @@ def _entry(tx: Transaction, batch: BatchFacts, request_id: int) -> dict[str, Any
         "cache_hit": False,
         "error": "",
     }
-
-
-def spent_nanos(tx: Transaction, batch: int) -> int:
-    """What a batch has cost so far as far as it is known, in nano-dollars, added up from its entries."""
-    total = tx.rows(select(func.coalesce(func.sum(ledger.c.cost_nanos), 0)).where(ledger.c.batch_id == batch))
-    return int(total[0][0])

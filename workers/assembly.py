@@ -58,7 +58,8 @@ def require_key(settings: Settings) -> None:
     if settings.openai.api_key is None and host not in LOCAL_HOSTS:
         raise ProviderError(
             f"there is no key for {settings.openai.base_url}: OPENAI_API_KEY is not set",
-            "set it in the environment or in a .env file; or try `batchmill sandbox`, which needs none",
+            "set it in the environment or in a .env file (to any word, for a server of yours that wants none);"
+            " or try `batchmill sandbox`, which needs none",
         )
 
 

@@ -45,9 +45,8 @@ def take_in(
     try:
         return _take_in(database, batch, lines, options, on_bad_line, on_chunk)
     except BaseException as error:
-        with contextlib.suppress(
-            DatabaseError
-        ):  # the next command discards it; this error is not to hide that one
+        # If it cannot be discarded the next command does it; that error is not to hide this one.
+        with contextlib.suppress(DatabaseError):
             sweep.discard(database, batch.id, str(error) or type(error).__name__)
         raise
 
@@ -95,11 +94,7 @@ def _take_in(
 def _row(batch: int, place: int, line: RequestLine, options: BatchOptions) -> dict[str, Any]:
     reusable = reuse(line.body, options.cache, line.endpoint).read
     key = _key(line, options) if reusable else None
-    return {
-        "request_id": request_id(batch, place),
-        "batch_id": batch,
-        "line": line.line,
-        "custom_id": line.custom_id,
+    return _name_only(batch, place, line) | {
         "model": line.model,
         "body": orjson.dumps(line.body).decode(),
         "cache_key": key.hex() if key is not None else None,

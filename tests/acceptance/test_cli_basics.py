@@ -121,3 +121,16 @@ def test_a_reader_that_leaves_early_is_no_error(batchmill, tmp_path):
             check=False,
         )
     assert result.stderr == b""
+
+
+def test_worker_with_a_bad_setting_stops_at_its_start(batchmill):
+    """Not at its first claim: the variable is named before any database or broker is looked for."""
+    result = batchmill(
+        "worker",
+        BROKER_URL="redis://127.0.0.1:9/0",
+        OPENAI_BASE_URL="http://127.0.0.1:9/v1",
+        BATCHMILL_CACHE_TTL="moderation=soon",
+    )
+    assert result.returncode == 2
+    assert "BATCHMILL_CACHE_TTL" in result.stderr
+    assert "hint:" in result.stderr
