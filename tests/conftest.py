@@ -18,7 +18,7 @@ def mill(tmp_path: Path) -> Iterator[Mill]:
     """An installation of its own, embedded; nothing of it is left running."""
     installed = Mill(folder=tmp_path)
     yield installed
-    installed.kill_everything()
+    installed.close()
 
 
 @pytest.fixture(scope="session")

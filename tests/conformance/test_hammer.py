@@ -129,7 +129,7 @@ class Hammer:
         with database.read() as tx:
             left = [row.id for row in tx.rows(select(claims.c.id))]
         sweep.take_back(database, left, quick_judge())
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not all(row.state in OVER for row in all_batches(database)):
             assert time.monotonic() < deadline, "somebody waits for ever"
             with database.write() as tx:

@@ -65,6 +65,7 @@ class Mill:
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
+    _started: list[subprocess.Popen[str]] = field(default_factory=list, init=False)
 
     @property
     def home(self) -> Path:
@@ -120,7 +121,7 @@ class Mill:
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start the command and let it run."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [BATCHMILL, *map(str, arguments)],
             env=self.environment(),
             cwd=self.folder,
@@ -129,6 +130,8 @@ class Mill:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def processes(self) -> list[int]:
         """Every process of this installation, whoever its parent is."""
@@ -161,6 +164,15 @@ class Mill:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.processes(), 10)
+
+    def close(self) -> None:
+        """Kill what still runs and close its pipes, so that a test that failed half-way leaves the next ones alone."""
+        self.kill_everything()
+        for process in self._started:
+            process.wait(10)
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
     def worker_log(self) -> str:
         """What the workers said."""
