@@ -27,7 +27,8 @@ CLAIMS_A_STEP = 20
 ROWS_A_STEP = 2_000
 FLIGHTS_A_STEP = 200
 ABANDONED_AFTER_MS = 3_600_000
-OWNER_LEASE_MS = 60_000
+OWNER_LEASE_MS = 5_000
+"""After this long another may sweep as well: the owner was killed, or has much to do and can use the help."""
 
 LOST = Reply(
     verdict=Verdict.UNKNOWN,

@@ -175,7 +175,7 @@ def test_batch_that_has_started_is_not_discarded(database: Database) -> None:
 
 
 def test_one_sweep_at_a_time(database: Database, clock: FakeClock) -> None:
-    """While one owner sweeps another does not; a dead owner's place is free again after a minute."""
+    """While one owner sweeps another does not; a dead owner's place is free again after some seconds."""
     assert sweep._own(database, "one")
     assert sweep.sweep(database, make_judge(), "other") is None
     clock.advance(sweep.OWNER_LEASE_MS)
