@@ -1,4 +1,4 @@
-"""Time, injected: nothing in batchmill asks the operating system for it behind a caller's back."""
+"""Time, injected: what goes by the calendar takes a clock, and tests bring their own."""
 
 import time
 from typing import Protocol

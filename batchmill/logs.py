@@ -1,7 +1,7 @@
 """Logs: static event names with fields beside them, on standard error.
 
-What users ask and what models answer stays out of the log above the debug level, and keys stay out of it
-always, whatever a caller passes by mistake.
+Fields that are named like secrets are blanked always, those named like questions and answers above the debug
+level. That is the last net, not the first: what stands inside other fields is not looked at, so callers pass none.
 """
 
 import logging

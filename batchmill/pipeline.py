@@ -13,7 +13,7 @@ claimed ──look-up──► answered from the cache, or parked behind whoever
  settle    answer, cost, cache, request and counters in one transaction
 ```
 
-Claim and look-up come before, in `Journal.claim`: they are done for many requests at once.
+Claim and look-up come before, in the pump's `Claims.claim`: they are done for many requests at once.
 """
 
 import asyncio

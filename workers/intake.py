@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from batchmill.cache.keys import request_key
-from batchmill.cache.policy import reuse
+from batchmill.cache.policy import may_share
 from batchmill.errors import DatabaseError, InputError, InvalidLinesError
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchOptions, LineError, RequestLine
@@ -92,8 +92,7 @@ def _take_in(
 
 
 def _row(batch: int, place: int, line: RequestLine, options: BatchOptions) -> dict[str, Any]:
-    reusable = reuse(line.body, options.cache, line.endpoint).read
-    key = _key(line, options) if reusable else None
+    key = _key(line, options) if may_share(line.body, options.cache, line.endpoint) else None
     return _name_only(batch, place, line) | {
         "model": line.model,
         "body": orjson.dumps(line.body).decode(),

@@ -22,6 +22,4 @@ class Keeping:
 
     def keep_for_s(self, reply: Reply, *, endpoint: Endpoint, request_type: str) -> float:
         """For how many seconds; 0 = not at all."""
-        return keep_s(
-            reply, endpoint, ttl_s=self.ttls.of(request_type), refusal_ttl_s=int(self.refusal_ttl_s)
-        )
+        return keep_s(reply, endpoint, ttl_s=self.ttls.of(request_type), refusal_ttl_s=self.refusal_ttl_s)

@@ -1,63 +1,28 @@
 """Which requests may use an answer given before, and which answers are worth keeping."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from batchmill.providers.answers import COMPLETE
 from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.model import CacheMode, Endpoint
 
-REFUSAL_TTL_S = 300
-"""How long a refusal is remembered: enough to spare a batch the repeats, too short to hide a repair."""
-
 _DETERMINISTIC = frozenset({Endpoint.EMBEDDINGS, Endpoint.MODERATIONS})
-_COMPLETE: Mapping[Endpoint, frozenset[str]] = {
-    Endpoint.CHAT: frozenset({"stop", "tool_calls", "function_call"}),
-    Endpoint.COMPLETIONS: frozenset({"stop"}),
-    Endpoint.RESPONSES: frozenset({"completed"}),
-    Endpoint.EMBEDDINGS: frozenset({""}),
-    Endpoint.MODERATIONS: frozenset({""}),
-}
+_NO_REASON = frozenset({""})  # they do not say why they ended
 _REFUSALS_THAT_LAST = frozenset({400, 404, 413, 422})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reuse:
-    """What the cache may do for one request.
+def may_share(body: Mapping[str, Any], mode: CacheMode, endpoint: Endpoint) -> bool:
+    """Tell whether a request may be answered by an answer given to another, and lend its own, in its batch's mode.
 
-    Attributes:
-        read: An answer given before may be used.
-        write: A new answer may be kept for others.
-        fresh_only: Of the answers given before, only those made since the batch began.
+    A request for variety may not, unless its batch insists. `refresh` shares too, yet only what was answered
+    since its batch began; the look-up sees to that.
     """
-
-    read: bool
-    write: bool
-    fresh_only: bool = False
-
-
-_FULL = Reuse(read=True, write=True)
-_NONE = Reuse(read=False, write=False)
-_FRESH = Reuse(read=True, write=True, fresh_only=True)
-_WRITE = Reuse(read=False, write=True)
-
-
-def reuse(body: Mapping[str, Any], mode: CacheMode, endpoint: Endpoint) -> Reuse:
-    """Return what the cache may do for a request, in the mode its batch asked for.
-
-    `refresh` asks anew, yet a line that repeats another of the same batch, or is delivered again, takes the
-    new answer (`fresh_only`); a request for variety takes none.
-    """
-    if mode is CacheMode.ON:
-        return _FULL
-    if mode is CacheMode.OFF:
-        return _NONE
-    varied = endpoint not in _DETERMINISTIC and wants_variety(body)
-    if mode is CacheMode.REFRESH:
-        return _WRITE if varied else _FRESH
-    return _NONE if varied else _FULL
+    if mode in (CacheMode.ON, CacheMode.OFF):
+        return mode is CacheMode.ON
+    return endpoint in _DETERMINISTIC or not wants_variety(body)
 
 
 def wants_variety(body: Mapping[str, Any]) -> bool:
@@ -78,9 +43,9 @@ def storable(reply: Reply, endpoint: Endpoint) -> bool:
     A cut-off or filtered answer is not, nor is one that does not say why it ended where its endpoint does.
     Whether it came from the model asked for is the caller's to know.
     """
-    if reply.verdict is not Verdict.ANSWERED or reply.finish_reason not in _COMPLETE[endpoint]:
+    if reply.verdict is not Verdict.ANSWERED or not reply.body:
         return False
-    if not reply.body:
+    if reply.finish_reason not in (_NO_REASON if endpoint in _DETERMINISTIC else COMPLETE):
         return False
     try:
         return _has_content(orjson.loads(reply.body), endpoint)
@@ -96,11 +61,12 @@ def refusal_lasts(reply: Reply) -> bool:
     return reply.verdict is Verdict.REFUSED and reply.status_code in _REFUSALS_THAT_LAST
 
 
-def keep_s(reply: Reply, endpoint: Endpoint, *, ttl_s: int, refusal_ttl_s: int = REFUSAL_TTL_S) -> int:
+def keep_s(reply: Reply, endpoint: Endpoint, *, ttl_s: float, refusal_ttl_s: float) -> float:
     """Return for how many seconds a reply may stand in for a call; 0 is not at all.
 
     Args:
         ttl_s: Life of a whole answer of this request type.
+        refusal_ttl_s: Life of a refusal that would be repeated.
     """
     if storable(reply, endpoint):
         return ttl_s

@@ -36,11 +36,6 @@ def nanos_from_usd(usd: Decimal | str | int) -> int:
     return nanos
 
 
-def usd_from_nanos(nanos: int) -> Decimal:
-    """Return nanos as dollars, exactly."""
-    return Decimal(nanos).scaleb(-_DECIMALS, context=_MONEY)
-
-
 def divide_half_even(amount: int, parts: int) -> int:
     """Return `amount / parts` to the nearest whole number, a tie to the even one; parts > 0."""
     whole, rest = divmod(amount, parts)

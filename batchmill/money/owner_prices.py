@@ -38,6 +38,10 @@ _BATCH_MULTIPLIER = "native_batch_multiplier"
 _FIELDS = (*_RATE_FIELDS, _PER_REQUEST, _BATCH_MULTIPLIER)
 _HIGHEST_USD = 1_000_000
 _EXACT = Context(prec=100)
+_EXAMPLE = (
+    'an entry looks like "openai/gpt-4o-mini": {"input_usd_per_mtok": "0.15", "output_usd_per_mtok": "0.60"}'
+)
+_AMOUNT = 'write US dollars as decimal text, "0.15" for instance'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +67,26 @@ def read_owner_prices(path: Path) -> OwnerPrices:
         SettingsError: When it cannot be read, or an entry is wrong; names the file and the entry.
     """
     try:
-        raw = json.loads(path.read_bytes(), parse_float=Decimal)
+        raw = json.loads(path.read_bytes(), parse_float=Decimal, object_pairs_hook=_each_once)
     except OSError as error:
-        raise SettingsError(f"prices {path} cannot be read: {error.strerror}") from None
+        raise SettingsError(
+            f"prices {path} cannot be read: {error.strerror}",
+            "BATCHMILL_PRICES names the file; put that right, or unset it",
+        ) from None
     except ValueError as error:
-        raise SettingsError(f"prices {path} are no JSON: {error}") from None
+        raise SettingsError(
+            f"prices {path} are no JSON: {error}", "correct the file that BATCHMILL_PRICES names"
+        ) from None
     return parse_owner_prices(raw, source=str(path))
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in given:
+            raise ValueError(f'"{name}" is given twice')
+        given[name] = value
+    return given
 
 
 def parse_owner_prices(raw: Any, *, source: str = "prices") -> OwnerPrices:
@@ -81,19 +99,21 @@ def parse_owner_prices(raw: Any, *, source: str = "prices") -> OwnerPrices:
         SettingsError: When an entry is wrong; names it.
     """
     if not isinstance(raw, Mapping):
-        raise SettingsError(f'{source}: expected an object of "provider/model" entries, got {_kind(raw)}')
+        raise SettingsError(
+            f'{source}: expected an object of "provider/model" entries, got {_kind(raw)}', _EXAMPLE
+        )
     prices: dict[tuple[str, str], OwnerPrice] = {}
     for name, entry in raw.items():
         provider, slash, model = str(name).partition("/")
         if not (slash and provider and model):
-            raise SettingsError(f'{source}: entry "{name}" is not named "provider/model"')
+            raise SettingsError(f'{source}: entry "{name}" is not named "provider/model"', _EXAMPLE)
         prices[provider, model] = _owner_price(entry, where=f'{source}: entry "{name}"')
     return prices
 
 
 def _owner_price(entry: Any, *, where: str) -> OwnerPrice:
     if not isinstance(entry, Mapping):
-        raise SettingsError(f"{where} must be an object of prices, got {_kind(entry)}")
+        raise SettingsError(f"{where} must be an object of prices, got {_kind(entry)}", _EXAMPLE)
     unknown = sorted(str(field) for field in entry.keys() - set(_FIELDS))
     if unknown:
         raise SettingsError(f"{where} has no field {unknown[0]}", f"fields: {', '.join(_FIELDS)}")
@@ -112,7 +132,7 @@ def _owner_price(entry: Any, *, where: str) -> OwnerPrice:
     try:
         return OwnerPrice(standard=standard, native_batch=_rates(_times(usd, multiplier)))
     except ValueError as error:
-        raise SettingsError(f"{where}, {_BATCH_MULTIPLIER}: {error}") from None
+        raise SettingsError(f"{where}, {_BATCH_MULTIPLIER}: {error}", _AMOUNT) from None
 
 
 def _rates(usd: Mapping[str, Decimal]) -> Rates:
@@ -133,11 +153,11 @@ def _amount(value: Any, *, where: str) -> Decimal:
     try:
         amount = Decimal(value)
     except InvalidOperation:
-        raise SettingsError(f'{where} is "{value}", which is no decimal number') from None
+        raise SettingsError(f'{where} is "{value}", which is no decimal number', _AMOUNT) from None
     if not amount.is_finite() or not 0 <= amount <= _HIGHEST_USD:
-        raise SettingsError(f"{where} is {amount}; it must be from 0 to {_HIGHEST_USD}")
+        raise SettingsError(f"{where} is {amount}; it must be from 0 to {_HIGHEST_USD}", _AMOUNT)
     if amount and amount != round(amount, RATE_DECIMALS):
-        raise SettingsError(f"{where} is {amount}; {RATE_DECIMALS} decimals are the most")
+        raise SettingsError(f"{where} is {amount}; {RATE_DECIMALS} decimals are the most", _AMOUNT)
     return amount
 
 

@@ -1,8 +1,8 @@
 """What an answer cost: the provider's own word, else the owner's price, else the public list."""
 
-import time
 from dataclasses import dataclass
 
+from batchmill.clock import Clock, SystemClock
 from batchmill.money.list_prices import ListPrices, Tariff
 from batchmill.money.nanos import nanos_from_usd
 from batchmill.money.owner_prices import OwnerPrices
@@ -30,7 +30,8 @@ class Pricer:
     was served in are not in the price, unless the provider reports the cost itself.
     """
 
-    def __init__(self, owner_prices: OwnerPrices | None = None) -> None:
+    def __init__(self, owner_prices: OwnerPrices | None = None, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._owner_prices: OwnerPrices = owner_prices or {}
         self._list_prices = ListPrices()
 
@@ -86,7 +87,7 @@ class Pricer:
     ) -> Rates | Tariff | Unpriced:
         owner_price = self._owner_prices.get((provider, model))
         if owner_price is None:
-            at_ms = time.time_ns() // 1_000_000 if at_ms is None else at_ms
+            at_ms = self._clock.now_ms() if at_ms is None else at_ms
             return self._list_prices.tariff(provider, model, native_batch=native_batch, at_ms=at_ms)
         rates = owner_price.native_batch if native_batch else owner_price.standard
         return Unpriced.UNSUPPORTED_PRICE_CONTEXT if rates is None else rates

@@ -98,10 +98,12 @@ class Judge:
 
     def _wait(self, attempt: Attempt, reply: Reply) -> Outcome:
         """Too fast, or nobody there: it costs nothing, and does not count as a try."""
-        throttles = attempt.job.throttles + 1
-        if reply.verdict is Verdict.THROTTLED and throttles >= self.rules.most_throttles:
+        is_throttled = reply.verdict is Verdict.THROTTLED
+        throttles = attempt.job.throttles + is_throttled
+        if is_throttled and throttles >= self.rules.most_throttles:
             return self._outcome(attempt, reply, RequestState.FAILED, throttles=throttles)
-        delay_ms = self.rules.delay_ms(throttles, reply.retry_after_s, self.chance.random())
+        waits = attempt.number - attempt.job.tries
+        delay_ms = self.rules.delay_ms(waits, reply.retry_after_s, self.chance.random())
         return self._outcome(attempt, reply, RequestState.PENDING, delay_ms=delay_ms, throttles=throttles)
 
     def _try_again(self, attempt: Attempt, reply: Reply) -> Outcome:

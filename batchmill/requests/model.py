@@ -69,7 +69,7 @@ class CacheMode(StrEnum):
     ON = "on"
     OFF = "off"
     REFRESH = "refresh"
-    """Ask anew, and keep the new answer."""
+    """Ask anew, and keep the new answer unless the request asks for variety."""
 
 
 class OnUnknown(StrEnum):

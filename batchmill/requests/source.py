@@ -28,7 +28,7 @@ class InputFile:
         self.path = path
         self.max_line_bytes = max_line_bytes
         self._sha256 = ""
-        self.size_bytes = _check(path)
+        _check(path)
 
     def sha256(self) -> str:
         """SHA-256 of the whole file, in hex; read at most once, and not at all after `lines` has ended.
@@ -112,8 +112,8 @@ class _HashingFile(io.FileIO):
         return size
 
 
-def _check(path: Path) -> int:
-    """Size of the file in bytes, once it is known to be one that can be read."""
+def _check(path: Path) -> None:
+    """Refuse what is no file that can be read."""
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -132,7 +132,6 @@ def _check(path: Path) -> int:
         path.open("rb").close()
     except OSError as error:
         raise _unreadable(path, error) from error
-    return status.st_size
 
 
 def _fingerprint(file: io.FileIO) -> tuple[int, int]:

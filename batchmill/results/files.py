@@ -4,7 +4,7 @@ Lines stream to temporary files beside the targets; these are synced to disk, th
 a name is therefore always complete, whatever happens on the way.
 
 The two renames are two steps. The output file comes last and means "finished": a machine that stops between
-them leaves new errors beside the old output, and the same command run again writes both anew.
+them leaves new errors, or none, beside the old output, and the same command run again writes both anew.
 """
 
 import errno
@@ -123,10 +123,9 @@ class ResultFiles:
         if self._errors.is_open:
             self._errors.sync()
             self._errors.publish()
-            self._output.publish()
         else:
-            self._output.publish()
             self._errors.remove_target()
+        self._output.publish()
 
 
 class _ResultFile:

@@ -143,7 +143,9 @@ def as_text(value: object) -> str | None:
     """A value as a variable of the environment would give it, secrets in the clear; None for one not set."""
     if value is None:
         return None
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value).removesuffix(".0")
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def masked(value: object) -> str | None:

@@ -115,8 +115,8 @@ class OpenAISettings(Group):
 
     @property
     def upstream(self) -> str:
-        """The same address however it is written: whom a batch is meant for, and a worker calls."""
-        return self.base_url.rstrip("/")
+        """Whom a batch is meant for, and a worker calls."""
+        return self.base_url
 
 
 class WorkerSettings(Group):

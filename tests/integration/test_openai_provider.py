@@ -7,6 +7,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from batchmill.cache.policy import storable
 from batchmill.errors import SettingsError
 from batchmill.providers.base import Call, Verdict
 from batchmill.providers.openai import OpenAICompatible
@@ -47,6 +48,7 @@ def test_every_endpoint_is_answered(endpoint: Endpoint, body: dict[str, Any], fi
     )
     assert (reply.verdict, reply.status_code, reply.error_code) == (Verdict.ANSWERED, 200, "")
     assert (reply.finish_reason, reply.answer_model) == (finish_reason, "m")
+    assert storable(reply, endpoint), "nobody else may use it"
     assert reply.provider_request_id.startswith("req_")
     assert reply.usage is not None
     assert reply.usage.input_tokens == (0 if endpoint is Endpoint.MODERATIONS else 2)

@@ -109,7 +109,7 @@ def test_dripping_server_is_cut_off_in_time(head: bytes) -> None:
 
     reply = reply_of(behave, chat(timeout_s=0.2))
     assert (reply.verdict, reply.error_code) == (Verdict.UNKNOWN, "request_timeout")
-    assert 190 <= reply.latency_ms < 1000
+    assert 190 <= reply.latency_ms < 5000
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nconte", http(200, WHOLE[:20], length=len(WHOLE))])

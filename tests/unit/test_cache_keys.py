@@ -88,6 +88,16 @@ def test_providers_are_apart():
     assert key(BODY, upstream="http://a/v1") != key(BODY, upstream="http://b/v1")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(("ab", "c"), ("a", "bc")), (("a", ""), ("", "a")), (('a","b', ""), ("a", "b"))],
+)
+def test_a_name_ends_where_it_ends(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """A tenant and a provider that only look alike when written in a row have nothing in common."""
+    keys = {key(BODY, tenant=tenant, upstream=upstream) for tenant, upstream in (one, other)}
+    assert len(keys) == 2
+
+
 @pytest.mark.parametrize("tenant", ['a",1', 'a\n{"model":"m"}', "a]", ""])
 def test_a_tenant_cannot_reach_into_the_body(tenant: str) -> None:
     """A name made to look like the rest of the key is only a name."""

@@ -7,14 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.cache.policy import Reuse, keep_s, refusal_lasts, reuse, storable
+from batchmill.cache.policy import keep_s, may_share, refusal_lasts, storable
 from batchmill.cache.ttl import DEFAULT_TTLS_S, CacheTtls, parse_ttls
 from batchmill.errors import SettingsError
 from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.model import CacheMode, Endpoint
 
-BOTH = Reuse(read=True, write=True)
-NEITHER = Reuse(read=False, write=False)
 VARIED: list[dict[str, Any]] = [
     {"temperature": 0.7},
     {"temperature": 1, "seed": None},
@@ -32,7 +30,7 @@ WHOLE: dict[Endpoint, tuple[str, Any]] = {
     Endpoint.CHAT: ("stop", {"choices": [{"message": {"content": "yes"}}]}),
     Endpoint.COMPLETIONS: ("stop", {"choices": [{"text": "yes"}]}),
     Endpoint.RESPONSES: (
-        "completed",
+        "stop",
         {"output": [{"type": "reasoning"}, {"type": "message", "content": [{"text": "yes"}]}]},
     ),
     Endpoint.EMBEDDINGS: ("", {"data": [{"embedding": [0.1]}]}),
@@ -48,39 +46,38 @@ def answer(finish_reason: str, body: Any, **fields: Any) -> Reply:
 @pytest.mark.parametrize("body", SETTLED)
 def test_auto_reuses_settled_requests(body: dict[str, Any]) -> None:
     """Unless it says otherwise, a request may be answered by an answer given before."""
-    assert reuse(body, CacheMode.AUTO, Endpoint.CHAT) == BOTH
+    assert may_share(body, CacheMode.AUTO, Endpoint.CHAT)
 
 
 @pytest.mark.parametrize("body", VARIED)
 def test_auto_leaves_variety_alone(body: dict[str, Any]) -> None:
     """A request for variety is asked each time, and its answer is no one else's."""
-    assert reuse(body, CacheMode.AUTO, Endpoint.CHAT) == NEITHER
+    assert not may_share(body, CacheMode.AUTO, Endpoint.CHAT)
 
 
 @pytest.mark.parametrize("endpoint", [Endpoint.EMBEDDINGS, Endpoint.MODERATIONS])
 @pytest.mark.parametrize("body", VARIED)
 def test_vectors_and_verdicts_do_not_vary(body: dict[str, Any], endpoint: Endpoint) -> None:
     """Embeddings and moderations are deterministic, whatever stray field is in the request."""
-    assert reuse(body, CacheMode.AUTO, endpoint) == BOTH
+    assert may_share(body, CacheMode.AUTO, endpoint)
 
 
 @pytest.mark.parametrize("body", VARIED + SETTLED)
-@pytest.mark.parametrize(("mode", "expected"), [(CacheMode.ON, BOTH), (CacheMode.OFF, NEITHER)])
-def test_on_and_off_are_what_they_say(body: dict[str, Any], mode: CacheMode, expected: Reuse) -> None:
+@pytest.mark.parametrize(("mode", "expected"), [(CacheMode.ON, True), (CacheMode.OFF, False)])
+def test_on_and_off_are_what_they_say(body: dict[str, Any], mode: CacheMode, expected: bool) -> None:
     """The batch's explicit word goes before what its requests look like."""
-    assert reuse(body, mode, Endpoint.CHAT) == expected
+    assert may_share(body, mode, Endpoint.CHAT) is expected
 
 
-def test_refresh_takes_only_new_answers() -> None:
-    """Only an answer made since the batch began spares a call, and the new one is kept."""
-    expected = Reuse(read=True, write=True, fresh_only=True)
-    assert reuse({}, CacheMode.REFRESH, Endpoint.CHAT) == expected
+def test_refresh_shares_new_answers() -> None:
+    """A settled question is asked once in a batch that asks anew; that it takes no old answer is the look-up's."""
+    assert may_share({}, CacheMode.REFRESH, Endpoint.CHAT)
 
 
 @pytest.mark.parametrize("body", VARIED)
 def test_refresh_does_not_fold_variety(body: dict[str, Any]) -> None:
     """Lines that ask for variety are each asked, even when they repeat each other."""
-    assert reuse(body, CacheMode.REFRESH, Endpoint.CHAT) == Reuse(read=False, write=True)
+    assert not may_share(body, CacheMode.REFRESH, Endpoint.CHAT)
 
 
 @pytest.mark.parametrize("endpoint", Endpoint)
@@ -154,7 +151,8 @@ def test_only_answers_are_kept(verdict: Verdict) -> None:
 def test_refusals_are_remembered_for_minutes(status_code: int) -> None:
     """A request that is itself at fault is not sent again for five minutes."""
     reply = Reply(verdict=Verdict.REFUSED, status_code=status_code)
-    assert keep_s(reply, Endpoint.CHAT, ttl_s=86_400) == 300
+    assert keep_s(reply, Endpoint.CHAT, ttl_s=86_400, refusal_ttl_s=300) == 300
+    assert keep_s(reply, Endpoint.CHAT, ttl_s=86_400, refusal_ttl_s=0.5) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -175,7 +173,7 @@ def test_passing_faults_are_forgotten(verdict: Verdict, status_code: int | None)
     """Limits, blocked accounts, provider faults and timeouts say nothing about the next call."""
     reply = Reply(verdict=verdict, status_code=status_code)
     assert not refusal_lasts(reply)
-    assert keep_s(reply, Endpoint.CHAT, ttl_s=86_400) == 0
+    assert keep_s(reply, Endpoint.CHAT, ttl_s=86_400, refusal_ttl_s=300) == 0
 
 
 def test_whole_answers_live_as_long_as_their_type() -> None:

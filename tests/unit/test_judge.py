@@ -95,7 +95,8 @@ def test_tries_are_limited(verdict: Verdict) -> None:
 def test_waiting_is_no_try(verdict: Verdict) -> None:
     """Too fast, or nobody there: the request waits and burns no try."""
     outcome = judge.judge(attempt(tries=2, throttles=1), Reply(verdict=verdict, error_code="x"))
-    assert (outcome.state, outcome.tries, outcome.throttles) == (RequestState.PENDING, 2, 2)
+    throttles = 2 if verdict is Verdict.THROTTLED else 1
+    assert (outcome.state, outcome.tries, outcome.throttles) == (RequestState.PENDING, 2, throttles)
     assert outcome.cost.nanos == 0
 
 
@@ -104,6 +105,19 @@ def test_throttling_has_an_end_and_nobody_there_has_not() -> None:
     throttled, away = Reply(verdict=Verdict.THROTTLED), Reply(verdict=Verdict.UNREACHABLE)
     assert judge.judge(attempt(throttles=3), throttled).state is RequestState.FAILED
     assert judge.judge(attempt(throttles=3_000), away).state is RequestState.PENDING
+
+
+def test_an_outage_uses_up_no_patience_with_limits() -> None:
+    """A provider that comes back and is too busy at first is waited for; the outage itself is asked after ever less."""
+    job, delays_ms = attempt().job, []
+    for number in range(1, 201):
+        waiting = judge.judge(replace(attempt(), job=job, number=number), Reply(verdict=Verdict.UNREACHABLE))
+        delays_ms.append(waiting.delay_ms)
+        job = replace(job, throttles=waiting.throttles, attempts=number)
+    assert delays_ms[0] <= 500
+    assert delays_ms[-1] >= 30_000
+    busy = replace(attempt(), job=job, number=201)
+    assert judge.judge(busy, Reply(verdict=Verdict.THROTTLED)).state is RequestState.PENDING
 
 
 def test_unknown_is_asked_again_or_not_as_the_batch_says() -> None:

@@ -287,8 +287,9 @@ def test_owner_price_without_output() -> None:
 )
 def test_wrong_owner_price(raw: Any, complaint: str) -> None:
     """A wrong entry stops the start, and the error names it."""
-    with pytest.raises(SettingsError, match=complaint):
+    with pytest.raises(SettingsError, match=complaint) as caught:
         parse_owner_prices(raw)
+    assert caught.value.hint
 
 
 def test_owner_prices_from_a_file(tmp_path: Path) -> None:
@@ -300,14 +301,18 @@ def test_owner_prices_from_a_file(tmp_path: Path) -> None:
     assert cost == Cost(nanos=3_000)
 
 
-@pytest.mark.parametrize(("text", "complaint"), [(None, "cannot be read"), ("{", "are no JSON")])
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [(None, "cannot be read"), ("{", "are no JSON"), ('{"a/b": {}, "a/b": {}}', '"a/b" is given twice')],
+)
 def test_wrong_owner_price_file(tmp_path: Path, text: str | None, complaint: str) -> None:
     """A file that is away or broken stops the start, and the error names it."""
     path = tmp_path / "prices.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(SettingsError, match=rf"prices\.json.*{complaint}"):
+    with pytest.raises(SettingsError, match=rf"prices\.json.*{complaint}") as caught:
         read_owner_prices(path)
+    assert "BATCHMILL_PRICES" in caught.value.hint
 
 
 @st.composite

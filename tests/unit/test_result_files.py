@@ -117,6 +117,24 @@ def test_without_errors_a_stale_errors_file_goes(paths):
     assert set(paths.folder.iterdir()) == {paths.output}
 
 
+def test_new_answers_never_stand_beside_old_errors(paths, monkeypatch):
+    """Killed between the two steps: the old errors have gone first, the output that means "finished" comes last."""
+    paths.output.write_bytes(b"old")
+    paths.errors.write_bytes(b"old")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def deliver() -> None:
+        with ResultFiles(output=paths.output, errors=paths.errors) as files:
+            files.add_output(LINE)
+            monkeypatch.setattr(os, "replace", die)
+
+    with pytest.raises(KeyboardInterrupt):
+        deliver()
+    assert {path: path.read_bytes() for path in paths.folder.iterdir()} == {paths.output: b"old"}
+
+
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there(paths, failure):
     """Old results stay whole, and no temporary file is left."""

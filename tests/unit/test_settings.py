@@ -144,7 +144,14 @@ def test_nothing_printed_shows_a_secret():
 
 def test_a_child_process_loads_the_same_settings():
     """What is handed down in memory holds everything, secrets included, also what was changed since."""
-    settings = load(OPENAI_API_KEY=SECRET, DATABASE_URL="postgres://u:p@h/db", BATCHMILL_GRACE_S="2.5")
+    settings = load(
+        OPENAI_API_KEY=SECRET,
+        OPENAI_BASE_URL="http://h/v2.0",
+        OPENAI_ORG_ID="org-1.0",
+        DATABASE_URL="postgres://u:p@h/db_1.0",
+        BATCHMILL_HOME="/srv/mill-1.0",
+        BATCHMILL_GRACE_S="2.5",
+    )
     busier = settings.model_copy(update={"workers": settings.workers.model_copy(update={"concurrency": 7})})
     child = load_settings(busier.to_environ(), None)
     assert child.model_dump() == busier.model_dump()
