@@ -28,27 +28,17 @@ def _count_statement(dialect: str) -> Any:
     columns = dict.fromkeys(("id", "sends", *COUNTERS), INT) | {"pause_reason": STR, "last_error": STR}
     given = rows_of(dialect, columns)
     ended = sum((batches.c[name] + given.c[name] for name in _ENDED_KINDS), start=0)
-    state: Any = case(
-        (and_(batches.c.state.in_(_RUNNING), ended >= batches.c.total), BatchState.FINALIZING),
-        (and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != ""), BatchState.PAUSED),
-        else_=batches.c.state,
-    )
+    is_over = and_(batches.c.state.in_(_RUNNING), ended >= batches.c.total)
+    is_blocked = and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != "")
     runs_on = and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason == "")
     values: dict[str, Any] = {name: batches.c[name] + given.c[name] for name in COUNTERS}
     values |= {
-        "state": state,
+        "state": case(
+            (is_over, BatchState.FINALIZING), (is_blocked, BatchState.PAUSED), else_=batches.c.state
+        ),
         "calls": batches.c.calls + case((runs_on, given.c.sends), else_=0),
-        "finalizing_ms": case(
-            (and_(batches.c.state.in_(_RUNNING), ended >= batches.c.total), bindparam("at_ms", type_=INT)),
-            else_=batches.c.finalizing_ms,
-        ),
-        "paused_reason": case(
-            (
-                and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != ""),
-                given.c.pause_reason,
-            ),
-            else_=batches.c.paused_reason,
-        ),
+        "finalizing_ms": case((is_over, bindparam("at_ms", type_=INT)), else_=batches.c.finalizing_ms),
+        "paused_reason": case((is_blocked, given.c.pause_reason), else_=batches.c.paused_reason),
         "last_error": case((given.c.last_error != "", given.c.last_error), else_=batches.c.last_error),
     }
     return (
@@ -274,6 +264,7 @@ def of_commands(tx: Transaction) -> Sequence[Any]:
     """The batches that a command takes in or has answered right now, or did when it was killed."""
     return tx.rows(
         select(batches).where(
+            batches.c.ended_ms.is_(None),
             batches.c.state.in_([BatchState.VALIDATING, BatchState.IN_PROGRESS]),
             batches.c.output_path.is_not(None),
         )

@@ -1,8 +1,7 @@
 """A list of rows as a table, handed over in one bind parameter.
 
-Sending a thousand rows as one JSON document costs one statement instead of a thousand, on both databases
-alike: `insert(t).from_select(names, select(rows))` and `update(t).where(t.c.id == rows.c.id).values(...)`
-then work set-wise.
+A thousand rows as one JSON document cost one statement instead of a thousand: `insert(t).from_select(names,
+select(rows))` and `update(t).where(t.c.id == rows.c.id).values(...)` work set-wise. `Bulk` does so where it pays.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +61,6 @@ class Bulk:
     def __init__(
         self, columns: Mapping[str, TypeEngine[Any]], *, set_wise: Executable, row_wise: Insert | Update
     ) -> None:
-        self.columns = columns
         self.set_wise = set_wise
         compiled = row_wise.compile(dialect=sqlite.dialect(paramstyle="qmark"))
         self.driver_sql = str(compiled)

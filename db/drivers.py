@@ -69,7 +69,7 @@ def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _database_error(url, f"its folder cannot be made: {error.strerror}") from error
+            raise database_error(url, f"its folder cannot be made: {error.strerror}") from error
     engine = create_engine(url, connect_args={"timeout": wait_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -113,13 +113,14 @@ def named_errors(url: str) -> Iterator[None]:
         is_damaged = type(error.orig) is sqlite3.DatabaseError
         if not (isinstance(error, OperationalError) or error.connection_invalidated or is_damaged):
             raise
-        raise _database_error(url, str(error.orig)) from error
+        raise database_error(url, str(error.orig)) from error
 
 
 _DAMAGED = "it is damaged: put back a copy, or move it away to begin anew (what was answered is asked again)"
 
 
-def _database_error(url: str, cause: str) -> DatabaseError:
+def database_error(url: str, cause: str) -> DatabaseError:
+    """An error that names the database, without its password, and what to do about this cause."""
     where = make_url(url).render_as_string(hide_password=True)
     first_line = cause.strip().splitlines()[0] if cause.strip() else "no reason given"
     hints = {
@@ -132,8 +133,9 @@ def _database_error(url: str, cause: str) -> DatabaseError:
         "readonly database": "check the permissions of the file and of its folder",
         "unable to open": "check the folder's permissions, or name another home with BATCHMILL_HOME or --home",
         "cannot be made": "check the permissions, or name another home with BATCHMILL_HOME or --home",
+        "whose connection is gone": "end that connection on the server (pg_stat_activity shows it idle in transaction)",
         "no such table": "run `batchmill db upgrade`",
-        "does not exist": "run `batchmill db upgrade`",
+        "does not exist": "create it (createdb, createuser), or correct DATABASE_URL",
     }
     hint = next(
         (text for sign, text in hints.items() if sign in cause),

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Executable, Row, text
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError
 from db.bulk import Bulk
-from db.drivers import make_engine, named_errors
+from db.drivers import database_error, make_engine, named_errors
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -177,11 +177,11 @@ class Database:
         for nth in itertools.count():
             try:
                 with self.read() as tx:
-                    status = tx.rows(text("SELECT pg_xact_status(CAST(:ticket AS xid8))"), ticket=ticket)[0][
-                        0
-                    ]
+                    status = tx.rows(_status, ticket=ticket)[0].fate
                 if status != "in progress":
                     return bool(status == "committed")
+                if time.monotonic() > deadline:
+                    raise database_error(self.url, "it holds on to a commit whose connection is gone")
             except DatabaseError:
                 if time.monotonic() > deadline:
                     raise
@@ -200,6 +200,9 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+_status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")
 
 
 def _ticket(tx: Transaction) -> str | None:

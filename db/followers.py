@@ -7,7 +7,7 @@ ledger entries and counts them in one go.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, literal_column, select, true, update
+from sqlalchemy import and_, any_, bindparam, func, insert, literal_column, select, true, update
 
 from batchmill.requests.model import RequestState
 from db.bulk import INT, STR, PerDialect, rows_of
@@ -50,8 +50,11 @@ def _enter(answered: Any, source: Any) -> Any:
 def _all_at_once(dialect: str) -> Any:
     """Answer, enter and count in one statement (PostgreSQL): who is answered here cannot be cancelled in between."""
     given = rows_of(dialect, _columns)
+    keys = select(rows_of(dialect, _columns).alias("keys").c.cache_key).scalar_subquery()
     moved = (
         _answer(given)
+        # Says nothing new, but lets the planner look the keys up however few it believes to wait.
+        .where(requests.c.cache_key == any_(func.array(keys)))
         .returning(
             requests.c.id,
             requests.c.batch_id,

@@ -31,9 +31,8 @@ def look_up(tx: Transaction, jobs: Sequence[Job], page: Page) -> list[Job]:
     _use(tx, {key: (hit, keyed[key]) for key, hit in hits.items()}, page)
     leaders = list(unkeyed)
     for key, group in missing.items():
-        if key not in hits:
-            leaders += [job for job in group if job.request_id == leading[key]]
-            _park(tx, [job for job in group if job.request_id != leading[key]])
+        leaders += [job for job in group if job.request_id == leading[key]]
+        _park(tx, [job for job in group if job.request_id != leading[key]])
     return _with_bodies(tx, leaders)
 
 

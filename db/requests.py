@@ -13,6 +13,8 @@ from db.engine import Database, Transaction
 from db.tables import answers, inputs, requests, word
 
 PAGE = 1_000
+PAGE_BYTES = 32_000_000
+"""What a page of answers is to hold at most, going by the page before."""
 
 _add_inputs = bulk_insert(
     inputs,
@@ -105,7 +107,7 @@ _results = (
     .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
     .where(requests.c.id > bindparam("after"), requests.c.id <= bindparam("last"))
     .order_by(requests.c.id)
-    .limit(PAGE)
+    .limit(bindparam("most", type_=INT))
 )
 
 
@@ -202,16 +204,20 @@ def duplicates(tx: Transaction, batch: int) -> Sequence[Any]:
 
 
 def results(database: Database, batch: int) -> Iterator[Any]:
-    """The requests of a batch with their answers, in input order, a page at a time: no long read, flat memory."""
+    """The requests of a batch with their answers, in input order, a page at a time: no long read, flat memory.
+
+    A page holds fewer rows the larger their answers are.
+    """
     first, last = span(batch)
-    after = first - 1
+    after, most = first - 1, PAGE // 10
     while True:
         with database.read() as tx:
-            page = tx.rows(_results, after=after, last=last)
+            page = tx.rows(_results, after=after, last=last, most=most)
         yield from page
-        if len(page) < PAGE:
+        if len(page) < most:
             return
-        after = page[-1].id
+        after, size = page[-1].id, sum(len(row.body or "") for row in page)
+        most = min(PAGE, 2 * most, max(1, len(page) * PAGE_BYTES // max(1, size)))
 
 
 def discard(tx: Transaction, batch: int, most: int) -> int:

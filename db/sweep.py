@@ -191,7 +191,7 @@ def _end_idle_step(tx: Transaction, *, batch: int, first: int, last: int, to: Re
 
 
 def _discard_abandoned(database: Database) -> None:
-    with database.write() as tx:
+    with database.read() as tx:
         left = batches.abandoned(tx, ABANDONED_AFTER_MS)
     for batch in left:
         discard(database, batch.id, "its ingest was abandoned")

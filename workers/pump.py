@@ -116,7 +116,8 @@ class Pump:
     def _room(self) -> dict[Lane, int]:
         """How much more to hold ready, by lane: a window's worth, and always some for `high`."""
         room = min(MOST_HELD, 2 * self.concurrency) - self._held()
-        return {lane: self.concurrency if lane is Lane.HIGH and room <= 0 else room for lane in self.lanes}
+        some = min(MOST_HELD, self.concurrency) - len(self._ready[Lane.HIGH])
+        return {lane: max(room, some) if lane is Lane.HIGH else room for lane in self.lanes}
 
     def _held(self) -> int:
         return sum(map(len, self._ready.values()))

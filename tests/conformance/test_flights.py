@@ -1,11 +1,15 @@
 """Single flight: one question asked once at a time, and nobody who waits is forgotten."""
 
+from dataclasses import replace
+
 import pytest
+from sqlalchemy import select
 
 from batchmill.providers.base import Reply
 from batchmill.requests.model import BatchState, CacheMode, RequestState
 from db import batches, sweep
 from db.engine import Database
+from db.tables import cache_entries
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch, attempts_of, batch_of, ledger_of, states_of
@@ -71,6 +75,19 @@ def test_answer_given_before_is_used_again(database: Database) -> None:
     later = add_batch(database, ["same", "same"])
     assert worker.take() == []
     assert ledger_of(database, later) == [("hit", 0)] * 2
+    with database.read() as tx:
+        assert [row.usage_count for row in tx.rows(select(cache_entries.c.usage_count))] == [2]
+    audit(database)
+
+
+def test_answer_of_unknown_cost(database: Database) -> None:
+    """An answer that does not say what it used is counted as such; what is known to be spent stays true."""
+    batch = add_batch(database, [None, None])
+    worker = Worker(database)
+    silent, telling = worker.send(*worker.take())
+    worker.settle((silent, replace(ANSWERED, usage=None)), (telling, ANSWERED))
+    row = batch_of(database, batch)
+    assert (row.done, row.unpriced, row.spent_nanos) == (2, 1, PRICE_NANOS)
     audit(database)
 
 
@@ -226,7 +243,7 @@ def test_requests_without_a_key_are_all_asked(database: Database) -> None:
 
 
 def test_ten_thousand_followers(database: Database) -> None:
-    """One settlement answers any number of followers, in the database, in a second or so."""
+    """One settlement answers any number of followers, in the database."""
     batch = add_batch(database, ["same"] * 10_000)
     worker = Worker(database)
     leaders = worker.take(10_000)

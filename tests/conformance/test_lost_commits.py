@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from batchmill.errors import DatabaseError
 from batchmill.requests.model import BatchState, Lane
 from db import sweep
 from db.engine import Database
@@ -67,6 +69,20 @@ def test_connection_dies_during_commit(wired: tuple[Wire, Database], step: str, 
     assert (batch_of(database, batch).calls, batch_of(database, batch).done) == (1, 2)
     assert (wire.cut_after, wire.cut_before) == (0, 0)
     assert audit(database).claims == {}
+
+
+def test_a_commit_that_hangs_is_not_waited_for_without_end(postgres: PostgresCluster) -> None:
+    """A server that keeps the transaction of a connection long gone is given up, with what to do about it."""
+    url = postgres.create()
+    database, other = Database(url), Database(url)
+    with other.write() as tx:
+        ticket = tx.rows(text("SELECT CAST(pg_current_xact_id() AS text)"))[0][0]
+        with pytest.raises(DatabaseError, match="whose connection is gone") as caught:
+            database._is_committed(ticket, 0.1)
+    assert "pg_stat_activity" in caught.value.hint
+    database.close()
+    other.close()
+    postgres.drop(url)
 
 
 def test_server_restarts_under_a_worker(postgres: PostgresCluster, clock: FakeClock) -> None:

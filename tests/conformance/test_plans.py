@@ -15,8 +15,14 @@ from tests.support.hands import LEASE_MS, Worker, add_batch
 from tests.support.replies import ANSWERED, CUT_SHORT, REFUSED, THROTTLED, make_judge
 
 LINES = 20_000
-LARGE = "requests|waiting_requests|inputs|answers|attempts|ledger|cache_entries"
-SCAN = {"sqlite": rf"^SCAN ({LARGE})\b", "postgresql": rf"Seq Scan on ({LARGE})\b"}
+LARGE = "requests|inputs|answers|attempts|ledger|cache_entries"
+# PostgreSQL is told to avoid sequential scans, so it reads a whole table by an index without a condition.
+# `waiting_requests` it may read so: a partial index of those who wait, once in a sweep.
+SCAN = {
+    "sqlite": rf"^SCAN ({LARGE}|waiting_requests)\b",
+    "postgresql": rf"Seq Scan on ({LARGE})\b"
+    rf"|Index (Only )?Scan .*\bon ({LARGE})\b(?! waiting_requests).*\n(?!\s*Index Cond)",
+}
 
 
 @contextmanager
@@ -51,7 +57,7 @@ def test_nothing_reads_all_requests(database: Database, clock: FakeClock, mode: 
     """Claim, look-up, send, settle, retry, sweep, cancel: each finds its rows by an index, whatever the plan knows."""
     add_batch(database, [f"key-{line // 2}" for line in range(LINES)])
     worker, judge = Worker(database), make_judge()
-    worker.take(1)
+    worker.answer(ANSWERED, *worker.take(200))
     if database.dialect == "postgresql":
         with database.write() as tx:
             tx.run(text("ANALYZE"))
@@ -69,9 +75,8 @@ def test_nothing_reads_all_requests(database: Database, clock: FakeClock, mode: 
         sweep.sweep(database, judge, "test")
     assert len(found) > 30
     bad = [
-        (line, statement)
+        ("\n".join(plan), statement)
         for statement, plan in found.items()
-        for line in plan
-        if re.search(SCAN[database.dialect], line)
+        if re.search(SCAN[database.dialect], "\n".join([*plan, ""]), re.MULTILINE)
     ]
     assert bad == []

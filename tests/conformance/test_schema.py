@@ -9,6 +9,7 @@ from sqlalchemy import inspect, text
 from batchmill.errors import DatabaseError
 from db import schema
 from db.engine import Database
+from tests.support.servers import PostgresCluster
 
 
 def test_migrations_leave_nothing_out(database: Database) -> None:
@@ -47,6 +48,17 @@ def test_another_schema_is_refused(database: Database, version: str | None, comp
     with pytest.raises(DatabaseError, match=complaint) as refused:
         schema.check(database)
     assert refused.value.hint
+
+
+def test_a_database_that_is_not_there(postgres: PostgresCluster) -> None:
+    """A server without such a database is told apart from one that is down."""
+    url = postgres.create(empty=True)
+    postgres.drop(url)
+    database = Database(url)
+    with pytest.raises(DatabaseError, match="does not exist") as refused:
+        schema.check(database)
+    assert "DATABASE_URL" in refused.value.hint
+    database.close()
 
 
 def test_both_databases_get_the_same_tables(tmp_path: Path, postgres: object) -> None:

@@ -15,7 +15,7 @@ from db.engine import Database
 from db.journal import Journal
 from tests.support.hands import add_batch, batch_of, states_of
 from tests.support.replies import ANSWERED, make_judge
-from workers.pump import Pump
+from workers.pump import POLL_S, Pump
 
 LEASE_MS = 15_000
 
@@ -94,6 +94,19 @@ def test_a_slot_is_kept_for_high(mill_database: Database) -> None:
         provider.answering.set()
 
     assert len(pumping(mill_database, act).calls) == 21
+
+
+def test_no_more_is_held_than_will_soon_be_called(mill_database: Database) -> None:
+    """However large a batch of `high` is, a worker whose calls take long holds some of it and leaves the rest."""
+    batch = add_batch(mill_database, 200, lane=Lane.HIGH)
+
+    async def act(provider: PatientProvider, _told: list[bool]) -> None:
+        await until(lambda: len(provider.calls) == 4)
+        await asyncio.sleep(6 * POLL_S)
+        assert Counter(states_of(mill_database, batch))["claimed"] <= 4 + 3 * 4
+        provider.answering.set()
+
+    assert len(pumping(mill_database, act).calls) == 200
 
 
 def test_told_to_stop_it_starts_nothing_more(mill_database: Database) -> None:

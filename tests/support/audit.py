@@ -110,10 +110,12 @@ def _check_money(books: Books) -> None:
             entries[entry.attempt_id].append(entry)
     calls: Counter[int] = Counter()
     unknown: Counter[int] = Counter()
+    unpriced: Counter[int] = Counter()
     for attempt in books.attempts:
         batch = books.requests[attempt.request_id].batch_id
         calls[batch] += 1
         unknown[batch] += attempt.state == "unknown"
+        unpriced[batch] += attempt.state == "settled" and attempt.cost_nanos is None
         kinds = [entry.kind for entry in entries[attempt.id]]
         if attempt.state == "sent":
             assert kinds == [], attempt
@@ -129,4 +131,5 @@ def _check_money(books: Books) -> None:
         assert batch.spent_nanos == spent[batch.id], f"batch {batch.id}: spent"
         assert batch.calls == calls[batch.id], f"batch {batch.id}: calls"
         assert batch.unknown_attempts == unknown[batch.id], f"batch {batch.id}: unknown"
+        assert batch.unpriced == unpriced[batch.id], f"batch {batch.id}: unpriced"
         assert batch.cached == hits[batch.id], f"batch {batch.id}: hits"
