@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from batchmill.errors import DatabaseError, SettingsError
 
 BUSY_TIMEOUT_MS = 2_000
 """How long SQLite itself waits for a lock: short, as Python sees no signal meanwhile. `Database.wait_s` goes on."""
+
+LOCK_TURN_S = 0.02
 
 OLDEST_SQLITE = (3, 38)
 
@@ -75,32 +77,31 @@ def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            "cache_size=-8192",
-            "journal_size_limit=67108864",
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
-        ):
+        pragmas = ("synchronous=NORMAL", "cache_size=-8192", "journal_size_limit=67108864")
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", *pragmas):
             connection.execute(f"PRAGMA {pragma}").close()
+        # On a new file SQLite answers "locked" to the second that asks for WAL at once, whatever the timeout.
+        _wait_for_lock(lambda: connection.execute("PRAGMA journal_mode=WAL").close(), wait_s)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        _begin_sqlite(connection, wait_s)
+        begin = connection.get_execution_options().get("sqlite_begin", "BEGIN")
+        _wait_for_lock(lambda: connection.exec_driver_sql(begin), wait_s)
 
     return engine
 
 
-def _begin_sqlite(connection: Connection, wait_s: float) -> None:
-    """Begin, and wait for the write lock in short turns, so that Ctrl-C does not wait with us."""
+def _wait_for_lock(do: Callable[[], object], wait_s: float) -> None:
+    """Wait for SQLite's lock in short turns, so that Ctrl-C does not wait with us."""
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+            do()
             return
-        except OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() > deadline:
+        except (OperationalError, sqlite3.OperationalError) as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
+        time.sleep(LOCK_TURN_S)
 
 
 @contextlib.contextmanager

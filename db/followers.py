@@ -50,11 +50,11 @@ def _enter(answered: Any, source: Any) -> Any:
 def _all_at_once(dialect: str) -> Any:
     """Answer, enter and count in one statement (PostgreSQL): who is answered here cannot be cancelled in between."""
     given = rows_of(dialect, _columns)
-    keys = select(rows_of(dialect, _columns).alias("keys").c.cache_key).scalar_subquery()
+    asked = select(rows_of(dialect, _columns).alias("keys").c.cache_key).scalar_subquery()
     moved = (
         _answer(given)
         # Says nothing new, but lets the planner look the keys up however few it believes to wait.
-        .where(requests.c.cache_key == any_(func.array(keys)))
+        .where(requests.c.cache_key == any_(func.array(asked)))
         .returning(
             requests.c.id,
             requests.c.batch_id,
