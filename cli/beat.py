@@ -10,7 +10,7 @@ from cli.output import narrate
 def beat() -> None:
     """Ring for what is due: the sweep, every 10 seconds. A `batchmill worker --maintenance` answers.
 
-    Run as many as you like: what is done, and when it was done last, is in the database.
+    Run as many as you like: they only ring, and one sweep runs at a time.
     """
     from batchmill.logs import configure_logs
     from schedules.entries import entries

@@ -35,8 +35,8 @@ AGAIN = "run the same command again: it goes on"
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 100_000),
-    help="Calls in flight, in all.  [default: BATCHMILL_CONCURRENCY, 64]",
+    type=click.IntRange(1, 10_000),
+    help="Calls in flight at most, over all its processes.  [default: BATCHMILL_CONCURRENCY, 64]",
 )
 @click.option(
     "--cache",

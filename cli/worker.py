@@ -27,7 +27,7 @@ from cli.output import narrate
 )
 @click.option("--batch", type=int, hidden=True)
 @click.option("--queue", hidden=True)
-@click.option("--die-with-parent", is_flag=True, hidden=True)
+@click.option("--parent", type=int, hidden=True)
 def worker(
     lanes: str,
     maintenance: bool,
@@ -35,13 +35,15 @@ def worker(
     concurrency: int | None,
     batch: int | None,
     queue: str | None,
-    die_with_parent: bool,
+    parent: int | None,
 ) -> None:
     """Work on whatever is queued, until stopped.
 
     SIGTERM (or Ctrl-C) lets the calls in flight finish, for BATCHMILL_GRACE_S at most, and hands back the
     rest. Start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
     """
+    import tasks.maintenance
+    import tasks.requests  # noqa: F401 - so that Celery knows them, and does not look for them itself
     from workers.app import MAINTENANCE, broker_of, make_app
     from workers.assembly import make_judge, prepared_database, require_key
     from workers.child import Duty
@@ -71,7 +73,7 @@ def worker(
             duty,
             processes=processes or settings.workers.processes,
             queues=queues,
-            die_with_parent=die_with_parent,
+            parent=parent,
         )
     )
 

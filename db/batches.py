@@ -231,6 +231,11 @@ def cancel(tx: Transaction, batch: int, final_state: BatchState = BatchState.CAN
     return tx.run(ended.values(state=BatchState.CANCELLING, final_state=final_state)) == 1
 
 
+def disown(tx: Transaction, batch: int) -> None:
+    """Nobody comes for the files of a batch any more."""
+    tx.run(update(batches).where(batches.c.id == batch).values(output_path=None))
+
+
 def cancelling(tx: Transaction) -> Sequence[Any]:
     """The batches whose idle requests are still to be ended."""
     return tx.rows(

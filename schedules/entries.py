@@ -1,4 +1,4 @@
-"""What runs when. Beat only rings: due times and runs live in the database, so two beats do no harm."""
+"""What runs when. Beat only rings, and the sweep has one owner at a time in the database: two beats do no harm."""
 
 from datetime import timedelta
 from typing import Any

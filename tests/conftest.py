@@ -1,7 +1,8 @@
 """What every test may ask for."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,16 @@ from tests.support.servers import PostgresCluster, postgres_cluster, valkey_serv
 
 
 @pytest.fixture
-def mill(tmp_path: Path) -> Iterator[Mill]:
-    """An installation of its own, embedded; nothing of it is left running."""
-    installed = Mill(folder=tmp_path)
-    yield installed
-    installed.close()
+def make_mill() -> Iterator[Callable[[Path], Mill]]:
+    """Makes an installation in a folder, embedded; nothing of it is left running."""
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(closing(Mill(folder=folder)))
+
+
+@pytest.fixture
+def mill(make_mill: Callable[[Path], Mill], tmp_path: Path) -> Mill:
+    """An installation of its own."""
+    return make_mill(tmp_path)
 
 
 @pytest.fixture(scope="session")

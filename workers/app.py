@@ -38,11 +38,12 @@ def make_app(broker_url: str, queues: tuple[str, ...] = QUEUES) -> Celery:
     """A Celery app on that broker. Messages are doorbells: lost, doubled or late, nothing breaks.
 
     Early acknowledgement and no prefetch: on Celery 5.7.0 a worker that holds an unacknowledged message exits
-    when Redis restarts; with these two it survives.
+    when Redis restarts; with these two it survives. Whoever works imports the tasks: were they named here, Celery
+    would look for them in the user's folder first.
     """
+    is_redis = broker_url.startswith(("redis", "unix"))
     app = Celery("batchmill", broker=broker_url, set_as_current=True)
     app.conf.update(
-        imports=("tasks.requests", "tasks.maintenance"),
         task_queues=[Queue(name, routing_key=name) for name in queues],
         task_default_queue=queues[0],
         task_create_missing_queues=True,
@@ -51,7 +52,7 @@ def make_app(broker_url: str, queues: tuple[str, ...] = QUEUES) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         result_backend=None,
-        worker_disable_prefetch=broker_url.startswith(("redis", "rediss", "unix")),
+        worker_disable_prefetch=is_redis,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -59,7 +60,7 @@ def make_app(broker_url: str, queues: tuple[str, ...] = QUEUES) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options=REDIS_OPTIONS if "redis" in broker_url.split(":", 1)[0] else {},
+        broker_transport_options=REDIS_OPTIONS if is_redis else {},
         timezone="UTC",
     )
     return app

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 
-from batchmill.errors import BrokerError
+from batchmill.errors import BatchmillError, BrokerError
 from batchmill.settings.fields import mask_url
 
 RUN_REQUESTS = "batchmill.run_requests"
@@ -58,6 +58,8 @@ class Doorbell:
         try:
             with self._app.connection_for_write(connect_timeout=CONNECT_WITHIN_S) as connection:
                 yield connection
+        except BatchmillError:
+            raise  # a signal's
         except Exception as error:  # every transport raises its own library's errors, and only it works here
             where = mask_url(str(self._app.conf.broker_url))
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

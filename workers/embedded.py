@@ -103,7 +103,7 @@ class EmbeddedWorker:
         environ = os.environ | self.settings.to_environ() | {"BROKER_URL": self.broker_url}
         environ |= {"BATCHMILL_LOG_FORMAT": "json"}  # for `listen`
         command = [
-            *(sys.executable, "-P", "-m", "cli.main", "worker", "--die-with-parent"),
+            *(sys.executable, "-P", "-m", "cli.main", "worker", "--parent", str(os.getpid())),
             *("--batch", str(self.batch), "--queue", self.queue),
             *(
                 "--processes",

@@ -53,9 +53,10 @@ class Patience:
             why = f": {crew.worker.trouble}" if crew.worker.trouble else ""
             times = crew.worker.restarts - self._restarts
             raise WorkerError(f"the worker died {times} times without answering anything{why}", log_hint)
-        if crew.no_broker is not None:
+        is_idle = in_flight_ms == 0
+        if crew.no_broker is not None and is_idle:
             raise crew.no_broker
-        if crew.worker.trouble:
+        if crew.worker.trouble and is_idle:
             raise WorkerError(
                 f"nothing has moved for {self._give_up_s:.0f} s: {crew.worker.trouble}",
                 f"{log_hint}; put it right, then run the same command again: it goes on",

@@ -24,22 +24,20 @@ WATCH_S = 0.2
 
 
 def serve(
-    app: Celery, duty: Duty, *, processes: int, queues: Sequence[str], die_with_parent: bool = False
+    app: Celery, duty: Duty, *, processes: int, queues: Sequence[str], parent: int | None = None
 ) -> int:
     """Work until stopped; the exit status. SIGTERM or SIGINT to this process stops claiming and drains.
 
     Args:
-        die_with_parent: Drain and leave as soon as the process that started this one is gone.
+        parent: Drain and leave as soon as this process, which started this one, is gone; it may be by now.
     """
     configure_logs(duty.settings.log)
     # Celery warns of pickled messages run as root; ours are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     child = set_duty(duty)
     _connect_signals(child)
-    if die_with_parent:
-        threading.Thread(
-            target=_follow_parent, args=(os.getppid(),), daemon=True, name="follow-parent"
-        ).start()
+    if parent is not None:
+        threading.Thread(target=_follow_parent, args=(parent,), daemon=True, name="follow-parent").start()
     worker = app.Worker(
         pool="prefork",
         concurrency=processes,
@@ -54,7 +52,7 @@ def serve(
 
 
 def keep_time(app: Celery, entries: dict[str, dict[str, Any]]) -> None:
-    """Run beat until stopped. It remembers nothing: what was done when is in the database."""
+    """Run beat until stopped. It only rings; who answers sees what there is to do."""
     app.conf.beat_schedule = entries
     app.Beat(scheduler="celery.beat:Scheduler", loglevel="WARNING", quiet=True).run()
 

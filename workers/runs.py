@@ -81,7 +81,6 @@ class Report:
     elapsed_s: float
     output: Path
     errors: Path | None
-    resumed: bool
 
 
 class Run:
@@ -134,7 +133,7 @@ class Run:
                     self._deliver(batch)
                 else:
                     self._answer(batch, doorbell, None if resumed else source)
-                return self._report(batch, time.monotonic() - begun, resumed)
+                return self._report(batch, time.monotonic() - begun)
         finally:
             self._database.close()
 
@@ -170,6 +169,7 @@ class Run:
             )
         with self._database.write() as tx:
             batches.cancel(tx, unfinished.id)
+            batches.disown(tx, unfinished.id)
         sweep.end_idle(self._database, unfinished.id, BatchState.CANCELLED)
         with self._database.write() as tx:
             batches.finish(tx, unfinished.id)
@@ -326,7 +326,7 @@ class Run:
         with self._database.read() as tx:
             return batches.rows(tx, [batch])[batch]
 
-    def _report(self, batch: Any, elapsed_s: float, resumed: bool) -> Report:
+    def _report(self, batch: Any, elapsed_s: float) -> Report:
         row = self._row(batch.id)
         progress = progress_of(row, "done")
         errors = self._wanted.errors if progress.failed else None
@@ -336,7 +336,6 @@ class Run:
             elapsed_s=elapsed_s,
             output=self._wanted.output,
             errors=errors,
-            resumed=resumed,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from batchmill.errors import BatchmillError
 from batchmill.requests.model import BatchState, Lane
 from batchmill.settings import Settings
 from db import batches, sweep, workers
@@ -22,13 +23,16 @@ UNATTENDED = "the command that ran it has ended"
 
 
 def sweep_and_ring(settings: Settings) -> Swept | None:
-    """One sweep, then a ring for every lane that has claimable work; None when another owner is at it."""
+    """One sweep, then a ring for every lane that has claimable work; None when another is at it, or it failed."""
     database = make_database(settings)
     try:
         swept = sweep.sweep(database, make_judge(settings), owner=f"{socket.gethostname()}/{os.getpid()}")
         if swept is not None:
             _ring(database, swept)
         return swept
+    except BatchmillError as error:
+        log.error("sweep_failed", code=error.code, error=error.message, hint=error.hint)
+        return None
     finally:
         database.close()
 

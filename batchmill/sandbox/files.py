@@ -9,6 +9,8 @@ import orjson
 
 from batchmill.errors import InputError, OutputError
 
+_REPLY = 'a line looks like {"question": "2 + 2?", "reply": "4"}'
+
 
 def load_replies(path: Path) -> Mapping[str, str]:
     """Replies by question, from JSONL lines with `question` and `reply`; a later line wins.
@@ -24,7 +26,8 @@ def load_replies(path: Path) -> Mapping[str, str]:
                     question, reply = _read_reply(line, f"{path}, line {number}")
                     replies[question] = reply
     except OSError as error:
-        raise InputError(f"cannot read the replies in {path}: {error.strerror}") from error
+        hint = "name a JSONL file with --replies"
+        raise InputError(f"cannot read the replies in {path}: {error.strerror}", hint) from error
     return replies
 
 
@@ -32,10 +35,10 @@ def _read_reply(line: bytes, where: str) -> tuple[str, str]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InputError(f"{where} is not JSON: {error}") from error
+        raise InputError(f"{where} is not JSON: {error}", _REPLY) from error
     question, reply = (value.get("question"), value.get("reply")) if isinstance(value, dict) else (None, None)
     if not isinstance(question, str) or not isinstance(reply, str):
-        raise InputError(f"{where} has no text in `question` and `reply`")
+        raise InputError(f"{where} has no text in `question` and `reply`", _REPLY)
     return question, reply
 
 
@@ -52,7 +55,8 @@ class CallLog:
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise OutputError(f"cannot write the call log {path}: {error.strerror}") from error
+            hint = "name a file that you may write with --log"
+            raise OutputError(f"cannot write the call log {path}: {error.strerror}", hint) from error
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append one line. Raises: OSError when it cannot be written; no answer may be sent then."""

@@ -42,7 +42,7 @@ class Server:
         except (OSError, OverflowError) as error:
             raise ConflictError(
                 f"the sandbox cannot listen on {self._host}:{self._port}: {error}",
-                "take another --port, or 0",
+                "take another --port, or 0, and a --host that is an address of this machine",
             ) from error
         port = self._server.sockets[0].getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host

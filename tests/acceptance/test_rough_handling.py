@@ -240,6 +240,31 @@ def test_a_broker_of_one_s_own_goes_away(mill: Mill, source: Path, tmp_path: Pat
     assert mill.processes() == []
 
 
+def test_slow_calls_are_waited_for_without_a_broker(mill: Mill, tmp_path: Path) -> None:
+    """Nothing moves for longer than a run is patient, but only because the calls take their time."""
+    source = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(4)])
+    broker = ValkeyServer()
+    broker.start()
+    with sandbox(tmp_path, "--latency", "4") as witness:
+        mill.environ |= QUICK | {"OPENAI_BASE_URL": witness.url, "BROKER_URL": broker.connection_url}
+        mill.environ["BATCHMILL_GIVE_UP_S"] = "1"
+        run = mill.start("run", source, "-o", tmp_path / "out.jsonl")
+        wait_until(lambda: len(witness.calls()) == 4, 30)
+        broker.stop()
+        _, said = run.communicate(timeout=60)
+        assert run.returncode == 0, said + mill.worker_log()
+
+
+@pytest.mark.parametrize("name", ["tasks.py", "db.py", "celeryconfig.py"])
+def test_files_of_ours_by_name(mill: Mill, source: Path, tmp_path: Path, name: str) -> None:
+    """What lies in the folder where the command is given, under a name that we use as well, is not run."""
+    (tmp_path / name).write_text("raise SystemExit('their own file was run')\n")
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        assert mill.run(source.name, "-o", "out.jsonl")["completed"] == 40
+    assert "file was run" not in mill.worker_log()
+
+
 def test_a_shared_database_restarts(
     mill: Mill, source: Path, tmp_path: Path, postgres: PostgresCluster
 ) -> None:

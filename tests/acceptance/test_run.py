@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,10 @@ def test_a_cut_off_call_need_not_be_made_again(mill: Mill, tmp_path: Path) -> No
     assert read_lines(tmp_path / "out.jsonl") == []
 
 
-@pytest.mark.parametrize("options", [("--concurrency", "1"), ("--workers", "2", "--concurrency", "5")])
-def test_size_of_the_crew(mill: Mill, tmp_path: Path, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("options", "most"), [(("--concurrency", "1"), 1), (("--workers", "2", "--concurrency", "5"), 5)]
+)
+def test_size_of_the_crew(mill: Mill, tmp_path: Path, options: tuple[str, ...], most: int) -> None:
     """One call at a time, or two processes: each line is answered once, and no more calls are in flight than asked."""
     lines = [chat_line(f"c{n}", f"question {n}") for n in range(20)]
     source = write_lines(tmp_path / "in.jsonl", lines)
@@ -119,13 +122,16 @@ def test_size_of_the_crew(mill: Mill, tmp_path: Path, options: tuple[str, ...]) 
         mill.environ["OPENAI_BASE_URL"] = witness.url
         report = mill.run(source, "-o", tmp_path / "out.jsonl", *options)
         assert len(witness.calls()) == report["calls"] == 20
+    spans = mill.query("SELECT sent_ms, ended_ms FROM attempts")
+    # Written down before it is sent and after it has come: one millisecond may be both one's end and another's start.
+    assert max(sum(sent < begun < ended for sent, ended in spans) for begun, _ in spans) < most
 
 
-def test_odd_names(tmp_path: Path) -> None:
+def test_odd_names(make_mill: Callable[[Path], Mill], tmp_path: Path) -> None:
     """Spaces, quotes, percent signs, other alphabets and line breaks in names, and a home too deep for a socket."""
     folder = tmp_path / "Ordner mit Ümläuten & 100% 'quotes' #1" / ("d" * 120)
     folder.mkdir(parents=True)
-    mill = Mill(folder=folder)
+    mill = make_mill(folder)
     source = write_lines(folder / "質問 .jsonl", [chat_line("a", "one")])
     output = folder / "ant\nworten;$(x) 🙂"
     with sandbox(tmp_path) as witness:
@@ -138,11 +144,11 @@ def test_odd_names(tmp_path: Path) -> None:
     assert not (Path(tempfile.gettempdir()) / f"batchmill-{os.getuid()}-{digest}").exists()
 
 
-def test_home_with_a_space_and_a_short_name(tmp_path: Path) -> None:
+def test_home_with_a_space_and_a_short_name(make_mill: Callable[[Path], Mill], tmp_path: Path) -> None:
     """Such a home takes the broker's socket itself."""
     folder = tmp_path / "ä b%20"
     folder.mkdir()
-    mill = Mill(folder=folder)
+    mill = make_mill(folder)
     source = write_lines(folder / "in.jsonl", [chat_line("a", "one")])
     with sandbox(tmp_path) as witness:
         mill.environ["OPENAI_BASE_URL"] = witness.url

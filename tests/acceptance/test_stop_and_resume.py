@@ -103,6 +103,7 @@ def test_only_the_command_is_killed(mill: Mill, tmp_path: Path, command: tuple[s
         run = mill.start(*command)
         wait_until(lambda: len(witness.calls()) >= 8, 30)
         brokers = mill.brokers()
+        assert brokers
         run.kill()
         run.communicate()
         wait_until(lambda: mill.processes() == brokers, 10)
@@ -114,6 +115,34 @@ def test_only_the_command_is_killed(mill: Mill, tmp_path: Path, command: tuple[s
     assert_answered(tmp_path / "out.jsonl")
 
 
+def test_killed_while_its_worker_starts(mill: Mill, command: tuple[str | Path, ...]) -> None:
+    """However early the command dies, its worker does not outlive it."""
+    mill.environ["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
+    run = mill.start(*command)
+    wait_until(lambda: mill.worker_parents() != [], 30, 0.002)
+    run.kill()
+    wait_until(lambda: mill.worker_parents() == [], 30)
+
+
+def test_given_up_after_a_kill(mill: Mill, tmp_path: Path, command: tuple[str | Path, ...]) -> None:
+    """The batch that was given up with --fresh comes for the output no more, however late its worker ends."""
+    other = write_lines(tmp_path / "other.jsonl", [chat_line("o", "something else")])
+    output = tmp_path / "out.jsonl"
+    with sandbox(tmp_path, "--latency", "4") as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        run = mill.start(*command)
+        wait_until(lambda: len(witness.calls()) >= IN_FLIGHT, 30)
+        run.kill()
+        for options in (("--fresh",), ()):
+            assert mill.run(other, "-o", output, *options)["total"] == 1
+            assert [line["custom_id"] for line in read_lines(output)] == ["o"]
+        wait_until(lambda: mill.worker_parents() == [], 30)
+    with sandbox(tmp_path, "--port", witness.port):
+        assert mill.run(*command[1:])["completed"] == LINES
+    assert_answered(output)
+    assert mill.states() == {"cancelled": 1, "completed": 3}
+
+
 @pytest.mark.parametrize("part", ["worker_parents", "worker_children", "brokers"])
 def test_a_part_is_killed(mill: Mill, tmp_path: Path, command: tuple[str | Path, ...], part: str) -> None:
     """The run notices, starts it again and goes on without being told; calls cut off are unknown and asked again."""
@@ -121,6 +150,7 @@ def test_a_part_is_killed(mill: Mill, tmp_path: Path, command: tuple[str | Path,
         mill.environ |= {"OPENAI_BASE_URL": witness.url, "BATCHMILL_LEASE_S": "120"}
         run = mill.start(*command, "--json")
         wait_until(lambda: len(witness.calls()) >= 8, 30)
+        assert getattr(mill, part)()
         for pid in getattr(mill, part)():
             os.kill(pid, signal.SIGKILL)
         _, said = run.communicate(timeout=60)  # which is too short for a lease to run out

@@ -22,7 +22,7 @@ def test_the_same_questions_at_once(mill: Mill, tmp_path: Path) -> None:
         broker = mill.brokers()
         second = mill.start("run", second_in, "-o", tmp_path / "second.out", *options)
         wait_until(lambda: len(mill.worker_parents()) == 2, 30)
-        assert mill.brokers() == broker
+        assert mill.brokers() == broker != []
         for run in (first, second):
             _, said = run.communicate(timeout=60)
             assert run.returncode == 0, said + mill.worker_log()

@@ -139,7 +139,11 @@ class Mill:
         found = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                if entry.name.isdigit() and (
+                    mark in (entry / "environ").read_bytes().split(b"\0")
+                    # Valkey writes its title over its environment.
+                    or (entry / "cwd").readlink() == self.home / "broker"
+                ):
                     found.append(int(entry.name))
         return [pid for pid in found if not _is_zombie(pid)]
 
