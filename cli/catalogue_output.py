@@ -7,7 +7,9 @@ from typing import Any
 
 from batchmill.catalogue.entries import Capability, ModelEntry, Tier
 from batchmill.catalogue.in_force import PriceInForce, PriceSource
-from batchmill.catalogue.setup import SetupPlan
+from batchmill.catalogue.prices import PRICE_FIELDS, ModelPrices
+from batchmill.catalogue.setup import Difference, SetupPlan
+from batchmill.money.nanos import usd_text
 from cli.output import narrate, print_json, print_table
 
 
@@ -59,10 +61,7 @@ def tell_setup(plan: SetupPlan, as_of: str, *, reset: bool, bare: Sequence[Tier]
                 "as_of": as_of,
                 "added": [entry.name for entry in plan.added],
                 "same": [entry.name for entry in plan.same],
-                "different": [
-                    {"name": difference.entry.name, "fields": list(difference.fields)}
-                    for difference in plan.different
-                ],
+                "different": [_difference_as_json(difference) for difference in plan.different],
                 "reset": reset,
                 "tiers_without_default": [tier.value for tier in bare],
             }
@@ -72,12 +71,45 @@ def tell_setup(plan: SetupPlan, as_of: str, *, reset: bool, bare: Sequence[Tier]
         f" shipped as of {as_of}"
     )
     for difference in plan.different:
-        fields = ", ".join(difference.fields)
-        narrate(
-            f"{difference.entry.name}: {'now as shipped' if reset else 'kept as you have it'}; different: {fields}"
+        entry, shipped = difference.entry, difference.shipped
+        fields = "; ".join(
+            f"{name} {_words_of(entry, name)}, shipped {_words_of(shipped, name)}"
+            for name in difference.fields
         )
+        narrate(f"{entry.name}: {'now as shipped, was' if reset else 'kept as you have it'}: {fields}")
     for tier in bare:
         narrate(f"the tier {tier} has no default; name one with `batchmill providers set-default`")
+
+
+def _difference_as_json(difference: Difference) -> dict[str, Any]:
+    return {
+        "name": difference.entry.name,
+        "fields": {
+            name: {"yours": _plain(difference.entry, name), "shipped": _plain(difference.shipped, name)}
+            for name in difference.fields
+        },
+    }
+
+
+def _plain(entry: ModelEntry, name: str) -> Any:
+    """A field's value as JSON has it; of a price, its parts that are set, none where the list's counts."""
+    value = getattr(entry, name)
+    if isinstance(value, ModelPrices):
+        parts = ((part.replace("nanos", "usd"), getattr(value, part)) for part in PRICE_FIELDS)
+        return {part: usd_text(nanos) for part, nanos in parts if nanos is not None}
+    return _words(value) if name == "capabilities" else value
+
+
+def _words_of(entry: ModelEntry, name: str) -> str:
+    """A field's value as a person reads it."""
+    plain = _plain(entry, name)
+    if isinstance(plain, dict):
+        return " ".join(f"{part}={usd}" for part, usd in plain.items())
+    if name == "prices":
+        return "the list's"
+    if isinstance(plain, bool):
+        return "yes" if plain else "no"
+    return "none" if plain in (None, "") else ",".join(plain) if isinstance(plain, list) else str(plain)
 
 
 def _as_json(entry: ModelEntry, price: PriceInForce) -> dict[str, Any]:

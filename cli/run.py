@@ -189,7 +189,8 @@ def _tell(report: Any) -> None:
     )
     if progress.unpriced:
         narrate(
-            f"not in that sum: {_count(progress.unpriced, 'answer')} without a known price; set BATCHMILL_PRICES"
+            f"not in that sum: {_count(progress.unpriced, 'answer')} without a known price;"
+            " `batchmill providers add` can give one"
         )
     if progress.unknown_attempts:
         narrate(
