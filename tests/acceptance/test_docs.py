@@ -116,6 +116,9 @@ def test_every_command_named_exists(document):
         assert name in COMMANDS, f"batchmill {name}"
         command = batchmill.get_command(click.Context(batchmill), name)
         assert command is not None
+        if isinstance(command, click.Group) and (words := rest.split()):
+            assert words[0] in command.commands, f"batchmill {name}{rest}"
+            command = command.commands[words[0]]
         options = {option for param in command.params for option in param.opts} | {"--help"}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options, f"batchmill {name}{rest}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -11,7 +11,6 @@ import pytest
 from tests.support.mill import Mill, assert_told, chat_line, sandbox, wait_until, write_lines
 from tests.support.servers import PostgresCluster
 
-TIERS = ["cheap", "normal", "premium"]
 LUNA, HAIKU = "openai/gpt-6-luna", "anthropic/claude-haiku-5-5"
 
 
@@ -50,7 +49,6 @@ def everywhere(request: pytest.FixtureRequest, mill: Mill) -> Any:
 def test_setup_list_change_and_setup_again(everywhere: Mill) -> None:
     """A fresh installation gets its models; what the owner changes stays at the next setup, and is told."""
     mill = everywhere
-    assert "providers setup" in mill("providers", "list").stderr
     first = providers(mill, "setup")
     assert (len(first["added"]), first["same"], first["different"]) == (21, [], [])
     models = listed(mill)
@@ -73,9 +71,6 @@ def test_setup_list_change_and_setup_again(everywhere: Mill) -> None:
     assert different["fields"]["quality"] == {"yours": 0.8, "shipped": 0.78}
     assert different["fields"]["prices"]["shipped"] is None
     assert set(different["fields"]) == {"prices", "quality", "is_active", "is_default"}
-    active = listed(mill, "--tier", "cheap", "--active")
-    assert LUNA not in active
-    assert {row["tier"] for row in active.values()} == {"cheap"}
     assert said(mill, "setup", "--reset", "--yes").count("now as shipped") == 2
     assert listed(mill) == models
 
@@ -126,6 +121,7 @@ def test_table_is_what_a_person_reads(mill: Mill) -> None:
     said(mill, "add", "acme/bare", "--tier", "premium")
     said(mill, "add", "acme/flat", "--tier", "cheap", "--request-price", "0.01")
     said(mill, "set-default", "acme/flat")
+    assert listed(mill, "--tier", "cheap", "--provider", "acme", "--active").keys() == {"acme/flat"}
     header, flat, bare = mill("providers", "list").stdout.splitlines()
     assert header.split()[:8] == ["MODEL", "TIER", "STATE", "INPUT", "CACHED", "OUTPUT", "REQUEST", "PRICE"]
     assert flat.split()[:8] == ["acme/flat", "cheap", "default", "0", "0", "0", "0.01", "own"]
@@ -134,60 +130,13 @@ def test_table_is_what_a_person_reads(mill: Mill) -> None:
 
 def test_default_enable_and_disable(mill: Mill) -> None:
     """A tier's default moves when told to; disabled it is none, and only an active model can become it."""
-    for model in ("acme/a", "acme/b"):
-        assert "no price is known" in said(mill, "add", model, "--tier", "cheap")
+    assert "no price is known" in said(mill, "add", "acme/a", "--tier", "cheap")
     assert said(mill, "set-default", "acme/a") == "the default of cheap is acme/a\n"
-    assert "it was acme/a" in said(mill, "set-default", "acme/b")
-    assert [row["default"] for row in listed(mill).values()] == [False, True]
-    assert [row["active"] for row in providers(mill, "disable", "acme/a", "acme/b", "acme/a")] == [
-        False,
-        False,
-    ]
-    assert "is disabled" in mill.refused("providers", "set-default", "acme/b")
-    providers(mill, "enable", "acme/b")
-    assert [(row["active"], row["default"]) for row in listed(mill).values()] == [
-        (False, False),
-        (True, False),
-    ]
-
-
-BAD = [
-    ("add acme/m", "--tier"),
-    ("add acme/m --tier best", "'best'"),
-    ("add m --tier cheap", "'m' is not PROVIDER/MODEL"),
-    ("add Acme/m --tier cheap", "'Acme'"),
-    ("add acme/m --tier cheap --input-price $0.15 --output-price 1", "'$0.15'"),
-    ("add acme/m --tier cheap --input-price 0,15 --output-price 1", "'0,15'"),
-    ("add acme/m --tier cheap --input-price -1 --output-price 1", "'-1'"),
-    ("add acme/m --tier cheap --input-price nan --output-price 1", "'nan'"),
-    ("add acme/m --tier cheap --input-price 9999999 --output-price 1", "1,000,000"),
-    ("add acme/m --tier cheap --input-price 1", "a price for input needs one for output"),
-    ("add acme/m --tier cheap --cached-input-price 1", "cached input"),
-    ("add acme/m --tier cheap --quality 1.5", "'1.5'"),
-    ("add acme/m --tier cheap --quality nan", "'nan'"),
-    ("add acme/m --tier cheap --capabilities text,smell", "'smell'"),
-    ("add acme/m --tier cheap --context 0", "0"),
-    ("add acme/there --tier cheap", "acme/there already"),
-    ("edit acme/there", "nothing to change"),
-    ("edit acme/there --output-price 2", "needs one for input"),
-    ("edit acme/there --list-price --request-price 1", "exclude each other"),
-    ("edit acme/ther --quality 0.5", "acme/there"),
-    ("enable acme/there acme/q", "acme/q"),
-    ("disable acme/there acme/q", "acme/q"),
-    ("remove acme/there acme/q", "acme/q"),
-    ("set-default acme/q", "acme/q"),
-    ("setup --provider acme", '"acme"'),
-    ("setup --reset", "--yes"),
-]
-
-
-def test_bad_input_names_what_is_wrong_and_changes_nothing(mill: Mill) -> None:
-    """Whatever is wrong with a command, it says which word, exits 1 or 2, and leaves the catalogue as it was."""
-    providers(mill, "add", "acme/there", "--tier", "cheap")
-    before = listed(mill)
-    for command, named in BAD:
-        assert named in mill.refused("providers", *command.split()), command
-    assert listed(mill) == before
+    [disabled] = providers(mill, "disable", "acme/a", "acme/a")
+    assert (disabled["active"], disabled["default"]) == (False, False)
+    assert "is disabled" in mill.refused("providers", "set-default", "acme/a")
+    [enabled] = providers(mill, "enable", "acme/a")
+    assert (enabled["active"], enabled["default"]) == (True, False)
 
 
 def test_shared_database_of_an_older_schema_is_refused(mill: Mill, postgres: PostgresCluster) -> None:
@@ -202,6 +151,7 @@ def ledger(mill: Mill) -> list[tuple[int | None, str]]:
     return [tuple(row) for row in mill.query("SELECT cost_nanos, cost_reason FROM ledger ORDER BY id")]
 
 
+@pytest.mark.timeout(240)
 def test_whose_price_counts(mill: Mill, tmp_path: Path) -> None:
     """The file's before the catalogue's before the public list's, in the ledger of what was really called."""
     (tmp_path / "prices.json").write_text(json.dumps({"openai/gpt-4o-mini": {"usd_per_request": "0.5"}}))
@@ -213,21 +163,19 @@ def test_whose_price_counts(mill: Mill, tmp_path: Path) -> None:
             mill.run(source, "-o", tmp_path / "out.jsonl", "--cache", "off")
             return ledger(mill)[-1][0]
 
-        by_list = cost()
-        assert by_list is not None
-        assert 0 < by_list < 1_000_000
         providers(mill, "add", "openai/gpt-4o-mini", "--tier", "cheap", "--request-price", "0.01")
-        assert cost() == 10_000_000
-        providers(mill, "disable", "openai/gpt-4o-mini")  # what is called nevertheless has its price
         assert cost() == 10_000_000
         mill.environ["BATCHMILL_PRICES"] = str(tmp_path / "prices.json")
         assert cost() == 500_000_000
         assert listed(mill)["openai/gpt-4o-mini"]["price"]["source"] == "file"
         del mill.environ["BATCHMILL_PRICES"]
         providers(mill, "edit", "openai/gpt-4o-mini", "--list-price")
-        assert cost() == by_list
+        by_list = cost()
+        assert by_list is not None
+        assert 0 < by_list < 1_000_000
 
 
+@pytest.mark.timeout(240)
 def test_price_changed_while_a_worker_runs(mill: Mill, tmp_path: Path) -> None:
     """A running worker goes by a new price without a restart; what it has entered already does not change."""
     mill.environ["BATCHMILL_LEASE_S"] = "1"
