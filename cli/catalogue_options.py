@@ -109,7 +109,7 @@ _ENTRY_OPTIONS = (
     click.option(
         "--capabilities",
         type=Capabilities(),
-        help=f"Commas between: {', '.join(Capability)}.",
+        help=f"Commas between: {', '.join(Capability)}; text if a new model is given none.",
     ),
     click.option("--notes", metavar="TEXT", help="For yourself."),
 )
