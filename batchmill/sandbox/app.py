@@ -151,8 +151,7 @@ class Sandbox:
                     "cost_nanos": cost_nanos,
                 }
             )
-        self.bill.enter(model, billed, cost_nanos)
-        self.bill.count(ended, fault.name if fault else "")
+        self.bill.enter(model, billed, cost_nanos, ended, fault.name if fault else "")
 
     def _page(self, request: Request, endpoint: Endpoint | None) -> Answer:
         if endpoint is None and request.path not in _PAGES:

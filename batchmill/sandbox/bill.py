@@ -79,7 +79,7 @@ class Tally:
 
     def figures(self) -> dict[str, int]:
         """The sums by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in Tally.__slots__}
 
 
 @dataclass(slots=True)
@@ -92,7 +92,6 @@ class Bill:
     """
 
     default_price: Price = DEFAULT_PRICE
-    total: Tally = field(default_factory=Tally)
     by_model: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     outcomes: dict[int | str, int] = field(default_factory=lambda: defaultdict(int))
     faults: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -101,13 +100,11 @@ class Bill:
         """Nano-dollars that the model charges for the tokens."""
         return PRICES.get(model, self.default_price).nanos(tokens)
 
-    def enter(self, model: str, billed: Tokens | None, cost_nanos: int) -> None:
-        """Write one call down; `billed` is None when it is not charged for."""
-        self.total.add(billed, cost_nanos)
+    def enter(
+        self, model: str, billed: Tokens | None, cost_nanos: int, outcome: int | str, fault: str
+    ) -> None:
+        """Write one call down; `billed` is None when it is not charged for, `fault` "" when it met none."""
         self.by_model[model].add(billed, cost_nanos)
-
-    def count(self, outcome: int | str, fault: str) -> None:
-        """Write down how a call ended; `fault` is "" when it met none."""
         self.outcomes[outcome] += 1
         if fault:
             self.faults[fault] += 1
@@ -115,9 +112,10 @@ class Bill:
     def statement(self) -> dict[str, Any]:
         """The bill as JSON can hold it."""
         models = {model: tally.figures() for model, tally in sorted(self.by_model.items())}
+        total = {name: sum(figures[name] for figures in models.values()) for name in Tally.__slots__}
         return {
             "sandbox": NOT_A_MODEL,
-            **self.total.figures(),
+            **total,
             "outcomes": {str(outcome): calls for outcome, calls in self.outcomes.items()},
             "faults": dict(sorted(self.faults.items())),
             "by_model": models,

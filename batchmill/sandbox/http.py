@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             return
         keep_alive = request.keep_alive and outcome.break_after is None
         head = encode_head(outcome, request.request_id, keep_alive=keep_alive)
-        body = outcome.body if outcome.break_after is None else outcome.body[: outcome.break_after]
+        body = outcome.body[: outcome.break_after]
         if outcome.drip_s > 0.0 and body:
             self._transport.write(head)
             self._timer = self._begin_drip(body, outcome.drip_s, keep_alive)
@@ -218,14 +218,13 @@ class Connection(asyncio.Protocol):
 
 def encode_head(answer: Answer, request_id: str, *, keep_alive: bool) -> bytes:
     """What goes before the answer's body on the wire, labelled as the sandbox's."""
-    lines = [
-        f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}",
-        "content-type: application/json",
-        f"content-length: {len(answer.body)}",
-        f"x-request-id: {request_id}",
-        f"x-batchmill-sandbox: {NOT_A_MODEL}",
-        *(f"{name}: {value}" for name, value in answer.headers),
-    ]
-    if not keep_alive:
-        lines.append("connection: close")
-    return "\r\n".join((*lines, "", "")).encode("latin-1")
+    head = (
+        f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}\r\n"
+        "content-type: application/json\r\n"
+        f"content-length: {len(answer.body)}\r\n"
+        f"x-request-id: {request_id}\r\n"
+        f"x-batchmill-sandbox: {NOT_A_MODEL}\r\n"
+    )
+    for name, value in answer.headers:
+        head += f"{name}: {value}\r\n"
+    return (head + ("\r\n" if keep_alive else "connection: close\r\n\r\n")).encode("latin-1")

@@ -10,6 +10,7 @@ they are forgiven. A call larger than the whole limit counts as a request, its t
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from batchmill.requests.model import Endpoint
@@ -104,9 +105,12 @@ class Limits:
         if not limits:
             return NO_LIMITS
         now_ns = self._clock_ns()
-        demands = [(limit, bound_tokens(asked) if limit.counts_tokens else 1) for limit in limits]
-        refusal = self._judge(asked.model, demands, now_ns)
-        return Admission(refusal=refusal, headers=tuple(h for limit in limits for h in limit.headers(now_ns)))
+        demands = []
+        for limit in limits:
+            limit.slide_to(now_ns)
+            demands.append((limit, bound_tokens(asked) if limit.counts_tokens else 1))
+        refusal = self._judge(asked.model, demands)
+        return Admission(refusal=refusal, headers=sum((limit.headers() for limit in limits), ()))
 
     def statement(self) -> dict[str, Any]:
         """By model and limit: how high it is, the most that any window held, how many calls it refused."""
@@ -116,22 +120,22 @@ class Limits:
             if limits
         }
 
-    def _judge(self, model: str, demands: list[tuple["_Limit", int]], now_ns: int) -> Answer | None:
+    def _judge(self, model: str, demands: list[tuple["_Limit", int]]) -> Answer | None:
         """Enter what counts; the refusal, or None when all of it fits."""
         fitting = [(limit, cost) for limit, cost in demands if cost <= limit.most]
-        full = next((limit for limit, cost in fitting if limit.wait_ns(now_ns, cost)), None)
+        full = next((limit for limit, cost in fitting if limit.wait_ns(cost)), None)
         is_refused = full is not None or len(fitting) < len(demands)
         if not (is_refused and self._rules.forgive_refused):
             for limit, cost in fitting:
-                limit.enter(now_ns, cost)
+                limit.enter(cost)
         if not is_refused:
             return None
         for limit, cost in demands:
             if cost > limit.most:
                 return limit.refuse_for_good(model, cost)
         assert full is not None
-        wait_ns = max(limit.wait_ns(now_ns, cost) for limit, cost in fitting)
-        return full.refuse(model, dict(demands)[full], now_ns, wait_ns)
+        wait_ns = max(limit.wait_ns(cost) for limit, cost in fitting)
+        return full.refuse(model, dict(demands)[full], wait_ns)
 
 
 class _Limit:
@@ -145,29 +149,34 @@ class _Limit:
         self._windows = windows
         self._refused = 0
 
-    def wait_ns(self, now_ns: int, cost: int) -> int:
-        """Until the cost fits into every window; 0 when it does."""
-        return max(window.wait_ns(now_ns, cost) for window in self._windows)
-
-    def enter(self, now_ns: int, cost: int) -> None:
+    def slide_to(self, now_ns: int) -> None:
+        """Move every window."""
         for window in self._windows:
-            window.enter(now_ns, cost)
+            window.slide_to(now_ns)
 
-    def headers(self, now_ns: int) -> Headers:
+    def wait_ns(self, cost: int) -> int:
+        """Until the cost fits into every window; 0 when it does."""
+        return max(window.wait_ns(cost) for window in self._windows)
+
+    def enter(self, cost: int) -> None:
+        """Count a cost in every window."""
+        for window in self._windows:
+            window.enter(cost)
+
+    def headers(self) -> Headers:
         """The limit, what remains of it, and in how long all of it will."""
         window = self._windows[0]
-        reset_ms = _whole_ms(window.empty_in_ns(now_ns))
         return (
             (f"x-ratelimit-limit-{self.name}", str(self.most)),
-            (f"x-ratelimit-remaining-{self.name}", str(max(0, self.most - window.used(now_ns)))),
-            (f"x-ratelimit-reset-{self.name}", go_duration(reset_ms)),
+            (f"x-ratelimit-remaining-{self.name}", str(max(0, self.most - window.used))),
+            (f"x-ratelimit-reset-{self.name}", go_duration(_whole_ms(window.empty_in_ns()))),
         )
 
-    def refuse(self, model: str, cost: int, now_ns: int, wait_ns: int) -> Answer:
+    def refuse(self, model: str, cost: int, wait_ns: int) -> Answer:
         """Too fast; the same call fits after the wait."""
         self._refused += 1
         wait_ms = _whole_ms(wait_ns)
-        used = min(self.most, self._windows[0].used(now_ns))
+        used = min(self.most, self._windows[0].used)
         message = (
             f"Rate limit reached for {model} in organization org-sandbox on {self._title}: Limit {self.most}, "
             f"Used {used}, Requested {cost}. Please try again in {go_duration(wait_ms)}."
@@ -191,13 +200,14 @@ class _Limit:
 
 def bound_tokens(asked: Asked) -> int:
     """The most tokens that a call may come to: its prompt and every answer at its longest."""
-    prompt = sum(count_tokens(text) for text in asked.context)
+    prompt = sum(map(count_tokens, asked.context))
     if asked.endpoint not in _WRITES:
         return prompt
     longest = UNBOUNDED_TOKENS if asked.max_tokens is None else asked.max_tokens
     return prompt + len(asked.prompts) * asked.choices * longest
 
 
+@lru_cache(maxsize=1024)
 def go_duration(ms: int) -> str:
     """Milliseconds as Go writes a duration: `0s`, `12ms`, `1.146s`, `6m0s`, `1h0m0.5s`."""
     if 0 < ms < 1000:
