@@ -212,7 +212,7 @@ def test_client_that_leaves_a_drip_is_forgotten() -> None:
         base_url = await server.start()
         with pytest.raises(TimeoutError):
             await post(base_url, SHORT_S)
-        while server._answering():
+        while server._answering():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
         await server.stop()
 
