@@ -18,7 +18,7 @@ from batchmill.sandbox.draws import PREFIX, Draws
 from batchmill.sandbox.faults import FAULTS, SAME_AS, Fault
 from batchmill.sandbox.files import CallLog
 from batchmill.sandbox.http import Request
-from batchmill.sandbox.limits import NO_LIMITS, LimitRules, Limits
+from batchmill.sandbox.limits import NO_LIMITS, Headers, LimitRules, Limits
 from batchmill.sandbox.outcomes import (
     NOT_A_MODEL,
     Answer,
@@ -105,18 +105,20 @@ class Sandbox:
                 outcome = admission.refusal
             else:
                 fault = self._draws.fault_of(asked)
-                outcome, billed = self._answer(asked, fault, request.request_id)
+                outcome, billed = self._answer(asked, fault, request.request_id, admission.headers)
         except ComplaintError as error:
             fault, outcome = None, error.answer
-        if admission.headers and isinstance(outcome, Answer):
+        if isinstance(outcome, Answer) and outcome.headers is not admission.headers:
             outcome = _with_headers(outcome, admission.headers)
         self._record(endpoint, request, asked, fault, outcome, billed)
         return outcome
 
-    def _answer(self, asked: Asked, fault: Fault | None, request_id: str) -> tuple[Outcome, Tokens | None]:
+    def _answer(
+        self, asked: Asked, fault: Fault | None, request_id: str, headers: Headers
+    ) -> tuple[Outcome, Tokens | None]:
         """The answer, or what the fault makes of it, and what is charged for."""
         composed = compose(asked, self._behaviour.replies, request_id, fault.cut_at if fault else None)
-        answer = Answer(body=as_json(composed.answer))
+        answer = Answer(body=as_json(composed.answer), headers=headers)
         if fault is None:
             return answer, composed.tokens
         if fault.drips:
@@ -176,6 +178,6 @@ class Sandbox:
         return self._random.uniform(shortest, longest) if longest > 0.0 else 0.0
 
 
-def _with_headers(answer: Answer, headers: tuple[tuple[str, str], ...]) -> Answer:
+def _with_headers(answer: Answer, headers: Headers) -> Answer:
     """The answer with these headers too; its own of the same name stay."""
     return replace(answer, headers=tuple((dict(headers) | dict(answer.headers)).items()))

@@ -110,7 +110,8 @@ class Limits:
             limit.slide_to(now_ns)
             demands.append((limit, bound_tokens(asked) if limit.counts_tokens else 1))
         refusal = self._judge(asked.model, demands)
-        return Admission(refusal=refusal, headers=sum((limit.headers() for limit in limits), ()))
+        headers = [header for limit in limits for header in limit.headers()]
+        return Admission(refusal=refusal, headers=tuple(headers))
 
     def statement(self) -> dict[str, Any]:
         """By model and limit: how high it is, the most that any window held, how many calls it refused."""
@@ -122,20 +123,20 @@ class Limits:
 
     def _judge(self, model: str, demands: list[tuple["_Limit", int]]) -> Answer | None:
         """Enter what counts; the refusal, or None when all of it fits."""
-        fitting = [(limit, cost) for limit, cost in demands if cost <= limit.most]
-        full = next((limit for limit, cost in fitting if limit.wait_ns(cost)), None)
-        is_refused = full is not None or len(fitting) < len(demands)
-        if not (is_refused and self._rules.forgive_refused):
-            for limit, cost in fitting:
+        if all(limit.fits(cost) for limit, cost in demands):
+            for limit, cost in demands:
                 limit.enter(cost)
-        if not is_refused:
             return None
+        possible = [(limit, cost) for limit, cost in demands if cost <= limit.most]
+        first, requested = next((limit, cost) for limit, cost in demands if not limit.fits(cost))
+        if not self._rules.forgive_refused:
+            for limit, cost in possible:
+                limit.enter(cost)
         for limit, cost in demands:
             if cost > limit.most:
                 return limit.refuse_for_good(model, cost)
-        assert full is not None
-        wait_ns = max(limit.wait_ns(cost) for limit, cost in fitting)
-        return full.refuse(model, dict(demands)[full], wait_ns)
+        wait_ns = max(limit.wait_ns(cost) for limit, cost in possible)
+        return first.refuse(model, requested, wait_ns)
 
 
 class _Limit:
@@ -145,6 +146,9 @@ class _Limit:
         self.name = name
         self.counts_tokens = name == "tokens"
         self.most = windows[0].limit
+        self._limit_header = (f"x-ratelimit-limit-{name}", str(self.most))
+        self._remaining = f"x-ratelimit-remaining-{name}"
+        self._reset = f"x-ratelimit-reset-{name}"
         self._title = title
         self._windows = windows
         self._refused = 0
@@ -153,6 +157,10 @@ class _Limit:
         """Move every window."""
         for window in self._windows:
             window.slide_to(now_ns)
+
+    def fits(self, cost: int) -> bool:
+        """Whether every window has room for the cost now."""
+        return all(window.used + cost <= window.limit for window in self._windows)
 
     def wait_ns(self, cost: int) -> int:
         """Until the cost fits into every window; 0 when it does."""
@@ -167,9 +175,9 @@ class _Limit:
         """The limit, what remains of it, and in how long all of it will."""
         window = self._windows[0]
         return (
-            (f"x-ratelimit-limit-{self.name}", str(self.most)),
-            (f"x-ratelimit-remaining-{self.name}", str(max(0, self.most - window.used))),
-            (f"x-ratelimit-reset-{self.name}", go_duration(_whole_ms(window.empty_in_ns()))),
+            self._limit_header,
+            (self._remaining, str(max(0, self.most - window.used))),
+            (self._reset, go_duration(_whole_ms(window.empty_in_ns()))),
         )
 
     def refuse(self, model: str, cost: int, wait_ns: int) -> Answer:
