@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchmill.errors import InputError
-from batchmill.requests.lines import DEFAULT_MAX_LINE_BYTES, read_lines
+from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES
+from batchmill.requests.lines import read_lines
 from batchmill.requests.model import Endpoint, LineError, RequestLine
 
 READ_CHUNK_BYTES = 1 << 18

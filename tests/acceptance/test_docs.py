@@ -142,7 +142,7 @@ def test_every_code_is_explained():
     codes |= {signals.REQUEST_TOO_LARGE, signals.REDIRECTED}
     codes |= {code for code, _ in _ENDED_EARLY.values()}
     codes |= {reason.value for reason in Unpriced} | {judge.NOT_KNOWN.reason}
-    for source in ("checks.py", "lines.py"):
+    for source in ("checks.py", "jsonl.py"):
         text = (ROOT / "batchmill" / "requests" / source).read_text(encoding="utf-8")
         codes |= set(re.findall(r'Fault\(\s*"(\w+)"', text))
     assert not {code for code in codes if f"`{code}`" not in page}

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchmill.errors import InputError
-from batchmill.requests.lines import MAX_DEPTH, read_lines
+from batchmill.requests.jsonl import MAX_DEPTH
+from batchmill.requests.lines import read_lines
 from batchmill.requests.model import Endpoint, LineError, RequestLine
 from batchmill.requests.source import InputFile
 
