@@ -6,14 +6,14 @@
 import functools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batchmill.errors import InputError
-from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, Lane, OnUnknown
+from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, Lane, LineError, OnUnknown
 from batchmill.requests.shape import InputFormat, InputShape
 from batchmill.requests.source import InputFile, SpooledInput
 from batchmill.settings import Settings
@@ -82,6 +82,10 @@ class InputArguments:
             system_prompt=self.system_prompt,
         )
 
+    def defaulting(self, model: str) -> "InputArguments":
+        """The same with a model for lines without one, unless one is given."""
+        return replace(self, model=self.model or model)
+
     def open(self, settings: Settings) -> InputFile:
         """The input, ready to be read as often as needed; standard input is kept under the home meanwhile.
 
@@ -141,6 +145,13 @@ def standard_input() -> Any:
     if sys.stdin.isatty():
         narrate("reading standard input; end it with Ctrl-D")
     return sys.stdin.buffer
+
+
+def tell_bad_line(bad: LineError) -> None:
+    """Tell what is wrong with a line, and which."""
+    where = "input" if bad.line is None else f"line {bad.line}"
+    param = f" ({bad.param})" if bad.param else ""
+    narrate(f"{where}: {bad.code}{param}: {bad.message}")
 
 
 def reads_input(command: Command) -> Command:

@@ -10,10 +10,9 @@ import click
 
 from batchmill.clock import SystemClock
 from batchmill.errors import MisuseError, StoppedError
-from batchmill.requests.model import LineError
 from batchmill.results.files import STANDARD_STREAMS
 from batchmill.settings import load_settings
-from cli.inputs import BatchArguments, InputArguments, reads_input, takes_batch
+from cli.inputs import BatchArguments, InputArguments, reads_input, takes_batch, tell_bad_line
 from cli.output import json_option, narrate, print_json
 
 AGAIN = "run the same command again: it goes on"
@@ -79,7 +78,7 @@ def run(
     )
     configure_logs(settings.log)
     with _Stop() as stop, ProgressLine() as progress:
-        report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line, check=stop.check).run()
+        report = Run(settings, wanted, watch=progress.show, bad_line=tell_bad_line, check=stop.check).run()
     if as_json:
         print_json(_as_json(report))
     else:
@@ -129,12 +128,6 @@ class _Stop:
     def _handle(handler: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, handler)
-
-
-def _tell_bad_line(bad: LineError) -> None:
-    where = "input" if bad.line is None else f"line {bad.line}"
-    param = f" ({bad.param})" if bad.param else ""
-    narrate(f"{where}: {bad.code}{param}: {bad.message}")
 
 
 def _as_json(report: Any) -> dict[str, Any]:
