@@ -120,9 +120,10 @@ class InputShape:
             return InputFormat.CSV
         if beginning.startswith(b"{"):
             return self._detected_json(beginning)
-        if self._is_data and suffix not in JSON_SUFFIXES and not beginning.startswith(b"["):
-            return InputFormat.CSV
-        return InputFormat.OPENAI
+        if not self._is_data:
+            return InputFormat.OPENAI
+        is_json = suffix in JSON_SUFFIXES or beginning.startswith(b"[")
+        return InputFormat.PLAIN if is_json else InputFormat.CSV
 
     def _detected_json(self, beginning: bytes) -> InputFormat:
         try:

@@ -104,12 +104,12 @@ class _Lines:
 
     def peek(self) -> str:
         """The first line that is not blank."""
-        line = self._stream.readline(self._max_bytes).removeprefix(BOM)
+        line = self._read().removeprefix(BOM)
         if fault := unreadable_fault(line):
             raise InputError(f"the table cannot be read: {fault.message}")
         while line and line.isspace():
             self._number += 1
-            line = self._stream.readline(self._max_bytes)
+            line = self._read()
         self._ahead = line
         return line.decode(errors="replace")
 
@@ -118,18 +118,22 @@ class _Lines:
         self.fault, self._record_bytes = None, 0
         return self._number + 1
 
+    def _read(self) -> bytes:
+        return self._stream.readline(self._max_bytes + len(b"\r\n"))  # longer than the limit, if it is
+
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         line, self._ahead = self._ahead, b""
-        line = line or self._stream.readline(self._max_bytes + len(b"\r\n"))
+        line = line or self._read()
         if not line:
             raise StopIteration
         self._number += 1
         self._record_bytes += len(line)
-        if self._record_bytes > self._max_bytes + len(b"\r\n"):
-            raise _TooLongError(_beyond(self._record_bytes, self._max_bytes))
+        size = self._record_bytes - (len(line) - len(line.rstrip(b"\r\n")))
+        if size > self._max_bytes:
+            raise _TooLongError(_beyond(size, self._max_bytes))
         try:
             return line.decode()
         except UnicodeDecodeError as bad:
