@@ -31,6 +31,7 @@ def tokens(given: InputArguments, as_model: str, home: Path | None, as_json: boo
     settings = load_settings(overrides={"BATCHMILL_HOME": str(home.absolute())} if home else None)
     source = given.defaulting(as_model).open(settings)
     tallies, bad = survey(source.lines(), on_bad_line=tell_bad_line, model=as_model)
+    source.release()
     if bad:
         lines = "1 line is" if bad == 1 else f"{bad:,} lines are"
         raise InvalidLinesError(f"{lines} not valid; nothing was counted", "correct the input first")

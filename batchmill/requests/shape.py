@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from io import BytesIO
 from typing import BinaryIO
 
 import orjson
@@ -65,26 +66,27 @@ class InputShape:
             suffix: How its name ends, with the dot.
 
         Raises:
-            MisuseError: Something is asked for that this format does not have.
+            MisuseError: Something is asked for that this format, or this table, does not have.
+            InputError: The table has no header that can be used.
         """
         shape = self
         if self.format is InputFormat.AUTO:
             shape = replace(self, format=self._detected(beginning.removeprefix(BOM).lstrip(), suffix.lower()))
         shape._check()
+        if shape.format is InputFormat.CSV and beginning.strip():
+            shape._table(
+                BytesIO(beginning), len(beginning)
+            )  # so that a wrong column is told before any work starts
         return shape
 
     def read(self, stream: BinaryIO, *, max_line_bytes: int) -> Iterator[RequestLine | LineError]:
         """Yield what each line is, once the format is settled.
 
         Raises:
-            MisuseError: The table has no such column, or the template is malformed.
-            InputError: The table has no header, or no rows.
+            InputError: The table has no rows.
         """
         if self.format is InputFormat.CSV:
-            table = Table(stream, max_line_bytes=max_line_bytes)
-            if self.id_column:
-                table.require([self.id_column], "--id-column")
-            template = template_for(table, prompt=self.prompt, prompt_column=self.prompt_column)
+            table, template = self._table(stream, max_line_bytes)
             return table.read(self._rows(template))
         if self.format is InputFormat.PLAIN and self._is_data:
             return read_json_rows(stream, max_line_bytes=max_line_bytes, rows=self._rows(self._template()))
@@ -97,6 +99,13 @@ class InputShape:
                 system_prompt=self.system_prompt,
             )
         return read_lines(stream, max_line_bytes=max_line_bytes, endpoint=self.endpoint, model=self.model)
+
+    def _table(self, stream: BinaryIO, max_line_bytes: int) -> tuple[Table, PromptTemplate]:
+        """The table, behind its header, and the template for it; every column that is asked for is there."""
+        table = Table(stream, max_line_bytes=max_line_bytes)
+        if self.id_column:
+            table.require([self.id_column], "--id-column")
+        return table, template_for(table, prompt=self.prompt, prompt_column=self.prompt_column)
 
     @property
     def _is_data(self) -> bool:

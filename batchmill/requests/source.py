@@ -1,5 +1,6 @@
 """The input as a file on disk: opened, hashed and read, and noticed when it changes meanwhile."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from batchmill.errors import InputError
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES
@@ -47,7 +48,7 @@ class InputFile:
         self._prepare(path, shape, path.suffix, max_line_bytes)
 
     def _prepare(
-        self, opened: Path | int, shape: InputShape | None, suffix: str, max_line_bytes: int
+        self, opened: Path | BinaryIO, shape: InputShape | None, suffix: str, max_line_bytes: int
     ) -> None:
         self.max_line_bytes = max_line_bytes
         self._opened = opened
@@ -125,34 +126,47 @@ class SpooledInput(InputFile):
     ) -> None:
         self.path = None
         self.name = "standard input"
+        self._file = _spool(stream, folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=folder, prefix="input-")  # noqa: SIM115
-            shutil.copyfileobj(stream, self._file, READ_CHUNK_BYTES)
-            self._file.flush()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise InputError(
-                f'standard input cannot be kept in "{folder}": {reason}',
-                "make room, or name another folder with --home",
-            ) from error
-        if not self._file.tell():
-            raise InputError("standard input is empty", "put one request on each line")
-        self._prepare(self._file.fileno(), shape, "", max_line_bytes)
+            self._prepare(self._file, shape, "", max_line_bytes)
+        except BaseException:
+            self._file.close()
+            raise
 
     def release(self) -> None:
         """Give its room on the disk back."""
         self._file.close()
 
 
+def _spool(stream: BinaryIO, folder: Path) -> BinaryIO:
+    """A file without a name in that folder, with all of the stream in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = cast(BinaryIO, tempfile.TemporaryFile(dir=folder, prefix="input-"))  # noqa: SIM115
+    except OSError as error:
+        raise _no_room(folder, error) from error
+    try:
+        shutil.copyfileobj(stream, file, READ_CHUNK_BYTES)
+        file.flush()
+        if not file.tell():
+            raise InputError("standard input is empty", "put one request on each line")
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            file.close()
+        if isinstance(error, OSError):
+            raise _no_room(folder, error) from error
+        raise
+    return file
+
+
 class _Pass:
     """One pass over the file from its first byte to its last, hashed on the way."""
 
-    def __init__(self, opened: Path | int, name: str) -> None:
+    def __init__(self, opened: Path | BinaryIO, name: str) -> None:
         self._name = name
         try:
             self._raw = _HashingFile(opened)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _unreadable(name, error) from error
         self._before = _fingerprint(self._raw)
         self.stream = io.BufferedReader(self._raw, READ_CHUNK_BYTES)
@@ -175,8 +189,8 @@ class _Pass:
 class _HashingFile(io.FileIO):
     """A file that hashes what is read from it, chunk by chunk, below the buffer."""
 
-    def __init__(self, opened: Path | int) -> None:
-        super().__init__(os.dup(opened) if isinstance(opened, int) else opened, "rb")
+    def __init__(self, opened: Path | BinaryIO) -> None:
+        super().__init__(opened if isinstance(opened, Path) else os.dup(opened.fileno()), "rb")
         self.seek(0)
         self.digest = hashlib.sha256()
 
@@ -216,6 +230,13 @@ def _fingerprint(file: io.FileIO) -> tuple[int, int]:
 def _unreadable(name: str, error: OSError | ValueError) -> InputError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return InputError(f"{name} cannot be read: {reason}", "check its name and its permissions")
+
+
+def _no_room(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f'standard input cannot be kept in "{folder}": {error.strerror or error}',
+        "make room, or name another folder with --home",
+    )
 
 
 def _changed(name: str) -> InputError:

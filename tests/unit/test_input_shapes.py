@@ -35,7 +35,7 @@ OPENAI_LINE = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completion
         (b"id,prompt\n", ".TSV", {}, CSV),
         (b"id,text\n", "", {"prompt_column": "text"}, CSV),
         (b"id,text\n", ".txt", {"prompt": "{text}"}, CSV),
-        (b"id,text\n", ".jsonl", {"format": CSV}, CSV),
+        (b"id,prompt\n", ".jsonl", {"format": CSV}, CSV),
         (b'{"text": "Hi", "url": "x", "body": "y"}\n', ".jsonl", {"prompt": "{text}"}, PLAIN),
         (b'{"text": "Hi"', ".jsonl", {"prompt": "{text}"}, PLAIN),
         (b'{"custom_id": "a"}', ".jsonl", {"format": PLAIN}, PLAIN),
