@@ -1,4 +1,7 @@
-"""Every way in, through the installed command: plain lines, tables, standard input; good and bad."""
+"""Every way in, through the installed command: plain lines, tables, standard input; good and bad.
+
+The examples in the docs, which run too (`test_docs.py`), are the other half of the good.
+"""
 
 import json
 import subprocess
@@ -115,31 +118,6 @@ def test_a_table_from_standard_input_killed_and_gone_on_with(mill: Mill, tmp_pat
     content = asked(mill)["7"]["messages"][0]["content"]
     assert content == 'Summarise {Text 7, with "quotes"\nand a second line}'
     assert not list((mill.home / "run").glob("input-*"))
-
-
-def test_every_other_way_in(mill: Mill, tmp_path: Path) -> None:
-    """Tabs by the name's ending, a column as prompt, embeddings, data lines with a template, plain lines piped in."""
-    (tmp_path / "in.tsv").write_bytes(b"id\tq\r\nx\tHi\r\n")
-    (tmp_path / "prompts.csv").write_bytes(b"prompt\nHi\n")
-    write_lines(tmp_path / "data.jsonl", ['{"stars": 4, "text": "Good", "other": null}'])
-    with sandbox(tmp_path) as witness:
-        mill.environ["OPENAI_BASE_URL"] = witness.url
-        model = ("--model", "gpt-4o-mini")
-        mill.run("in.tsv", "-o", "1.jsonl", "--prompt-column", "q", "--system-prompt", "S", *model)
-        embedding = ("--endpoint", "/v1/embeddings", "--model", "text-embedding-3-small")
-        mill.run("prompts.csv", "-o", "2.jsonl", *embedding)
-        mill.run("data.jsonl", "-o", "3.jsonl", "--prompt", "{stars} stars: {text}", *model)
-        plain = b'{"id": "p", "prompt": "Hi", "model": "gpt-4o-mini"}\n'
-        done = piped(mill, plain, "run", "-", "-o", "4.jsonl")
-        assert done.returncode == 0, done.stderr
-    bodies = [json.loads(body) for (body,) in mill.query("SELECT body FROM inputs ORDER BY request_id")]
-    hi = {"role": "user", "content": "Hi"}
-    assert [body.get("messages") or body["input"] for body in bodies] == [
-        [{"role": "system", "content": "S"}, hi],
-        "Hi",
-        [{"role": "user", "content": "4 stars: Good"}],
-        [hi],
-    ]
 
 
 def test_bad_input_is_told_and_nothing_is_accepted(mill: Mill, tmp_path: Path) -> None:

@@ -47,9 +47,18 @@ def faults(data: bytes, **shape: Any) -> list[tuple[int | None, str]]:
         b"id\ttext\n1\tHi\n2\tHo\n",
         b"id;text\n1;Hi\n2;Ho\n",
         b'"id","text"\n"1","Hi"\n"2","Ho"\n',
+        b'"id","text","a;b;c;d"\n1,Hi,\n2,Ho,\n',
         b" id , text \n1,Hi\n2,Ho\n",
     ],
-    ids=["plain", "BOM and CRLF", "tabs", "semicolons", "all quoted", "spaces in the header"],
+    ids=[
+        "plain",
+        "BOM and CRLF",
+        "tabs",
+        "semicolons",
+        "all quoted",
+        "separators in quotes",
+        "spaces in the header",
+    ],
 )
 def test_tables_as_programs_write_them(data: bytes) -> None:
     """The header's separator is the table's."""
