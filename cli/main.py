@@ -19,6 +19,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "run": LazyCommand(module="cli.run", help="Answer a file of requests, each exactly once."),
+    "tokens": LazyCommand(module="cli.tokens", help="Count the tokens of a file of requests, offline."),
     "worker": LazyCommand(module="cli.worker", help="Work on whatever is queued, until stopped."),
     "beat": LazyCommand(module="cli.beat", help="Ring for what is due; one is enough."),
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
