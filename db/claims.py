@@ -74,6 +74,7 @@ _job_columns = (
     requests.c.tries,
     requests.c.throttles,
     requests.c.retry_reason,
+    requests.c.request_type,
 )
 _taken: dict[str, Any] = {"state": RequestState.CLAIMED, "claim_id": bindparam("claim"), "next_run_ms": None}
 _take_fresh = (
@@ -207,6 +208,7 @@ def job_of(row: Any, batch: BatchFacts, claim: int) -> Job:
         tries=row.tries,
         throttles=row.throttles,
         reason=row.retry_reason or "first",
+        request_type=row.request_type or batch.request_type,
     )
 
 

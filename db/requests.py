@@ -19,7 +19,8 @@ PAGE_BYTES = 32_000_000
 
 _INPUT = ("request_id", "batch_id", "line", "custom_id", "model", "body")
 _load_inputs = Load(inputs, {name: name for name in _INPUT})
-_load_requests = Load(requests, {"id": "request_id", "batch_id": "batch_id", "cache_key": "cache_key"})
+_REQUEST = ("batch_id", "cache_key", "request_type")
+_load_requests = Load(requests, {"id": "request_id"} | {name: name for name in _REQUEST})
 _move = bulk_update(
     {
         "id": INT,
@@ -64,6 +65,7 @@ _still_claimed = select(
     requests.c.tries,
     requests.c.throttles,
     requests.c.retry_reason,
+    requests.c.request_type,
 ).where(
     requests.c.id.in_(bindparam("ids", expanding=True)),
     requests.c.claim_id == bindparam("claim"),
@@ -119,7 +121,7 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert inputs and their pending requests.
 
     Args:
-        rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key`.
+        rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key, request_type`.
     """
     if rows:
         _load_inputs.run(tx.connection, rows)

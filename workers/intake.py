@@ -127,6 +127,7 @@ class _Chunk:
                 "model": line.model,
                 "body": body,
                 "cache_key": None if by_name_only else self._cache_key(line),
+                "request_type": line.request_type,
             }
         )
 
