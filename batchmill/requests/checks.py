@@ -79,7 +79,7 @@ def _is_sound(request: dict[str, Any], endpoint: Endpoint) -> bool:
         and "\0" not in model
         and "stream" not in body
         and type(content) in types
-        and len(content) > 0
+        and bool(content)
     )
 
 
