@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -44,24 +45,24 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
 @click.option(
     "--quick", is_flag=True, help="Small sizes, once: shows that it runs, says nothing about speed."
 )
+@click.option("--rounds", type=click.IntRange(1), help="How often the short parts are measured.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures there.")
 @click.option("--page", "page_path", type=click.Path(path_type=Path), help="Write the page there.")
-def main(only: str | None, quick: bool, json_path: Path | None, page_path: Path | None) -> None:
+def main(
+    only: str | None, quick: bool, rounds: int | None, json_path: Path | None, page_path: Path | None
+) -> None:
     """Measure batchmill on this machine; missed targets are told, and no reason to fail."""
     wanted = _parts(only)
+    sizes = QUICK if quick else FULL
     folder = Path(tempfile.mkdtemp(prefix="batchmill-bench-"))
-    stage = Stage(folder, QUICK if quick else FULL)
+    stage = Stage(folder, replace(sizes, rounds=rounds or sizes.rounds))
     try:
         figures = _measure(stage, wanted)
-        narrate("profile")
-        outcome = Outcome(
-            sizes=stage.sizes,
-            figures=tuple(figures),
-            profiles=() if quick else tuple(explain(stage, figures)),
-        )
+        profiles = [] if quick else explain(stage, figures)
     finally:
         stage.close()
         shutil.rmtree(folder, ignore_errors=True)
+    outcome = Outcome(sizes=stage.sizes, is_quick=quick, figures=tuple(figures), profiles=tuple(profiles))
     print_table(outcome.as_table())
     if json_path:
         json_path.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -60,11 +60,15 @@ LIMITS = (
 )
 
 
+QUICK_NOTICE = "**Made with `--quick`: small sizes, one round. It says nothing about speed.**"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """All that has been measured."""
 
     sizes: Sizes
+    is_quick: bool
     figures: tuple[Figure, ...]
     profiles: tuple[Profile, ...]
 
@@ -110,6 +114,7 @@ class Outcome:
         parts = [
             "# Benchmarks",
             "Made by `make bench`, with the installed command and real servers; nothing here is typed by hand.",
+            *([QUICK_NOTICE] if self.is_quick else []),
             self._summary(),
             "\n".join(["## The machine", "", "| | |", "|---|---|", *_rows(describe().items())]),
         ]

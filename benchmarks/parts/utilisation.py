@@ -22,7 +22,7 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
         with stage.home(store, provider) as home:
             path = stage.batch_file(sizes.slow_lines)
             measured = measure(stage, store, home, provider, path, "--concurrency", str(sizes.slots))
-            achieved = _steady_calls_a_second(call_times_ms(home.database), longest_s)
+            achieved = steady_calls_a_second(call_times_ms(home.database), longest_s)
             yield (
                 Part.UTILISATION,
                 {
@@ -33,7 +33,7 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
             )
 
 
-def _steady_calls_a_second(times_ms: Sequence[tuple[int, int]], longest_s: float) -> float:
+def steady_calls_a_second(times_ms: Sequence[tuple[int, int]], longest_s: float) -> float:
     """Calls ended in a second, from when the first slots have been used twice until there is no more to send."""
     begin_ms = times_ms[0][0] + 2 * longest_s * 1000
     end_ms = times_ms[-1][0]
