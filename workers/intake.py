@@ -180,6 +180,7 @@ def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:
     with database.write() as tx:
         if not batches.touch(tx, batch):
             raise _given_up()
+        tx.commit_lazily()  # nobody believes these rows before `batches.start` is committed
         requests.add(tx, chunk)
 
 
