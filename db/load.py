@@ -34,6 +34,5 @@ class Load:
                 for row in values:
                     copy.write_row(row)
         except connection.dialect.loaded_dbapi.OperationalError as error:
-            raise OperationalError(
-                self._copy, None, error
-            ) from error  # what it would be had SQLAlchemy run it
+            # Told as it would be had SQLAlchemy run the statement.
+            raise OperationalError(self._copy, None, error) from error

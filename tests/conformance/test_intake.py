@@ -83,21 +83,42 @@ def test_two_names_of_one_hash_are_two_names(database: Database, monkeypatch: py
     assert take_in(database, ["aa", "ab", "ba"]) == []
 
 
+@pytest.fixture
+def on_a_server(dialect: str) -> None:
+    if dialect == "sqlite":
+        pytest.skip("SQLite has no server")
+
+
+ROW = {"request_id": 1, "batch_id": 1, "line": 1, "custom_id": "a", "model": "m", "body": "{}"}
+ROW |= {"cache_key": None, "request_type": ""}
+
+
+@pytest.mark.usefixtures("on_a_server")
 def test_a_server_that_leaves_during_the_load(database: Database) -> None:
     """A connection that ends while rows go in is told as every other loss of the database is."""
-    if database.dialect == "sqlite":
-        pytest.skip("SQLite has no server")
-    row = {"request_id": 1, "batch_id": 1, "line": 1, "custom_id": "a", "model": "m", "body": "{}"}
-    row |= {"cache_key": None, "request_type": ""}
 
-    def load_without_a_connection() -> None:
+    def load() -> None:
         with database.write() as tx:
             pid = tx.rows(text("SELECT pg_backend_pid()"))[0][0]
             with database.write() as other:
                 other.rows(text(f"SELECT pg_terminate_backend({pid}, 5000)"))
-            requests.add(tx, [row])
+            requests.add(tx, [ROW])
 
     with pytest.raises(DatabaseError):
-        load_without_a_connection()
+        load()
     with database.read() as tx:
         assert tx.rows(select(inputs.c.line)) == []
+
+
+@pytest.mark.usefixtures("on_a_server")
+def test_a_server_that_refuses_the_load(database: Database) -> None:
+    """So is what a server that is still there cannot do: a full disk, or as here a lock that is not to be had."""
+
+    def load() -> None:
+        with database.write() as other, database.write() as tx:
+            other.run(text("LOCK TABLE inputs"))
+            tx.run(text("SET LOCAL lock_timeout = 50"))
+            requests.add(tx, [ROW])
+
+    with pytest.raises(DatabaseError):
+        load()
