@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
-
 from batchmill.money.usage import Usage
 from batchmill.providers import answers, signals
 from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.connection import (
+    AnswerTooLargeError,
+    BrokenAnswerError,
+    DisconnectedError,
+    Exchange,
+    NotHttpError,
+)
 from batchmill.requests.model import Endpoint
 
 MALFORMED: Final = "malformed_answer"
@@ -25,37 +29,14 @@ _SECRET_SHAPES = re.compile(r"\b(?:sk|rk|pk|gsk|xai)-[\w\-]{8,}|(?i:bearer) [^\s
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-class AnswerTooLargeError(Exception):
-    """The answer is longer than we are willing to hold."""
-
-
 _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (AnswerTooLargeError, "answer_too_large"),
     (TimeoutError, "request_timeout"),
-    (aiohttp.ServerDisconnectedError, "disconnected"),
-    (aiohttp.ClientPayloadError, "broken_answer"),
-    (aiohttp.ClientResponseError, MALFORMED),
+    (DisconnectedError, "disconnected"),
+    (BrokenAnswerError, "broken_answer"),
+    (NotHttpError, MALFORMED),
     (OSError, "connection_reset"),
-    (aiohttp.ClientError, "connection_lost"),
 )
-
-
-@dataclass(slots=True)
-class Exchange:
-    """What is known so far of one call on the wire.
-
-    Attributes:
-        connected: A connection is in hand, so that bytes may have gone out.
-        status: None until a status line came back.
-        body: Uncompressed; None until it is whole.
-        trouble: What ended the exchange early; None when it ended well.
-    """
-
-    connected: bool = False
-    status: int | None = None
-    headers: CIMultiDictProxy[str] = field(default_factory=lambda: CIMultiDictProxy(CIMultiDict()))
-    body: bytes | None = None
-    trouble: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +69,7 @@ class ReplyReader:
     def _silent(self, exchange: Exchange) -> Reply:
         """No status line came back."""
         trouble = exchange.trouble
-        if exchange.connected and not isinstance(trouble, aiohttp.ClientConnectorError):
+        if exchange.connected:
             return self._lost(trouble)
         code = "connect_timeout" if isinstance(trouble, TimeoutError) else "connect_failed"
         message = self._clean(f"no connection to {self.name}: {_describe(trouble)}")
