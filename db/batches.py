@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.ids import new_batch_id
 from batchmill.requests.model import BatchOptions, BatchState, Endpoint
 from db.bulk import INT, STR, PerDialect, rows_of
 from db.engine import Transaction
-from db.tables import batches, outbox, requests, shares, word
+from db.tables import batches, requests, shares, word
 
 COUNTERS = ("done", "failed", "cancelled", "expired", "cached", "unknown_attempts", "spent_nanos", "unpriced")
 UNFINISHED = (
@@ -114,7 +114,7 @@ def touch(tx: Transaction, batch: int) -> bool:
 
 
 def start(tx: Transaction, batch: int, *, endpoint: Endpoint, total: int) -> bool:
-    """Let a validated batch run, its doorbell in the outbox, all in one; False when it is no longer `validating`."""
+    """Let a validated batch run; False when it is no longer `validating`."""
     begun = (
         update(batches)
         .where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
@@ -130,9 +130,7 @@ def start(tx: Transaction, batch: int, *, endpoint: Endpoint, total: int) -> boo
     found = tx.rows(begun)
     if not found:
         return False
-    lane, tenant = found[0].lane, found[0].tenant
-    _join_the_line(tx, lane, tenant, batch)
-    tx.run(insert(outbox).values(lane=lane, batch_id=batch, created_ms=tx.now_ms))
+    _join_the_line(tx, found[0].lane, found[0].tenant, batch)
     return True
 
 
@@ -291,9 +289,3 @@ def finish(tx: Transaction, batch: int) -> bool:
     """End a batch whose files have been delivered."""
     ended = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.FINALIZING)
     return tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 1
-
-
-def take_outbox(tx: Transaction) -> list[tuple[str, int]]:
-    """Take out every doorbell that is still to be rung: (lane, batch)."""
-    taken = tx.rows(delete(outbox).returning(outbox.c.id, outbox.c.lane, outbox.c.batch_id))
-    return [(row.lane, row.batch_id) for row in sorted(taken)]

@@ -117,7 +117,7 @@ def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
             "cache_key": outcome.attempt.job.cache_key,
             "answer_id": outcome.attempt.id,
             "tenant": outcome.attempt.job.batch.tenant,
-            "request_type": outcome.attempt.job.batch.request_type,
+            "request_type": outcome.attempt.job.request_type,
             "created_ms": tx.now_ms,
             "expires_ms": tx.now_ms + outcome.keep_for_ms,
         }

@@ -16,7 +16,7 @@ from db.ledger import HIT
 from db.tables import batches, ledger, requests, word
 
 _columns = {"cache_key": STR, "state": STR, "answer_id": INT, "provider": STR, "model": STR}
-_copied = ("request_type", "endpoint", "tenant", "user_id", "agent")
+_copied = ("endpoint", "tenant", "user_id", "agent")
 
 
 def _is_follower(given: Any) -> Any:
@@ -30,13 +30,14 @@ def _answer(given: Any) -> Any:
 
 
 def _enter(answered: Any, source: Any) -> Any:
-    """Ledger entries for rows with `id, batch_id, state, provider, model`, selected from `source`."""
+    """Ledger entries for rows with `id, batch_id, request_type, state, provider, model`, selected from `source`."""
     is_done = answered.state == word(RequestState.DONE)
     values = {
         "at_ms": bindparam("at_ms", type_=INT),
         "kind": literal_column(f"'{HIT}'"),
         "batch_id": answered.batch_id,
         "request_id": answered.id,
+        "request_type": func.coalesce(func.nullif(answered.request_type, ""), batches.c.request_type),
         **{name: batches.c[name] for name in _copied},
         "provider": answered.provider,
         "model": answered.model,
@@ -58,6 +59,7 @@ def _all_at_once(dialect: str) -> Any:
         .returning(
             requests.c.id,
             requests.c.batch_id,
+            requests.c.request_type,
             given.c.cache_key,
             given.c.state,
             given.c.provider,
@@ -76,7 +78,11 @@ class _Answered:
     """The columns of an answer on its way to a follower, before it is moved."""
 
     def __init__(self, given: Any) -> None:
-        self.id, self.batch_id = requests.c.id, requests.c.batch_id
+        self.id, self.batch_id, self.request_type = (
+            requests.c.id,
+            requests.c.batch_id,
+            requests.c.request_type,
+        )
         self.state, self.provider, self.model = given.c.state, given.c.provider, given.c.model
 
 

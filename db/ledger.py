@@ -5,7 +5,7 @@ from typing import Any
 
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Verdict
-from batchmill.requests.work import BatchFacts, Outcome
+from batchmill.requests.work import Job, Outcome
 from db.bulk import BOOL, INT, STR, bulk_insert
 from db.engine import Transaction
 from db.tables import ledger
@@ -50,7 +50,7 @@ def append(tx: Transaction, entries: Sequence[dict[str, Any]]) -> None:
 def of_outcome(tx: Transaction, outcome: Outcome, kind: str = CALL) -> dict[str, Any]:
     """The entry for an attempt that came to its end."""
     usage = outcome.reply.usage or _NO_USAGE
-    return _entry(tx, outcome.attempt.job.batch, outcome.attempt.job.request_id) | {
+    return _entry(tx, outcome.attempt.job) | {
         "kind": kind,
         "attempt_id": outcome.attempt.id,
         "provider": outcome.attempt.provider,
@@ -69,11 +69,9 @@ def of_outcome(tx: Transaction, outcome: Outcome, kind: str = CALL) -> dict[str,
     }
 
 
-def of_hit(
-    tx: Transaction, batch: BatchFacts, request_id: int, *, provider: str, model: str, ok: bool
-) -> dict[str, Any]:
+def of_hit(tx: Transaction, job: Job, *, provider: str, model: str, ok: bool) -> dict[str, Any]:
     """The entry for a request answered without a call; it costs nothing, which is known."""
-    return _entry(tx, batch, request_id) | {
+    return _entry(tx, job) | {
         "kind": HIT,
         "provider": provider,
         "model": model,
@@ -83,13 +81,14 @@ def of_hit(
     }
 
 
-def _entry(tx: Transaction, batch: BatchFacts, request_id: int) -> dict[str, Any]:
+def _entry(tx: Transaction, job: Job) -> dict[str, Any]:
+    batch = job.batch
     return {
         "at_ms": tx.now_ms,
         "batch_id": batch.id,
-        "request_id": request_id,
+        "request_id": job.request_id,
         "attempt_id": None,
-        "request_type": batch.request_type,
+        "request_type": job.request_type,
         "endpoint": batch.endpoint,
         "tenant": batch.tenant,
         "user_id": batch.user,

@@ -59,7 +59,7 @@ def _use(tx: Transaction, hits: dict[str, tuple[cache.Hit, list[Job]]], page: Pa
     requests.move(tx, table)
     for hit, group in hits.values():
         for job in group:
-            page.enter_hit(tx, job.request_id, job.batch, hit)
+            page.enter_hit(tx, job, hit)
     page.uses.update({key: len(group) for key, (_, group) in hits.items()})
     led = flights.led_by(tx, list(hits), [job.request_id for _, group in hits.values() for job in group])
     page.answer_waiting(tx, flights.land(tx, led), {key: hit for key, (hit, _) in hits.items()})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchmill.requests.model import BatchState, RequestState
-from batchmill.requests.work import BatchFacts
+from batchmill.requests.work import Job
 from db import batches, cache, followers, ledger
 from db.cache import Hit
 from db.engine import Transaction
@@ -45,12 +45,10 @@ class Page:
             self.add(row.batch_id, cached=row.times, **{row.state: row.times})
             self.uses[row.cache_key] += row.times
 
-    def enter_hit(self, tx: Transaction, request: int, batch: BatchFacts, hit: Hit) -> None:
+    def enter_hit(self, tx: Transaction, job: Job, hit: Hit) -> None:
         """Enter a request that the cache answered."""
-        self.entries.append(
-            ledger.of_hit(tx, batch, request, provider=hit.provider, model=hit.model, ok=hit.ok)
-        )
-        self.add(batch.id, cached=1, **{state_of(hit).value: 1})
+        self.entries.append(ledger.of_hit(tx, job, provider=hit.provider, model=hit.model, ok=hit.ok))
+        self.add(job.batch.id, cached=1, **{state_of(hit).value: 1})
 
     def write(self, tx: Transaction) -> dict[int, BatchState]:
         """Write it, batches last; their states."""

@@ -20,7 +20,7 @@ _add_inputs = bulk_insert(
     inputs,
     {"request_id": INT, "batch_id": INT, "line": INT, "custom_id": STR, "model": STR, "body": STR},
 )
-_add_requests = bulk_insert(requests, {"id": INT, "batch_id": INT, "cache_key": STR})
+_add_requests = bulk_insert(requests, {"id": INT, "batch_id": INT, "cache_key": STR, "request_type": STR})
 _move = bulk_update(
     {
         "id": INT,
@@ -65,6 +65,7 @@ _still_claimed = select(
     requests.c.tries,
     requests.c.throttles,
     requests.c.retry_reason,
+    requests.c.request_type,
 ).where(
     requests.c.id.in_(bindparam("ids", expanding=True)),
     requests.c.claim_id == bindparam("claim"),
@@ -120,13 +121,18 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert inputs and their pending requests.
 
     Args:
-        rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key`.
+        rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key, request_type`.
     """
     tx.bulk(_add_inputs, rows)
     tx.bulk(
         _add_requests,
         [
-            {"id": row["request_id"], "batch_id": row["batch_id"], "cache_key": row["cache_key"]}
+            {
+                "id": row["request_id"],
+                "batch_id": row["batch_id"],
+                "cache_key": row["cache_key"],
+                "request_type": row["request_type"],
+            }
             for row in rows
         ],
     )

@@ -43,8 +43,11 @@ def version(database: Database) -> str | None:
         return str(found[0][0]) if found else None
 
 
-def upgrade(database: Database) -> bool:
+def upgrade(database: Database, to: str = "head") -> bool:
     """Bring the database up to date; whether there was anything to do. Two at once do no harm.
+
+    Args:
+        to: The version to stop at.
 
     Raises:
         DatabaseError: It cannot be reached, or was made by a newer batchmill.
@@ -60,7 +63,7 @@ def upgrade(database: Database) -> bool:
             tx.run(text("SELECT pg_advisory_xact_lock(:key)"), key=_ADVISORY_LOCK)
         config = _config()
         config.attributes["connection"] = tx.connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     return True
 
 

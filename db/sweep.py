@@ -85,8 +85,6 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     _finish_undelivered(database)
     with database.write() as tx:
         to_ring = claims.lanes_with_work(tx)
-        for lane, batch in batches.take_outbox(tx):
-            to_ring.setdefault(lane, (batch, 1))
         tx.run(
             update(sweeps).where(sweeps.c.owner == owner).values(lease_until_ms=0, last_ended_ms=tx.now_ms)
         )

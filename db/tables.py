@@ -128,6 +128,8 @@ requests = Table(
     Column("throttles", Integer, nullable=False, server_default="0"),
     _text("retry_reason"),
     Column("answer_id", BigInteger),
+    # Its own, where its line gives one; else its batch's counts.
+    _text("request_type"),
     postgresql_with={"fillfactor": "70"},
 )
 Index(
@@ -246,7 +248,7 @@ ledger = Table(
     "ledger",
     metadata,
     Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("at_ms", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
     # call: an attempt came to its end · hit: answered without a call · correction: late evidence on an
     # unknown attempt
     Column("kind", Text, nullable=False),
@@ -275,15 +277,6 @@ ledger = Table(
     Column("success", Boolean, nullable=False),
     _text("error"),
     sqlite_autoincrement=True,
-)
-
-outbox = Table(
-    "outbox",
-    metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("lane", Text, nullable=False),
-    Column("batch_id", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
 )
 
 sweeps = Table(

@@ -109,6 +109,7 @@ def _name_only(batch: int, place: int, line: RequestLine) -> dict[str, Any]:
         "model": "",
         "body": "",
         "cache_key": None,
+        "request_type": line.request_type,
     }
 
 

@@ -86,12 +86,12 @@ class Judge:
 
     def _ended(self, attempt: Attempt, reply: Reply) -> Outcome:
         answered = reply.verdict is Verdict.ANSWERED
-        batch = attempt.job.batch
+        job = attempt.job
         keep_for_s = 0.0
         # The key names the model asked for: what another one answered must not stand under it.
-        if attempt.job.cache_key is not None and attempt.model == attempt.job.model:
+        if job.cache_key is not None and attempt.model == job.model:
             keep_for_s = self.keeping.keep_for_s(
-                reply, endpoint=batch.endpoint, request_type=batch.request_type
+                reply, endpoint=job.batch.endpoint, request_type=job.request_type
             )
         state = RequestState.DONE if answered else RequestState.FAILED
         return self._outcome(attempt, reply, state, keep_for_ms=int(keep_for_s * 1000))

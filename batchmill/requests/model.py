@@ -108,6 +108,7 @@ class RequestLine:
         line: Its 1-based number in the input, blank lines counted.
         custom_id: The producer's own name for it, unique in the batch.
         body: What goes to the provider, every field kept.
+        request_type: What kind of question it is; "" = its batch's.
     """
 
     line: int
@@ -115,6 +116,7 @@ class RequestLine:
     endpoint: Endpoint
     model: str
     body: Mapping[str, Any]
+    request_type: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ class Job:
     """A claimed request. Whoever holds it may call for it while the claim's lease lasts.
 
     Attributes:
+        request_type: Its own, or its batch's.
         cache_key: None when its answer may be neither taken from the cache nor shared.
         attempts: Calls made for it so far, however they ended.
         tries: The part of them that counts against the limit of tries.
@@ -44,6 +45,7 @@ class Job:
     tries: int = 0
     throttles: int = 0
     reason: str = "first"
+    request_type: str = ""
     model: str = ""
     body: bytes = b""
 

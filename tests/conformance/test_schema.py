@@ -86,3 +86,20 @@ def test_both_databases_get_the_same_tables(tmp_path: Path, postgres: object) ->
         )
         database.close()
     assert shapes[0] == shapes[1]
+
+
+def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:
+    """What batches of the first schema hold is there, and goes on, after the upgrade."""
+    database = Database(empty_url)
+    schema.upgrade(database, to="0001")
+    with pytest.raises(DatabaseError, match="has schema 0001") as refused:
+        schema.check(database)
+    assert "batchmill db upgrade" in refused.value.hint
+    with database.write() as tx:
+        tx.run(text("INSERT INTO requests (id, batch_id) VALUES (4294967297, 1)"))
+    assert schema.upgrade(database)
+    assert schema.drift(database) == []
+    with database.read() as tx:
+        kept = tx.rows(text("SELECT id, state, request_type FROM requests"))
+    assert [tuple(row) for row in kept] == [(4294967297, "pending", "")]
+    database.close()

@@ -24,18 +24,27 @@ from tests.support.replies import make_judge
 LEASE_MS = 15_000
 
 
-def add_batch(database: Database, keys: int | Sequence[str | None], **options: Any) -> int:
-    """A running batch with a request for each key (a number: so many without any); its row number."""
+def add_batch(
+    database: Database, keys: int | Sequence[str | None], *, types: Sequence[str] = (), **options: Any
+) -> int:
+    """A running batch with a request for each key (a number: so many without any); its row number.
+
+    Args:
+        types: The requests' own types, as far as they have any.
+    """
     keys = [None] * keys if isinstance(keys, int) else keys
+    own_types = dict(enumerate(types, 1))
     deadline_ms = options.pop("deadline_ms", None)
     with database.write() as tx:
         batch = batches.create(tx, BatchOptions(**options), deadline_ms=deadline_ms).id
-        requests.add(tx, [_row(batch, place, key) for place, key in enumerate(keys, 1)])
+        requests.add(
+            tx, [_row(batch, place, key, own_types.get(place, "")) for place, key in enumerate(keys, 1)]
+        )
         batches.start(tx, batch, endpoint=Endpoint.CHAT, total=len(keys))
     return int(batch)
 
 
-def _row(batch: int, place: int, key: str | None) -> dict[str, Any]:
+def _row(batch: int, place: int, key: str | None, request_type: str = "") -> dict[str, Any]:
     return {
         "request_id": request_id(batch, place),
         "batch_id": batch,
@@ -44,6 +53,7 @@ def _row(batch: int, place: int, key: str | None) -> dict[str, Any]:
         "model": "gpt-4o-mini",
         "body": '{"model":"gpt-4o-mini"}',
         "cache_key": key,
+        "request_type": request_type,
     }
 
 
