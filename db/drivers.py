@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from batchmill.errors import DatabaseError, SettingsError
@@ -105,16 +105,20 @@ def _wait_for_lock(do: Callable[[], object], wait_s: float) -> None:
 
 
 @contextlib.contextmanager
-def named_errors(url: str) -> Iterator[None]:
-    """Turn the driver's words into ours; what can pass is a `DatabaseError`, the rest is a bug and stays as it is."""
+def named_errors(url: str, dialect: Dialect) -> Iterator[None]:
+    """Turn the driver's words, or SQLAlchemy's of it, into ours; what can pass is a `DatabaseError`, the rest is a bug
+    and stays as it is."""
+    driver: Any = dialect.loaded_dbapi
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, driver.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
         # SQLite says of a damaged file neither "operational" nor which kind it is.
-        is_damaged = type(error.orig) is sqlite3.DatabaseError
-        if not (isinstance(error, OperationalError) or error.connection_invalidated or is_damaged):
+        is_damaged = type(cause) is sqlite3.DatabaseError
+        if not (isinstance(cause, driver.OperationalError) or is_lost or is_damaged):
             raise
-        raise database_error(url, str(error.orig)) from error
+        raise database_error(url, str(cause)) from error
 
 
 _DAMAGED = "it is damaged: put back a copy, or move it away to begin anew (what was answered is asked again)"
