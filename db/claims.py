@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, not_, or_, select, update
 
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
@@ -34,21 +34,21 @@ _share_of_batch = and_(shares.c.lane == batches.c.lane, shares.c.tenant == batch
 _is_offered = and_(
     claimable,
     batches.c.upstream == bindparam("upstream"),
-    batches.c.lane.in_(bindparam("lanes", expanding=True)),
+    among(batches.c.lane, "lanes"),
     or_(
         bindparam("only_batch", type_=batches.c.id.type).is_(None),
         batches.c.id == bindparam("only_batch"),
     ),
-    batches.c.id.not_in(bindparam("passed_over", expanding=True)),
+    not_(among(batches.c.id, "passed_over")),
 )
-_fairest_batch = (
-    select(batches, shares.c["pass"])
+_fairest_batch = Prepared(
+    select(batches, shares.c["pass"].label("share_pass"))
     .join(shares, _share_of_batch)
     .where(_is_offered)
     .order_by(shares.c["pass"], case(LANE_ORDER, value=batches.c.lane), batches.c.id)
     .limit(1)
 )
-_other_shares = (
+_other_shares = Prepared(
     select(shares.c.lane, func.min(shares.c["pass"]).label("lowest"))
     .join(batches, _share_of_batch)
     .where(_is_offered, or_(shares.c.lane != bindparam("of_lane"), shares.c.tenant != bindparam("of_tenant")))
@@ -183,7 +183,7 @@ def _turn(tx: Transaction, batch: Any, offered: dict[str, Any], quantum: int) ->
     stride = STRIDES[Lane(batch.lane)]
     others = tx.rows(_other_shares, of_lane=batch.lane, of_tenant=batch.tenant, **offered)
     limits = [share.lowest + quantum * min(stride, STRIDES[Lane(share.lane)]) for share in others]
-    return max(1, (min(limits) - batch._mapping["pass"]) // stride) if limits else MAX_PLACES
+    return max(1, (min(limits) - batch.share_pass) // stride) if limits else MAX_PLACES
 
 
 def _take_from(

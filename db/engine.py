@@ -217,6 +217,7 @@ class Database:
         self.engine.dispose()
 
 
+_which = Prepared(text("SELECT CAST(pg_current_xact_id_if_assigned() AS text) AS ticket"))
 _status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")
 
 
@@ -224,8 +225,8 @@ def _ticket(tx: Transaction) -> str | None:
     """By this the server can tell later whether the transaction was committed; None where a failed commit is none."""
     if tx.dialect != "postgresql":
         return None
-    found = tx.rows(text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)"))[0][0]
-    return None if found is None else str(found)
+    found: str | None = tx.rows(_which)[0].ticket
+    return found
 
 
 def _pause(nth: int) -> None:
