@@ -71,6 +71,14 @@ class Transaction:
             return int(self._execute(statement[self.dialect], values).rowcount)
         return self.connection.execute(statement, values).rowcount
 
+    def commit_lazily(self) -> None:
+        """Do not wait for the disk at the commit: for what is worth nothing until a later commit, which does wait.
+
+        That one is on disk only when all before it are. SQLite does not wait in any case.
+        """
+        if self.dialect == "postgresql":
+            self.run(_LAZILY)
+
     def bulk(self, statement: Bulk, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
         """Run a statement for each of these rows, `values` being the same for all; how many rows it touched."""
         if not table:
@@ -218,6 +226,7 @@ class Database:
 
 
 _which = Prepared(text("SELECT CAST(pg_current_xact_id_if_assigned() AS text) AS ticket"))
+_LAZILY = text("SET LOCAL synchronous_commit TO off")
 _status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")
 
 
