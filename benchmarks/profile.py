@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks.figures import Figure, Part
 from benchmarks.parts.intake import take_in
 from benchmarks.runs import measure
-from benchmarks.stage import Home, Stage, Store
+from benchmarks.stage import Home, Stage
+from benchmarks.store import Store
 
 SAMPLING = Path(__file__).parent / "sampling"
 ROWS = 12

@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmarks.figures import AtLeast, AtMost, Part, Samples
 from benchmarks.runs import PATIENCE_S, BenchmarkError, newest_batch, start
-from benchmarks.stage import Home, Stage, Store
+from benchmarks.stage import Home, Stage
+from benchmarks.store import Store
 
 TARGETS: Mapping[str, AtLeast | AtMost] = {
     f"{store}: checked and stored, lines/s": AtLeast(30_000) for store in Store
@@ -15,7 +16,7 @@ TARGETS: Mapping[str, AtLeast | AtMost] = {
 
 def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
     """One round on each database."""
-    for store in Store:
+    for store in stage.sizes.stores:
         with stage.home(store, stage.provider()) as home:
             begun = time.monotonic()
             batch = take_in(stage, home)
