@@ -63,6 +63,21 @@ def find_faults(request: dict[str, Any], endpoint: Endpoint | None) -> list[Faul
     return [fault for fault in found if fault is not None]
 
 
+def name_fault(param: str, value: object) -> Fault | None:
+    """What is wrong with a name of the producer's: of a line, a model, a type."""
+    if not isinstance(value, str):
+        return wrong_type(param, "a string", value)
+    if 0 < len(value) <= MAX_CUSTOM_ID_LENGTH and "\0" not in value:
+        return None
+    if not value:
+        problem = "is empty"
+    elif "\0" in value:
+        problem = "holds a NUL character"
+    else:
+        problem = f"has {len(value):,} characters, at most {MAX_CUSTOM_ID_LENGTH} are allowed"
+    return Fault("invalid_value", f"Invalid value: '{param}' {problem}.", param)
+
+
 def _is_sound(request: dict[str, Any], endpoint: Endpoint) -> bool:
     """Tell at a glance that nothing is wrong, which is so of most lines; False only says to look more closely."""
     custom_id, body = request.get("custom_id"), request.get("body")
@@ -81,21 +96,6 @@ def _is_sound(request: dict[str, Any], endpoint: Endpoint) -> bool:
         and type(content) in types
         and bool(content)
     )
-
-
-def name_fault(param: str, value: object) -> Fault | None:
-    """What is wrong with a name of the producer's: of a line, a model, a type."""
-    if not isinstance(value, str):
-        return wrong_type(param, "a string", value)
-    if 0 < len(value) <= MAX_CUSTOM_ID_LENGTH and "\0" not in value:
-        return None
-    if not value:
-        problem = "is empty"
-    elif "\0" in value:
-        problem = "holds a NUL character"
-    else:
-        problem = f"has {len(value):,} characters, at most {MAX_CUSTOM_ID_LENGTH} are allowed"
-    return Fault("invalid_value", f"Invalid value: '{param}' {problem}.", param)
 
 
 def json_type(value: object) -> str:
