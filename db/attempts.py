@@ -8,8 +8,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import AttemptState
 from batchmill.requests.work import Job, Outcome
-from db.bulk import INT, STR, Prepared, among, bulk_update, rows_of
+from db.bulk import INT, STR, bulk_update, rows_of
 from db.engine import Transaction
+from db.prepared import Prepared, among
 from db.tables import attempts, word
 
 _columns = {

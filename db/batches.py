@@ -8,8 +8,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.ids import new_batch_id
 from batchmill.requests.model import BatchOptions, BatchState, Endpoint
-from db.bulk import INT, STR, Prepared, rows_of
+from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
+from db.prepared import Prepared
 from db.tables import batches, requests, shares, word
 
 COUNTERS = ("done", "failed", "cancelled", "expired", "cached", "unknown_attempts", "spent_nanos", "unpriced")

@@ -8,8 +8,9 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.work import Outcome
-from db.bulk import INT, ROW, STR, Bulk, Prepared, among, bulk_update, rows_of
+from db.bulk import INT, ROW, STR, Bulk, bulk_update, rows_of
 from db.engine import Transaction
+from db.prepared import Prepared, among
 from db.tables import answers, cache_entries
 
 

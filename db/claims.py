@@ -15,8 +15,8 @@ from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import BatchFacts, Job
 from db.batches import claimable
-from db.bulk import Prepared, among
 from db.engine import Transaction
+from db.prepared import Prepared, among
 from db.tables import batches, claims, requests, shares, word
 
 STRIDES = {Lane.HIGH: 1, Lane.NORMAL: 10, Lane.LOW: 100}

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine, Executable, text
 
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError
-from db.bulk import Bulk, DriverStatement, Prepared
+from db.bulk import Bulk
 from db.drivers import database_error, make_engine, named_errors
+from db.prepared import DriverStatement, Prepared
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -11,8 +11,9 @@ from sqlalchemy import Integer, bindparam, case, delete, exists, false, literal_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import BatchState, RequestState
-from db.bulk import INT, STR, Prepared, among, rows_of
+from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
+from db.prepared import Prepared, among
 from db.tables import batches, flights, requests, word
 
 NOBODY = -1

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import and_, any_, bindparam, func, insert, literal_column, select, true, update
 
 from batchmill.requests.model import RequestState
-from db.bulk import INT, STR, Prepared, rows_of
+from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.ledger import HIT
+from db.prepared import Prepared
 from db.tables import batches, ledger, requests, word
 
 _columns = {"cache_key": STR, "state": STR, "answer_id": INT, "provider": STR, "model": STR}

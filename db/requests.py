@@ -8,9 +8,10 @@ from sqlalchemy import bindparam, func, select, update
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import RequestState
 from batchmill.requests.work import Job
-from db.bulk import INT, STR, Prepared, among, bulk_update
+from db.bulk import INT, STR, bulk_update
 from db.engine import Database, Transaction
 from db.load import Load
+from db.prepared import Prepared, among
 from db.tables import answers, inputs, requests, word
 
 PAGE = 1_000

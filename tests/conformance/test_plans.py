@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from db import batches, sweep
-from db.bulk import DriverStatement
 from db.engine import Database, Transaction
+from db.prepared import DriverStatement
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch
 from tests.support.replies import ANSWERED, CUT_SHORT, REFUSED, THROTTLED, make_judge
