@@ -146,6 +146,15 @@ class Database:
         with self._transaction("BEGIN") as transaction:
             yield transaction
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """A transaction that only reads, much, and all of it as of one moment; it keeps nobody from writing."""
+        with self.read() as transaction:
+            if self.dialect == "postgresql":
+                for setting in _SNAPSHOT:
+                    transaction.run(setting)
+            yield transaction
+
     def persist(self, do: Callable[[Transaction], T]) -> T:
         """Run one writing transaction, again and again while what stops it may pass, and never a second time once it
         is committed: when the connection dies while it commits, the server is asked what became of it.
@@ -202,6 +211,16 @@ class Database:
         self.engine.dispose()
 
 
+# What reads a whole table is best planned as PostgreSQL likes it: see db.drivers.
+_SNAPSHOT = tuple(
+    text(setting)
+    for setting in (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        "SET LOCAL enable_seqscan = on",
+        "SET LOCAL enable_hashjoin = on",
+        "SET LOCAL enable_mergejoin = on",
+    )
+)
 _status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")
 
 

@@ -1,5 +1,6 @@
 """Puts the parts together as the settings say; the only place that knows them all."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchmill.cache.keeping import Keeping
@@ -34,6 +35,28 @@ def prepared_database(settings: Settings) -> Database:
     database = make_database(settings)
     prepare(database)
     return database
+
+
+def existing_database(settings: Settings) -> Database:
+    """The same for a command that only looks: where an embedded home has no database yet, an empty one in memory, and
+    nothing is made.
+
+    Raises:
+        DatabaseError: It cannot be reached, or is of another schema.
+    """
+    if not has_database(settings):
+        return schema.nowhere()
+    return prepared_database(settings)
+
+
+def has_database(settings: Settings) -> bool:
+    """Whether there is a database; of a shared one that is taken for granted."""
+    return not settings.database.is_embedded or database_path(settings).exists()
+
+
+def database_path(settings: Settings) -> Path:
+    """The file of the embedded database."""
+    return Path(settings.database.url.removeprefix("sqlite:///").partition("?")[0])
 
 
 def prepare(database: Database) -> None:
