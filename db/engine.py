@@ -151,8 +151,7 @@ class Database:
         """A transaction that only reads, much, and all of it as of one moment; it keeps nobody from writing."""
         with self.read() as transaction:
             if self.dialect == "postgresql":
-                for setting in _SNAPSHOT:
-                    transaction.run(setting)
+                transaction.run(_SNAPSHOT)
             yield transaction
 
     def persist(self, do: Callable[[Transaction], T]) -> T:
@@ -211,16 +210,7 @@ class Database:
         self.engine.dispose()
 
 
-# What reads a whole table is best planned as PostgreSQL likes it: see db.drivers.
-_SNAPSHOT = tuple(
-    text(setting)
-    for setting in (
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-        "SET LOCAL enable_seqscan = on",
-        "SET LOCAL enable_hashjoin = on",
-        "SET LOCAL enable_mergejoin = on",
-    )
-)
+_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 _status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")
 
 
