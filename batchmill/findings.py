@@ -18,13 +18,13 @@ class Example:
 
     Attributes:
         batch: The batch's public name; None where it is of no batch.
-        request: The request's number; None where it is of none.
-        attempt: Which call of the request, from 1; None where it is of none.
+        place: The line's place in the batch, from 1; None where it is of no line.
+        attempt: Which call of the line, from 1; None where it is of none.
         detail: What is found there.
     """
 
     batch: str | None = None
-    request: int | None = None
+    place: int | None = None
     attempt: int | None = None
     detail: str = ""
 

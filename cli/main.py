@@ -23,6 +23,7 @@ COMMANDS = {
     "beat": LazyCommand(module="cli.beat", help="Ring for what is due; one is enough."),
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
+    "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
     "config": LazyCommand(module="cli.config", help="Show the settings in force and where each comes from."),
     "db": LazyCommand(module="cli.db", help="Prepare and look after the database."),
     "version": LazyCommand(module="cli.version", help="Show the versions a bug report needs."),

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from batchmill.errors import MisuseError
 from batchmill.money.nanos import format_usd, usd_text
 from batchmill.money.summary import Column, Group, Selection, Summary, Sums
 from batchmill.periods import point_ms, zone_of
-from batchmill.settings import load_settings
+from cli.home import home_option, settings_at
 from cli.output import json_option, print_json, print_table
 
 TOTALS = ("requests", "calls", "hits", "unknown")
@@ -44,6 +45,7 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     "--timezone", default="UTC", show_default=True, help="Whose days and dates are meant: Europe/Berlin."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for spreadsheets.")
+@home_option
 @json_option
 def usage(
     by: tuple[str, ...],
@@ -51,6 +53,7 @@ def usage(
     until: str | None,
     timezone: str,
     as_csv: bool,
+    home: Path | None,
     as_json: bool,
     **only: str | None,
 ) -> None:
@@ -67,7 +70,7 @@ def usage(
         raise click.UsageError("--csv and --json exclude each other")
     zone = zone_of(timezone)
     columns = tuple(Column(name) for name in dict.fromkeys(by))
-    database = existing_database(load_settings())
+    database = existing_database(settings_at(home))
     try:
         now_ms = database.now_ms()
         selection = Selection(

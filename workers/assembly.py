@@ -1,6 +1,5 @@
 """Puts the parts together as the settings say; the only place that knows them all."""
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchmill.cache.keeping import Keeping
@@ -44,19 +43,13 @@ def existing_database(settings: Settings) -> Database:
     Raises:
         DatabaseError: It cannot be reached, or is of another schema.
     """
-    if not has_database(settings):
-        return schema.nowhere()
-    return prepared_database(settings)
+    return prepared_database(settings) if has_database(settings) else schema.nowhere()
 
 
 def has_database(settings: Settings) -> bool:
     """Whether there is a database; of a shared one that is taken for granted."""
-    return not settings.database.is_embedded or database_path(settings).exists()
-
-
-def database_path(settings: Settings) -> Path:
-    """The file of the embedded database."""
-    return Path(settings.database.url.removeprefix("sqlite:///").partition("?")[0])
+    path = settings.database.path
+    return path is None or path.exists()
 
 
 def prepare(database: Database) -> None:

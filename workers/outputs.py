@@ -14,7 +14,6 @@ from typing import IO
 
 from batchmill.errors import ConflictError
 from batchmill.settings import Settings
-from workers.assembly import database_path
 
 ASK_AGAIN_FOR_S = 1.0
 """Whoever only asks holds a lock for an instant."""
@@ -62,4 +61,4 @@ def _folder(settings: Settings) -> Path:
     """Beside the database, so that all who share one know of each other."""
     if not settings.database.is_embedded:
         return settings.home
-    return database_path(settings).parent
+    return Path(settings.database.url.removeprefix("sqlite:///").partition("?")[0]).parent

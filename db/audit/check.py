@@ -66,7 +66,7 @@ class Check:
         return [
             Example(
                 batch=None if batch is None else names.get(batch, str(batch)),
-                request=request,
+                place=None if request is None else place_of(request),
                 attempt=number,
                 detail=self.tell(row),
             )
@@ -83,11 +83,6 @@ def is_of_batch(request_id: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether a request is one of the batch beside it: a range, which an index on requests' numbers serves."""
     first = batches.c.id * (1 << PLACE_BITS)
     return and_(request_id > first, request_id <= first + MAX_PLACES)
-
-
-def place(row: Any) -> str:
-    """A request, as one would look for it."""
-    return f"line {place_of(row.request_id)}"
 
 
 def place_in_batch() -> ColumnElement[int]:

@@ -101,12 +101,11 @@ BROKEN = {
     "claims: after the end": "UPDATE requests SET claim_id = (SELECT max(id) FROM claims) WHERE id = :retried",
     "calls-in-flight": "UPDATE attempts SET claim_id = 4711 WHERE state = 'sent'",
     "ledger-entries": "DELETE FROM ledger WHERE request_id = :retried AND cost_nanos = 0",
-    "ledger-entries: twice": "INSERT INTO ledger (at_ms, kind, batch_id, request_id, attempt_id, endpoint, tenant, provider,"
-    " model, cost_nanos, cache_hit, success) SELECT at_ms, kind, batch_id, request_id, attempt_id, endpoint, tenant,"
-    " provider, model, 0, cache_hit, success FROM ledger WHERE request_id = :answered",
+    "ledger-entries: twice": "UPDATE ledger SET kind = 'call', attempt_id = (SELECT id FROM attempts"
+    " WHERE request_id = :answered) WHERE request_id = :corrected AND kind = 'correction'",
     "ledger-entries: another cost": "UPDATE attempts SET cost_nanos = cost_nanos + 1 WHERE request_id = :answered",
-    "ledger-entries: corrected twice": "UPDATE ledger SET kind = 'correction' WHERE request_id = :corrected AND kind = 'call'"
-    " AND cost_nanos IS NULL",
+    "ledger-entries: corrected twice": "UPDATE ledger SET kind = 'correction'"
+    " WHERE request_id = :corrected AND cost_nanos IS NULL",
     "ledger-entries: of no call": "UPDATE ledger SET attempt_id = 4711 WHERE request_id = :answered",
     "hit-entries": "UPDATE ledger SET request_id = :waits WHERE kind = 'hit'",
     "spent": "UPDATE batches SET spent_nanos = spent_nanos + 1 WHERE id = :ended",
@@ -159,7 +158,8 @@ def test_a_few_places_are_enough(database: Database) -> None:
         tx.run(text("UPDATE requests SET next_run_ms = 1"))
     finding = found_by(database)["claimable"]
     assert (len(finding.examples), finding.has_more) == (EXAMPLES, True)
-    assert finding.examples[0].request == request_id(batch, 1)
+    assert [example.place for example in finding.examples] == [1, 2, 3, 4, 5]
+    assert finding.examples[0].batch == batch_of(database, batch).public_id
 
 
 def test_quiet_while_lines_come_and_go(database: Database) -> None:
