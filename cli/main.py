@@ -24,6 +24,7 @@ COMMANDS = {
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
     "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
+    "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),
     "config": LazyCommand(module="cli.config", help="Show the settings in force and where each comes from."),
     "db": LazyCommand(module="cli.db", help="Prepare and look after the database."),
     "version": LazyCommand(module="cli.version", help="Show the versions a bug report needs."),

@@ -3,18 +3,17 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
 import click
 
-from batchmill.errors import MisuseError
 from batchmill.money.nanos import format_usd, usd_text
 from batchmill.money.summary import Column, Group, Selection, Summary, Sums
-from batchmill.periods import point_ms, zone_of
+from batchmill.periods import zone_of
 from cli.home import home_option, settings_at
 from cli.output import json_option, print_json, print_table
+from cli.points import point_of
 
 TOTALS = ("requests", "calls", "hits", "unknown")
 AMOUNTS = (*TOTALS, "unpriced", "input_tokens", "cached_tokens", "output_tokens")
@@ -74,8 +73,8 @@ def usage(
     try:
         now_ms = database.now_ms()
         selection = Selection(
-            since_ms=_point_ms("--since", since, zone, now_ms),
-            until_ms=_point_ms("--until", until, zone, now_ms),
+            since_ms=point_of("--since", since, zone=zone, now_ms=now_ms),
+            until_ms=point_of("--until", until, zone=zone, now_ms=now_ms),
             only={column: value for column in FILTERS if (value := only[f"only_{column.value}"]) is not None},
         )
         _refuse_backward(selection, since, until)
@@ -88,15 +87,6 @@ def usage(
         _print_csv(columns, summary.groups)
     else:
         print_table([*map(_for_people, summary.groups), _total_for_people(columns, summary.total)])
-
-
-def _point_ms(option: str, text: str | None, zone: tzinfo, now_ms: int) -> int | None:
-    if text is None:
-        return None
-    try:
-        return point_ms(text, zone=zone, now_ms=now_ms)
-    except MisuseError as error:
-        raise MisuseError(f"{option} {error.message}", error.hint) from None
 
 
 def _refuse_backward(selection: Selection, since: str | None, until: str | None) -> None:
