@@ -122,6 +122,8 @@ def clear(
 
 
 def _is_confirmed(entries: int) -> bool:
+    if not entries:
+        return True
     if not sys.stdin.isatty():
         raise MisuseError(
             f"this drops {entries:,} entries of the cache, and there is no terminal to ask at",

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.mill import Mill, Sandbox, chat_line, sandbox, wait_until, write_lines
 
+pytestmark = pytest.mark.timeout(300)
+
 MODELS = ["gpt-4o-mini"] * 6 + ["gpt-4o", "sandbox/400", "sandbox/reset", "sandbox/flaky-1"]
 
 

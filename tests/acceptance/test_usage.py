@@ -12,6 +12,8 @@ import pytest
 from tests.support.mill import Mill, chat_line, sandbox, write_lines
 from tests.support.servers import PostgresCluster
 
+pytestmark = pytest.mark.timeout(300)
+
 TOTAL = ["requests", "calls", "hits", "unknown", "cost_usd"]
 
 
