@@ -19,12 +19,14 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "run": LazyCommand(module="cli.run", help="Answer a file of requests, each exactly once."),
+    "tokens": LazyCommand(module="cli.tokens", help="Count the tokens of a file of requests, offline."),
     "worker": LazyCommand(module="cli.worker", help="Work on whatever is queued, until stopped."),
     "beat": LazyCommand(module="cli.beat", help="Ring for what is due; one is enough."),
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
     "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
     "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),
+    "providers": LazyCommand(module="cli.providers", help="The catalogue: models, their prices and tiers."),
     "config": LazyCommand(module="cli.config", help="Show the settings in force and where each comes from."),
     "db": LazyCommand(module="cli.db", help="Prepare and look after the database."),
     "version": LazyCommand(module="cli.version", help="Show the versions a bug report needs."),

@@ -8,28 +8,23 @@ from typing import Any
 
 import click
 
+from batchmill.clock import SystemClock
 from batchmill.errors import MisuseError, StoppedError
-from batchmill.requests.model import BatchOptions, CacheMode, Lane, LineError, OnUnknown
 from batchmill.results.files import STANDARD_STREAMS
 from batchmill.settings import load_settings
+from cli.inputs import BatchArguments, InputArguments, reads_input, takes_batch, tell_bad_line
 from cli.output import json_option, narrate, print_json
 
 AGAIN = "run the same command again: it goes on"
 
 
 @click.command()
-@click.argument("input_path", metavar="INPUT.jsonl", type=click.Path(path_type=Path))
+@reads_input
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the answers go.")
 @click.option(
     "--errors", type=click.Path(path_type=Path), help="Where failed lines go.  [default: OUT.errors.jsonl]"
 )
-@click.option(
-    "--priority",
-    type=click.Choice([lane.value for lane in Lane]),
-    default="normal",
-    show_default=True,
-    help="Which lane.",
-)
+@takes_batch
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
 )
@@ -39,42 +34,26 @@ AGAIN = "run the same command again: it goes on"
     help="Calls in flight at most, over all its processes.  [default: BATCHMILL_CONCURRENCY, 64]",
 )
 @click.option(
-    "--cache",
-    type=click.Choice([mode.value for mode in CacheMode]),
-    default="auto",
-    show_default=True,
-    help="When an answer given before is used again: auto = unless the request asks for variety.",
-)
-@click.option(
-    "--on-unknown",
-    type=click.Choice([way.value for way in OnUnknown]),
-    default="retry",
-    show_default=True,
-    help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
-)
-@click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for the embedded parts."
 )
 @click.option("--fresh", is_flag=True, help="Give up an unfinished batch for the same output and start over.")
 @json_option
 def run(
-    input_path: Path,
+    given: InputArguments,
     output: Path,
     errors: Path | None,
-    priority: str,
+    batch: BatchArguments,
     workers: int | None,
     concurrency: int | None,
-    cache: str,
-    on_unknown: str,
     home: Path | None,
     fresh: bool,
     as_json: bool,
 ) -> int:
     """Answer a file of requests, each exactly once.
 
-    INPUT.jsonl holds requests in OpenAI's batch format. The answers come in input order; lines that failed go
-    to the errors file. Interrupted, even by kill -9, the same command goes on where it was. Exit status 0
-    only if every line is answered.
+    INPUT holds requests in OpenAI's batch format, plain lines with a prompt, or a table (CSV); `-` is standard
+    input. The answers come in input order; lines that failed go to the errors file. Interrupted, even by
+    kill -9, the same command goes on where it was. Exit status 0 only if every line is answered.
     """
     from batchmill.logs import configure_logs
     from batchmill.results.files import default_errors_path
@@ -86,23 +65,20 @@ def run(
     require_key(settings)
     processes = workers or settings.workers.processes
     in_flight = concurrency or settings.workers.concurrency
+    deadline_ms = batch.deadline_ms(SystemClock().now_ms())
     wanted = Wanted(
-        input=input_path,
+        source=given.open(settings),
         output=_real(output),
         errors=_real(errors or default_errors_path(output)),
-        options=BatchOptions(
-            upstream=settings.openai.upstream,
-            lane=Lane(priority),
-            cache=CacheMode(cache),
-            on_unknown=OnUnknown(on_unknown),
-        ),
+        options=batch.options(settings),
+        deadline_ms=deadline_ms,
         processes=min(processes, in_flight),
         concurrency=in_flight,
         fresh=fresh,
     )
     configure_logs(settings.log)
     with _Stop() as stop, ProgressLine() as progress:
-        report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line, check=stop.check).run()
+        report = Run(settings, wanted, watch=progress.show, bad_line=tell_bad_line, check=stop.check).run()
     if as_json:
         print_json(_as_json(report))
     else:
@@ -154,12 +130,6 @@ class _Stop:
             signal.signal(number, handler)
 
 
-def _tell_bad_line(bad: LineError) -> None:
-    where = "input" if bad.line is None else f"line {bad.line}"
-    param = f" ({bad.param})" if bad.param else ""
-    narrate(f"{where}: {bad.code}{param}: {bad.message}")
-
-
 def _as_json(report: Any) -> dict[str, Any]:
     from batchmill.money.nanos import usd_text
 
@@ -169,6 +139,7 @@ def _as_json(report: Any) -> dict[str, Any]:
         "total": progress.total,
         "completed": progress.completed,
         "failed": progress.failed,
+        "expired": progress.expired,
         "cached": progress.cached,
         "calls": progress.calls,
         "unknown_attempts": progress.unknown_attempts,
@@ -189,13 +160,16 @@ def _tell(report: Any) -> None:
     )
     if progress.unpriced:
         narrate(
-            f"not in that sum: {_count(progress.unpriced, 'answer')} without a known price; set BATCHMILL_PRICES"
+            f"not in that sum: {_count(progress.unpriced, 'answer')} without a known price;"
+            " `batchmill providers add` can give one"
         )
     if progress.unknown_attempts:
         narrate(
             f"not in that sum: {_count(progress.unknown_attempts, 'call')} recorded as unknown, which may have been"
             " billed without an answer"
         )
+    if progress.expired:
+        narrate(f"the deadline has passed: {_count(progress.expired, 'line')} not asked any more")
     if report.errors:
         narrate(f"{progress.failed:,} failed: {_shown(report.errors)}")
     narrate(f"answers: {_shown(report.output)}")

@@ -66,6 +66,14 @@ class Transaction:
         """Run a statement; how many rows it touched."""
         return self.connection.execute(statement, values).rowcount
 
+    def commit_lazily(self) -> None:
+        """Do not wait for the disk at the commit: for what is worth nothing until a later commit, which does wait.
+
+        That one is on disk only when all before it are. SQLite does not wait in any case.
+        """
+        if self.dialect == "postgresql":
+            self.run(_LAZILY)
+
     def bulk(self, statement: Bulk, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
         """Run a statement for each of these rows, `values` being the same for all; how many rows it touched."""
         if not table:
@@ -211,6 +219,7 @@ class Database:
 
 
 _SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_LAZILY = text("SET LOCAL synchronous_commit TO off")
 _status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")
 
 

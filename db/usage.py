@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Text, and_, case, cast, func, select
 
-from batchmill.errors import MisuseError
+from batchmill.errors import NotFoundError
 from batchmill.money.summary import Column, Group, Selection, Summary, Sums
 from batchmill.periods import days_between
 from batchmill.requests.judge import NOT_KNOWN
@@ -39,7 +39,7 @@ def summarize(database: Database, by: Sequence[Column], selection: Selection, *,
         zone: Whose calendar `Column.DAY` goes by.
 
     Raises:
-        MisuseError: It is to be of a batch that does not exist.
+        NotFoundError: It is to be of a batch that does not exist.
     """
     with database.snapshot() as tx:
         (total,) = tx.rows(_where(select(*_sums(selection)), [], selection))
@@ -51,7 +51,7 @@ def summarize(database: Database, by: Sequence[Column], selection: Selection, *,
 
 def _require_batch(tx: Transaction, name: str | None) -> None:
     if name is not None and not tx.rows(select(batches.c.id).where(batches.c.public_id == name)):
-        raise MisuseError(
+        raise NotFoundError(
             f'there is no batch "{name}"', "`batchmill usage --by batch` shows those that were used"
         )
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
-from batchmill.errors import MisuseError
+from batchmill.errors import NotFoundError
 from batchmill.money.summary import Column, Selection, Summary
 from batchmill.requests.ids import request_id
 from db.engine import Database
@@ -208,7 +208,7 @@ def test_batches_and_jobs_go_by_their_names(database: Database) -> None:
     assert costs(summary_of(database, Column.JOB)) == {("nightly",): 3 * PRICE_NANOS}
     assert summary_of(database, batch=names[1]).total.calls == 1
     assert summary_of(database, job="nightly").total.calls == 3
-    with pytest.raises(MisuseError, match="no batch"):
+    with pytest.raises(NotFoundError, match="no batch"):
         summary_of(database, batch="batch_none")
 
 
