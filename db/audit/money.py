@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, literal, null, or_, select, union_all
 
 from batchmill.money.nanos import usd_text
-from batchmill.requests.model import AttemptState
+from batchmill.requests.model import AttemptState, RequestState
 from db.audit.check import STARTED, Check
 from db.ledger import CALL, CORRECTION, HIT
 from db.tables import attempts, batches, ledger, requests
@@ -129,6 +129,6 @@ hits = Check(
     .join_from(ledger, requests, requests.c.id == ledger.c.request_id)
     .where(ledger.c.kind == HIT)
     .group_by(ledger.c.request_id, requests.c.state)
-    .having(or_(func.count() > 1, requests.c.state.not_in(["done", "failed"]))),
+    .having(or_(func.count() > 1, requests.c.state.not_in([RequestState.DONE, RequestState.FAILED]))),
     tell=lambda row: f"it is {row.state}, and the ledger has {row.times} hits of it",
 )
