@@ -60,6 +60,12 @@ LIMITS = (
 )
 
 
+PROFILE_WORDS = (
+    "Shares of the process's CPU time, its start included, sampled every 5 ms of it: by thread; by whose code was"
+    " running; and by the innermost function of batchmill that was at work, with all it called. A thread that has"
+    " just come to the end of its work is found waiting, so some of what the database's thread did is under Python's"
+    " `thread` and under none of ours."
+)
 QUICK_NOTICE = "**Made with `--quick`: small sizes, one round. It says nothing about speed.**"
 
 
@@ -89,7 +95,7 @@ class Outcome:
                 for figure in self.figures
             ],
             "profiles": [
-                {"store": profile.store, "rooms": dict(profile.rooms), "functions": dict(profile.functions)}
+                {"part": profile.part, "store": profile.store, "tables": profile.tables}
                 for profile in self.profiles
             ],
         }
@@ -120,7 +126,7 @@ class Outcome:
         ]
         parts += [self._section(part) for part in Part if self._of(part)]
         if self.profiles:
-            parts += ["## Why targets are missed", *map(_profile, self.profiles)]
+            parts += [f"## Why targets are missed\n\n{PROFILE_WORDS}", *map(_profile, self.profiles)]
         parts.append("\n".join(["## What these figures are not", "", *(f"- {limit}" for limit in LIMITS)]))
         return "\n\n".join(parts) + "\n"
 
@@ -174,14 +180,8 @@ def _rows(rows: Any) -> list[str]:
 
 
 def _profile(profile: Profile) -> str:
-    lines = [
-        f"### Where the worker's CPU time goes on {profile.store}",
-        "",
-        "Unique lines, sampled every 5 ms of CPU time, the worker's start included. First by whose code was running,"
-        " then by the innermost function of batchmill that was at work, with all it called.",
-        "",
-    ]
-    for heading, shares in (("code of", profile.rooms), ("function", profile.functions)):
+    lines = [f"### {profile.title}", ""]
+    for heading, shares in profile.tables.items():
         lines += [f"| {heading} | share |", "|---|---:|"]
-        lines += [*_rows((f"`{name}`", f"{share:.0%}") for name, share in shares), ""]
+        lines += [*_rows((f"`{name}`", f"{share:.0%}") for name, share in shares.items()), ""]
     return "\n".join(lines).rstrip()

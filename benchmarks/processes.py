@@ -67,6 +67,8 @@ class Watch:
                 if pid in self.roots and role is Role.DATABASE:  # its backends come and go
                     self._cpu_s[pid] += stat.ended_children_cpu_s
                 self.peak_bytes[role] = max(self.peak_bytes[role], _peak_bytes(pid))
+            elif role is Role.DATABASE:  # its parent counts it from now on
+                self._cpu_s.pop(pid, None)
         now: dict[Role, float] = defaultdict(float)
         for pid, cpu_s in self._cpu_s.items():
             now[self._known[pid]] += cpu_s
@@ -87,9 +89,6 @@ class Watch:
                 self._known[pid] = self.roots[pid]
             elif _is_below(pid, self.roots, parents):
                 self._known[pid] = _role_of(pid, self._known.get(parent))
-        for pid in self._known.keys() - parents.keys():
-            if self._known[pid] is Role.DATABASE:  # its parent counts it from now on
-                self._cpu_s.pop(pid, None)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import func, select
 
 from benchmarks.processes import Role, Watch, watching
-from benchmarks.stage import Home, Provider, Stage, Store
+from benchmarks.stage import Home, Provider, Stage
+from benchmarks.store import Store
 from db.engine import Database
 from db.tables import attempts, batches, ledger
 

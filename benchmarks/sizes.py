@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from benchmarks.store import Store
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """How many of everything.
 
     Attributes:
+        stores: Databases; memory is measured on SQLite in any case.
         rounds: How often the short parts are measured, in turn; the median counts.
         lines: Of a batch of ordinary size.
         many_lines: Of the batch whose memory is compared with that of `lines`.
@@ -18,6 +21,7 @@ class Sizes:
         latency_s: Shortest and longest time of such an answer.
     """
 
+    stores: tuple[Store, ...]
     rounds: int
     lines: int
     many_lines: int
@@ -29,6 +33,7 @@ class Sizes:
 
 
 FULL = Sizes(
+    stores=(Store.SQLITE, Store.POSTGRESQL),
     rounds=3,
     lines=10_000,
     many_lines=200_000,
@@ -39,6 +44,7 @@ FULL = Sizes(
     latency_s=(0.5, 2.0),
 )
 QUICK = Sizes(
+    stores=(Store.POSTGRESQL,),
     rounds=1,
     lines=200,
     many_lines=1_000,

@@ -6,7 +6,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
@@ -14,18 +13,12 @@ from sqlalchemy import text
 
 from benchmarks.processes import parent_of
 from benchmarks.sizes import Sizes
+from benchmarks.store import Store
 from benchmarks.workload import write_batch
 from db import schema
 from db.engine import Database
 from tests.support.mill import BATCHMILL, Mill
 from tests.support.servers import PostgresCluster, postgres_cluster, valkey_server
-
-
-class Store(StrEnum):
-    """Where a mill keeps its rows."""
-
-    SQLITE = "SQLite"
-    POSTGRESQL = "PostgreSQL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, func, select, update
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import RequestState
 from batchmill.requests.work import Job
-from db.bulk import INT, STR, bulk_update
+from db.bulk import INT, STR, Prepared, among, bulk_update
 from db.engine import Database, Transaction
 from db.load import Load
 from db.tables import answers, inputs, requests, word
@@ -54,8 +54,8 @@ _move = bulk_update(
 )
 
 
-_bodies = select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(
-    inputs.c.request_id.in_(bindparam("ids", expanding=True))
+_bodies = Prepared(
+    select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(among(inputs.c.request_id, "ids"))
 )
 _of_batch = requests.c.id.between(bindparam("first"), bindparam("last"))
 _still_claimed = select(

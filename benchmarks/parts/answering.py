@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from benchmarks.figures import AtLeast, AtMost, Part, Samples
 from benchmarks.processes import Role
 from benchmarks.runs import Measured, measure
-from benchmarks.stage import Stage, Store
+from benchmarks.stage import Stage
+from benchmarks.store import Store
 
 _LEAST = {Store.SQLITE: 2_000, Store.POSTGRESQL: 1_500}
 UNIQUE_TARGETS: Mapping[str, AtLeast | AtMost] = {
@@ -21,7 +22,7 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
     """One round on each database; without `cached` the second run is left out."""
     provider = stage.provider()
     path = stage.batch_file(stage.sizes.lines)
-    for store in Store:
+    for store in stage.sizes.stores:
         with stage.home(store, provider) as home:
             first = measure(stage, store, home, provider, path)
             if Part.UNIQUE in wanted:

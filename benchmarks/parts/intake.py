@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmarks.figures import AtLeast, AtMost, Part, Samples
 from benchmarks.runs import PATIENCE_S, BenchmarkError, newest_batch, start
-from benchmarks.stage import Home, Stage, Store
+from benchmarks.stage import Home, Stage
+from benchmarks.store import Store
 
 TARGETS: Mapping[str, AtLeast | AtMost] = {
     f"{store}: checked and stored, lines/s": AtLeast(30_000) for store in Store
@@ -14,17 +15,12 @@ TARGETS: Mapping[str, AtLeast | AtMost] = {
 
 
 def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
-    """One round on each database: the command is killed once its batch has started."""
-    provider = stage.provider()
-    path = stage.batch_file(stage.sizes.ingest_lines)
-    for store in Store:
-        with stage.home(store, provider) as home:
+    """One round on each database."""
+    for store in stage.sizes.stores:
+        with stage.home(store, stage.provider()) as home:
             begun = time.monotonic()
-            process = start(home, path)
-            batch = _wait_until_started(home)
+            batch = take_in(stage, home)
             until_started_s = time.monotonic() - begun
-            home.mill.kill_everything()
-            process.wait()
             ingest_s = (batch.started_ms - batch.created_ms) / 1000
             yield (
                 Part.INGEST,
@@ -33,6 +29,16 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
                     f"{store}: from the command's start until the batch starts, s": until_started_s,
                 },
             )
+
+
+def take_in(stage: Stage, home: Home) -> Any:
+    """Start the command on a large file and kill it once its batch has started; the batch."""
+    process = start(home, stage.batch_file(stage.sizes.ingest_lines))
+    try:
+        return _wait_until_started(home)
+    finally:
+        home.mill.kill_everything()
+        process.wait()
 
 
 def _wait_until_started(home: Home) -> Any:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from benchmarks.figures import AtLeast, AtMost, Part, Samples
 from benchmarks.processes import Role, Watch
 from benchmarks.runs import measure
-from benchmarks.stage import Stage, Store
+from benchmarks.stage import Stage
+from benchmarks.store import Store
 
 _ROLES = (Role.LAUNCHER, Role.WORKER, Role.WORKER_PARENT)
 MB = 1_000_000

@@ -14,7 +14,8 @@ from pathlib import Path
 from benchmarks.figures import Figure, Part, Samples
 from benchmarks.processes import Role, watching
 from benchmarks.runs import BenchmarkError
-from benchmarks.stage import Provider, Stage, Store
+from benchmarks.stage import Provider, Stage
+from benchmarks.store import Store
 from benchmarks.workload import questions
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from benchmarks.figures import AtLeast, AtMost, Part, Samples
 from benchmarks.processes import Role
 from benchmarks.runs import call_times_ms, measure
-from benchmarks.stage import Stage, Store
+from benchmarks.stage import Stage
+from benchmarks.store import Store
 
 TARGETS: Mapping[str, AtLeast | AtMost] = {
     f"{store}: calls made of those the slots allow, %": AtLeast(95) for store in Store
@@ -18,7 +19,7 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
     shortest_s, longest_s = sizes.latency_s
     provider = stage.provider(f"{shortest_s}-{longest_s}")
     possible = sizes.slots / ((shortest_s + longest_s) / 2)
-    for store in Store:
+    for store in stage.sizes.stores:
         with stage.home(store, provider) as home:
             path = stage.batch_file(sizes.slow_lines)
             measured = measure(stage, store, home, provider, path, "--concurrency", str(sizes.slots))

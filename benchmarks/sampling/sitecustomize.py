@@ -1,7 +1,8 @@
-"""Imported by every Python that has this folder on its path: samples the processes that a worker forks.
+"""Imported by every Python that has this folder on its path: samples the one process that is to be explained.
 
-Every 5 ms of CPU time a signal asks which thread has used how much since the last one, and where it stands. Once
-a second the sums go into a file in BENCHMARK_PROFILE, named after the process; the process itself may be killed.
+BENCHMARK_PROFILED says which: `run`, the command itself, or `worker`, what a worker forks. Every 5 ms of CPU time
+a signal asks which thread has used how much since the last one, and where it stands; a thread that has just come
+to its end is found waiting. The sums go into a file in BENCHMARK_PROFILE ever and again, as the process may be killed.
 """
 
 import json
@@ -15,10 +16,11 @@ from pathlib import Path
 from types import FrameType
 
 EVERY_CPU_S = 0.005
-SAMPLES_TO_A_WRITE = 200
+SAMPLES_TO_A_WRITE = 40
 ROOT = Path(__file__).parents[2]
 OWN = tuple(f"{ROOT / folder}{os.sep}" for folder in ("batchmill", "cli", "db", "tasks", "workers"))
 FOLDER = os.environ.get("BENCHMARK_PROFILE")
+PROFILED = os.environ.get("BENCHMARK_PROFILED")
 
 
 class Sampler:
@@ -27,6 +29,7 @@ class Sampler:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._clocks: dict[int, float] = {}
+        self._threads: defaultdict[str, float] = defaultdict(float)
         self._here: defaultdict[str, float] = defaultdict(float)
         self._for: defaultdict[str, float] = defaultdict(float)
         self._left = SAMPLES_TO_A_WRITE
@@ -47,12 +50,15 @@ class Sampler:
                 continue
             used = now - self._clocks.get(thread.ident, now)
             self._clocks[thread.ident] = now
+            self._threads[thread.name] += used
             self._here[_room(where.f_code.co_filename)] += used
             self._for[_own_function(where)] += used
         self._left -= 1
         if self._left == 0:
             self._left = SAMPLES_TO_A_WRITE
-            self._path.write_text(json.dumps({"rooms": self._here, "functions": self._for}))
+            self._path.write_text(
+                json.dumps({"thread": self._threads, "code of": self._here, "function": self._for})
+            )
 
 
 def _room(path: str) -> str:
@@ -78,10 +84,13 @@ def _relative(path: str) -> str:
     return path[len(str(ROOT)) + 1 :] if path.startswith(OWN) else ""
 
 
-def _begin_in_child() -> None:
+def _begin() -> None:
     assert FOLDER is not None
     Sampler(Path(FOLDER) / f"{os.getpid()}.json").begin()
 
 
-if FOLDER and "worker" in sys.orig_argv:
-    os.register_at_fork(after_in_child=_begin_in_child)
+if FOLDER and PROFILED in sys.orig_argv:
+    if PROFILED == "run":
+        _begin()
+    else:
+        os.register_at_fork(after_in_child=_begin)

@@ -8,7 +8,7 @@ from sqlalchemy import and_, select
 
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import AttemptState
-from db.bulk import INT, STR, PerDialect, rows_of
+from db.bulk import INT, STR, Prepared, rows_of
 from db.engine import Transaction
 from db.tables import attempts, batches
 
@@ -49,13 +49,13 @@ def _batches_statement(dialect: str) -> Any:
     )
 
 
-_made, _named = PerDialect(_made_statement), PerDialect(_batches_statement)
+_made, _named = Prepared(_made_statement), Prepared(_batches_statement)
 
 
 def recorded(tx: Transaction, seen: Sequence[Seen]) -> Mapping[Seen, Recorded]:
     """The attempts of these calls, as far as there are any."""
     names = [{"public_id": name} for name in sorted({call.batch for call in seen})]
-    ids = {row.public_id: row.id for row in tx.bulk_rows(_named[tx.dialect], names)}
+    ids = {row.public_id: row.id for row in tx.bulk_rows(_named, names)}
     wanted = {
         (request_id(ids[call.batch], call.place), call.number): call for call in seen if call.batch in ids
     }
@@ -64,5 +64,5 @@ def recorded(tx: Transaction, seen: Sequence[Seen]) -> Mapping[Seen, Recorded]:
         wanted[row.request_id, row.number]: Recorded(
             id=row.id, cost_nanos=row.cost_nanos if row.state == AttemptState.SETTLED else None
         )
-        for row in tx.bulk_rows(_made[tx.dialect], table)
+        for row in tx.bulk_rows(_made, table)
     }

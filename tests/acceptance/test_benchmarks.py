@@ -15,7 +15,7 @@ from benchmarks.page import WORDS
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_every_part_gives_its_figures(tmp_path: Path) -> None:
     """A quick round of all of it: exit 0 whatever is missed, a figure for each target, a page without a host's name."""
     done = subprocess.run(
@@ -26,7 +26,7 @@ def test_every_part_gives_its_figures(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -34,7 +34,7 @@ def test_every_part_gives_its_figures(tmp_path: Path) -> None:
     assert {figure["part"] for figure in found["figures"]} == set(Part)
     assert all(math.isfinite(figure["value"]) for figure in found["figures"])
     judged = [figure for figure in found["figures"] if figure["target"]]
-    assert len(judged) == 16
+    assert len(judged) == 11
     assert all(figure["met"] in (True, False) for figure in judged)
     page = (tmp_path / "page.md").read_text()
     assert all(f"## {title}" in page for title, _ in WORDS.values())
