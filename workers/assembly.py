@@ -36,6 +36,22 @@ def prepared_database(settings: Settings) -> Database:
     return database
 
 
+def existing_database(settings: Settings) -> Database:
+    """The same for a command that only looks: where an embedded home has no database yet, an empty one in memory, and
+    nothing is made.
+
+    Raises:
+        DatabaseError: It cannot be reached, or is of another schema.
+    """
+    return prepared_database(settings) if has_database(settings) else schema.nowhere()
+
+
+def has_database(settings: Settings) -> bool:
+    """Whether there is a database; of a shared one that is taken for granted."""
+    path = settings.database.path
+    return path is None or path.exists()
+
+
 def prepare(database: Database) -> None:
     """Make sure of the schema: an embedded database is brought up to date, a shared one is checked.
 

@@ -185,14 +185,21 @@ def show_life(home: Path, worker_id: str) -> IO[bytes]:
     return file
 
 
-def is_alive(home: Path, worker_id: str) -> bool:
-    """Whether the worker of that name still lives on this machine."""
+def shows_life(home: Path, worker_id: str) -> bool:
+    """Whether the worker of that name still lives on this machine; nothing is changed."""
     try:
         with (life_signs(home) / worker_id).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:
+        return True
+    return False
+
+
+def is_alive(home: Path, worker_id: str) -> bool:
+    """The same for whoever takes over from the dead: what they leave behind is removed."""
+    if shows_life(home, worker_id):
         return True
     (life_signs(home) / worker_id).unlink(missing_ok=True)
     return False

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 COMMAND = Path(sys.executable).with_name("batchmill")
-COMMANDS = {"run", "providers", "worker", "beat", "sandbox", "config", "db", "version"}
+COMMANDS = {
+    "run",
+    "usage",
+    "doctor",
+    "cache",
+    "providers",
+    "worker",
+    "beat",
+    "sandbox",
+    "config",
+    "db",
+    "version",
+}
 
 
 @pytest.fixture
