@@ -7,6 +7,7 @@ BatchmillError
 ├── InputError             the input cannot be read or is empty           exit 1 · HTTP 400
 │   └── InvalidLinesError  some lines of the input are not valid          exit 1 · HTTP 400
 ├── OutputError            the results cannot be written                  exit 1 · HTTP 500
+├── NotFoundError          there is no such batch                         exit 1 · HTTP 404
 ├── ConflictError          something else is in the way: home, output     exit 1 · HTTP 409
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
@@ -76,6 +77,13 @@ class OutputError(BatchmillError):
 
     code = "output_not_writable"
     may_succeed_later = True
+
+
+class NotFoundError(BatchmillError):
+    """What was named is not there, or the name fits more than one."""
+
+    http_status = 404
+    code = "not_found"
 
 
 class ConflictError(BatchmillError):

@@ -1,18 +1,17 @@
 """`batchmill run`: answer a file of requests."""
 
 import os
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
-from batchmill.errors import MisuseError, StoppedError
+from batchmill.errors import MisuseError
 from batchmill.requests.model import BatchOptions, CacheMode, Lane, LineError, OnUnknown
 from batchmill.results.files import STANDARD_STREAMS
-from batchmill.settings import load_settings
+from cli.home import home_option, settings_at
 from cli.output import json_option, narrate, print_json
+from cli.stopping import Stop
 
 AGAIN = "run the same command again: it goes on"
 
@@ -52,9 +51,7 @@ AGAIN = "run the same command again: it goes on"
     show_default=True,
     help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
 )
-@click.option(
-    "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for the embedded parts."
-)
+@home_option
 @click.option("--fresh", is_flag=True, help="Give up an unfinished batch for the same output and start over.")
 @json_option
 def run(
@@ -82,7 +79,7 @@ def run(
     from workers.assembly import require_key
     from workers.runs import Run, Wanted
 
-    settings = load_settings(overrides={"BATCHMILL_HOME": str(home.absolute())} if home else None)
+    settings = settings_at(home)
     require_key(settings)
     processes = workers or settings.workers.processes
     in_flight = concurrency or settings.workers.concurrency
@@ -101,7 +98,7 @@ def run(
         fresh=fresh,
     )
     configure_logs(settings.log)
-    with _Stop() as stop, ProgressLine() as progress:
+    with Stop(AGAIN) as stop, ProgressLine() as progress:
         report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line, check=stop.check).run()
     if as_json:
         print_json(_as_json(report))
@@ -118,40 +115,6 @@ def _real(path: Path) -> Path:
     except UnicodeEncodeError:
         raise MisuseError(f"the name {str(real)!a} is not UTF-8", "name another file") from None
     return real
-
-
-class _Stop:
-    """Signals: the first is noted and seen at the next check, the second ends the run where it stands."""
-
-    def __init__(self) -> None:
-        self._number: int | None = None
-
-    def __enter__(self) -> "_Stop":
-        self._handle(self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._handle(signal.SIG_IGN)  # nothing is left to be stopped
-
-    def check(self) -> None:
-        """Raise StoppedError once a signal has come."""
-        if self._number is not None:
-            name = signal.Signals(self._number).name
-            raise StoppedError(f"stopped by {name}; nothing is lost", AGAIN)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self._number is None:
-            self._number = number
-            return
-        self._handle(signal.SIG_IGN)
-        raise StoppedError(
-            "stopped at once; calls cut off may have been billed, nothing is lost", AGAIN, True
-        )
-
-    @staticmethod
-    def _handle(handler: Any) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, handler)
 
 
 def _tell_bad_line(bad: LineError) -> None:

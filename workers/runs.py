@@ -19,7 +19,6 @@ from batchmill.errors import (
     ConflictError,
     DatabaseError,
     ProviderError,
-    SettingsError,
     StoppedError,
 )
 from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
@@ -28,9 +27,9 @@ from batchmill.results.files import check_writable
 from batchmill.settings import Settings
 from db import attempts, batches, claims, requests, sweep
 from db.engine import Database
-from workers import outputs
+from workers import attendance
 from workers.app import make_app
-from workers.assembly import make_database, make_judge, prepare
+from workers.assembly import make_database, make_home, make_judge, prepare
 from workers.broker import EmbeddedBroker
 from workers.crew import Crew
 from workers.delivery import deliver
@@ -121,12 +120,12 @@ class Run:
         wanted = self._wanted
         check_writable([wanted.output, wanted.errors], source=wanted.input)
         source = InputFile(wanted.input, max_line_bytes=self._settings.input.max_line_bytes)
-        _make_home(self._settings.home)
+        make_home(self._settings.home)
         key = wanted.key(source.sha256())
         self._database = make_database(self._settings, patience_s=ASK_AGAIN_FOR_S)
         try:
             prepare(self._database)
-            with outputs.attend(self._settings, wanted.output), self._doorbell() as doorbell:
+            with attendance.attend(self._settings, wanted.output), self._doorbell() as doorbell:
                 clear_up(self._database, self._settings, self._judge)
                 batch, resumed = self._find_or_create(key)
                 if batch.state == BatchState.FINALIZING:
@@ -337,17 +336,6 @@ class Run:
             output=self._wanted.output,
             errors=errors,
         )
-
-
-def _make_home(home: Path) -> None:
-    try:
-        (home / "run").mkdir(parents=True, exist_ok=True)
-        (home / "logs").mkdir(exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f'the home "{home}" cannot be used: {error.strerror}',
-            "name a folder that you may write to, with --home or BATCHMILL_HOME",
-        ) from error
 
 
 def _standing_still(row: Any) -> BatchmillError:
