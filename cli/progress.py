@@ -70,7 +70,7 @@ class ProgressLine:
         if progress.phase == "writing":
             return "writing the answers"
         rate = self._rate()
-        left = f", {_duration((progress.total - ended) / rate)} left" if rate > 0 else ""
+        left = f", {duration((progress.total - ended) / rate)} left" if rate > 0 else ""
         parts = [f"{ended:,} of {progress.total:,}", f"{rate:,.0f}/s{left}", f"{progress.cached:,} hits"]
         parts.append(format_usd(progress.spent_nanos))
         if progress.failed:
@@ -93,7 +93,8 @@ def _row(progress: Progress, ended: int, text: str) -> Table:
     return row
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as "m:ss" or "h:mm:ss"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

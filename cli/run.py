@@ -1,16 +1,14 @@
 """`batchmill run`: answer a file of requests."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from batchmill.errors import MisuseError
-from batchmill.requests.model import BatchOptions, CacheMode, Lane, LineError, OnUnknown
-from batchmill.results.files import STANDARD_STREAMS
+from cli.batch_options import batch_options, options_of, tell_bad_line
 from cli.home import home_option, settings_at
-from cli.output import json_option, narrate, print_json
+from cli.output import counted, json_option, narrate, print_json
+from cli.paths import real_path, shown_path
 from cli.stopping import Stop
 
 AGAIN = "run the same command again: it goes on"
@@ -22,13 +20,7 @@ AGAIN = "run the same command again: it goes on"
 @click.option(
     "--errors", type=click.Path(path_type=Path), help="Where failed lines go.  [default: OUT.errors.jsonl]"
 )
-@click.option(
-    "--priority",
-    type=click.Choice([lane.value for lane in Lane]),
-    default="normal",
-    show_default=True,
-    help="Which lane.",
-)
+@batch_options
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
 )
@@ -36,20 +28,6 @@ AGAIN = "run the same command again: it goes on"
     "--concurrency",
     type=click.IntRange(1, 10_000),
     help="Calls in flight at most, over all its processes.  [default: BATCHMILL_CONCURRENCY, 64]",
-)
-@click.option(
-    "--cache",
-    type=click.Choice([mode.value for mode in CacheMode]),
-    default="auto",
-    show_default=True,
-    help="When an answer given before is used again: auto = unless the request asks for variety.",
-)
-@click.option(
-    "--on-unknown",
-    type=click.Choice([way.value for way in OnUnknown]),
-    default="retry",
-    show_default=True,
-    help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
 )
 @home_option
 @click.option("--fresh", is_flag=True, help="Give up an unfinished batch for the same output and start over.")
@@ -85,42 +63,21 @@ def run(
     in_flight = concurrency or settings.workers.concurrency
     wanted = Wanted(
         input=input_path,
-        output=_real(output),
-        errors=_real(errors or default_errors_path(output)),
-        options=BatchOptions(
-            upstream=settings.openai.upstream,
-            lane=Lane(priority),
-            cache=CacheMode(cache),
-            on_unknown=OnUnknown(on_unknown),
-        ),
+        output=real_path(output),
+        errors=real_path(errors or default_errors_path(output)),
+        options=options_of(settings, priority=priority, cache=cache, on_unknown=on_unknown),
         processes=min(processes, in_flight),
         concurrency=in_flight,
         fresh=fresh,
     )
     configure_logs(settings.log)
     with Stop(AGAIN) as stop, ProgressLine() as progress:
-        report = Run(settings, wanted, watch=progress.show, bad_line=_tell_bad_line, check=stop.check).run()
+        report = Run(settings, wanted, watch=progress.show, bad_line=tell_bad_line, check=stop.check).run()
     if as_json:
         print_json(_as_json(report))
     else:
         _tell(report)
     return 0 if report.progress.completed == report.progress.total else 1
-
-
-def _real(path: Path) -> Path:
-    """The file itself, however it is spelt: it tells one batch from another."""
-    real = Path(os.path.realpath(path)) if str(path) not in STANDARD_STREAMS else path
-    try:
-        str(real).encode()
-    except UnicodeEncodeError:
-        raise MisuseError(f"the name {str(real)!a} is not UTF-8", "name another file") from None
-    return real
-
-
-def _tell_bad_line(bad: LineError) -> None:
-    where = "input" if bad.line is None else f"line {bad.line}"
-    param = f" ({bad.param})" if bad.param else ""
-    narrate(f"{where}: {bad.code}{param}: {bad.message}")
 
 
 def _as_json(report: Any) -> dict[str, Any]:
@@ -148,27 +105,17 @@ def _tell(report: Any) -> None:
     progress = report.progress
     narrate(
         f"{progress.completed:,} of {progress.total:,} answered in {report.elapsed_s:.1f} s: "
-        f"{_count(progress.calls, 'call')}, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
+        f"{counted(progress.calls, 'call')}, {progress.cached:,} from the cache, {format_usd(progress.spent_nanos)}"
     )
     if progress.unpriced:
         narrate(
-            f"not in that sum: {_count(progress.unpriced, 'answer')} without a known price; set BATCHMILL_PRICES"
+            f"not in that sum: {counted(progress.unpriced, 'answer')} without a known price; set BATCHMILL_PRICES"
         )
     if progress.unknown_attempts:
         narrate(
-            f"not in that sum: {_count(progress.unknown_attempts, 'call')} recorded as unknown, which may have been"
+            f"not in that sum: {counted(progress.unknown_attempts, 'call')} recorded as unknown, which may have been"
             " billed without an answer"
         )
     if report.errors:
-        narrate(f"{progress.failed:,} failed: {_shown(report.errors)}")
-    narrate(f"answers: {_shown(report.output)}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _shown(path: Path) -> Path:
-    """A path as one would type it here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+        narrate(f"{progress.failed:,} failed: {shown_path(report.errors)}")
+    narrate(f"answers: {shown_path(report.output)}")

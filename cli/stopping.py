@@ -12,10 +12,20 @@ class Stop:
 
     Args:
         hint: What to do next, for whoever stopped it.
+        outcome: What that means for the work.
+        outcome_at_once: The same, when it was not given time to finish.
     """
 
-    def __init__(self, hint: str = "") -> None:
+    def __init__(
+        self,
+        hint: str = "",
+        *,
+        outcome: str = "nothing is lost",
+        outcome_at_once: str = "calls cut off may have been billed, nothing is lost",
+    ) -> None:
         self._hint = hint
+        self._outcome = outcome
+        self._outcome_at_once = outcome_at_once
         self._number: int | None = None
 
     def __enter__(self) -> Self:
@@ -29,16 +39,14 @@ class Stop:
         """Raise StoppedError once a signal has come."""
         if self._number is not None:
             name = signal.Signals(self._number).name
-            raise StoppedError(f"stopped by {name}; nothing is lost", self._hint)
+            raise StoppedError(f"stopped by {name}; {self._outcome}", self._hint)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self._number is None:
             self._number = number
             return
         self._handle(signal.SIG_IGN)
-        raise StoppedError(
-            "stopped at once; calls cut off may have been billed, nothing is lost", self._hint, True
-        )
+        raise StoppedError(f"stopped at once; {self._outcome_at_once}", self._hint, True)
 
     @staticmethod
     def _handle(handler: Any) -> None:

@@ -30,7 +30,8 @@ def batch_named(database: Database | None, name: str) -> Any:
     wanted = name if name.startswith(PREFIX) else PREFIX + name
     if not _NAME.fullmatch(wanted):
         raise NotFoundError(
-            f'"{name}" names no batch: an id is batch_ and 24 digits from 0 to f, of which the first six may do', _HINT
+            f'"{name}" names no batch: an id is batch_ and 24 digits from 0 to f, of which the first six may do',
+            _HINT,
         )
     with database.read() as tx:
         exact = listings.named(tx, wanted)

@@ -38,7 +38,7 @@ from workers.embedded import EmbeddedWorker
 from workers.intake import take_in
 from workers.patience import Patience
 from workers.progress import Progress, progress_of
-from workers.upkeep import UNATTENDED, bury_the_dead, clear_up, leave
+from workers.upkeep import PAUSED_BY_HAND, UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
 SWEEP_EVERY_S = 1.0
@@ -271,15 +271,19 @@ class Run:
         """See how it goes and lend a hand; whether the answers are delivered."""
         row = self._row(batch.id)
         crew.worker.listen()
-        self._watch(progress_of(row, "answering", patience.note(row, crew)))
+        is_held = row.state == BatchState.PAUSED and row.paused_reason.startswith(PAUSED_BY_HAND)
+        note = _how_to_resume(row) if is_held else patience.note(row, crew)
+        self._watch(progress_of(row, "answering", note))
         if row.state == BatchState.FINALIZING:
             self._deliver(row)
             return True
         if row.state == BatchState.PAUSED and row.paused_reason == UNATTENDED:
             self._resume(row)  # we were asleep for so long that another command took us for dead
-        elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
+        elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING) and not is_held:
             raise _standing_still(row)
-        if patience.is_out(row, crew):
+        if is_held:
+            patience.begin_anew()
+        elif patience.is_out(row, crew):
             patience.give_up(row, crew, self._oldest_in_flight_ms(row))
         crew.worker.ensure()
         if time.monotonic() - crew.swept_at > SWEEP_EVERY_S:
@@ -336,6 +340,10 @@ class Run:
             output=self._wanted.output,
             errors=errors,
         )
+
+
+def _how_to_resume(row: Any) -> str:
+    return f"{row.paused_reason}; `batchmill resume {row.public_id}` lets it go on"
 
 
 def _standing_still(row: Any) -> BatchmillError:

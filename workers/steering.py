@@ -13,8 +13,6 @@ from workers.assembly import make_judge
 from workers.doorbell import Doorbell
 from workers.upkeep import PAUSED_BY_HAND, UNATTENDED, clear_up
 
-_RUNNING = (BatchState.IN_PROGRESS, BatchState.PAUSED, BatchState.CANCELLING)
-
 
 def cancel(database: Database, settings: Settings, batch: Any) -> Any:
     """End a batch early; its row afterwards.
@@ -25,31 +23,32 @@ def cancel(database: Database, settings: Settings, batch: Any) -> Any:
     Raises:
         ConflictError: It has ended, or all its lines have.
     """
-    clear_up(database, settings, make_judge(settings))
-    row = _reread(database, batch.id)
+    row = _as_it_stands(database, settings, batch)
     if row.state == BatchState.VALIDATING:
         sweep.discard(database, row.id, "cancelled while its input was read")
-    elif row.state in _RUNNING:
-        with database.write() as tx:
-            batches.cancel(tx, row.id)
-            if _is_forsaken(settings, row):
-                batches.disown(tx, row.id)
-        sweep.end_idle(database, row.id, BatchState(row.final_state))
-        sweep.finish_undelivered(database)
-    else:
+        return _reread(database, row.id)
+    with database.write() as tx:
+        is_ending = batches.cancel(tx, row.id) or row.state == BatchState.CANCELLING
+        if is_ending and _is_forsaken(settings, row):
+            batches.disown(tx, row.id)
+    row = _reread(database, row.id)
+    if not is_ending:
         raise _not_now(row, "cancelled")
+    sweep.end_idle(database, row.id, BatchState(row.final_state))
+    sweep.finish_undelivered(database)
     return _reread(database, row.id)
 
 
-def pause(database: Database, batch: Any, reason: str = "") -> Any:
+def pause(database: Database, settings: Settings, batch: Any, reason: str = "") -> Any:
     """Let no new call of a batch start until it is resumed; its row afterwards. Calls in flight finish.
 
     Raises:
         ConflictError: It is not running.
     """
+    row = _as_it_stands(database, settings, batch)
     with database.write() as tx:
-        paused = batches.pause(tx, batch.id, f"{PAUSED_BY_HAND}: {reason}" if reason else PAUSED_BY_HAND)
-    row = _reread(database, batch.id)
+        paused = batches.pause(tx, row.id, f"{PAUSED_BY_HAND}: {reason}" if reason else PAUSED_BY_HAND)
+    row = _reread(database, row.id)
     if not paused:
         raise _not_now(row, "paused")
     return row
@@ -61,23 +60,27 @@ def resume(database: Database, settings: Settings, batch: Any) -> Any:
     Raises:
         ConflictError: It is not paused, or nobody would answer it: its command has gone.
     """
-    if batch.state == BatchState.PAUSED and _is_forsaken(settings, batch):
+    row = _as_it_stands(database, settings, batch)
+    if row.state == BatchState.PAUSED and _is_forsaken(settings, row):
         raise ConflictError(
-            f"batch {batch.public_id} was made by `batchmill run`, and that command has ended",
+            f"batch {row.public_id} was made by `batchmill run`, and that command has ended",
             "run the same command again: it goes on",
         )
     with database.write() as tx:
-        resumed = batches.resume(tx, batch.id)
-    row = _reread(database, batch.id)
+        resumed = batches.resume(tx, row.id)
+    row = _reread(database, row.id)
     if not resumed:
         raise _not_now(row, "resumed")
     return row
 
 
-def ring(database: Database, settings: Settings, batch: Any) -> str:
-    """Tell the workers that share a broker of a batch that may be claimed; why nobody was told, or ""."""
+def call_workers(database: Database, settings: Settings, batch: Any) -> str:
+    """Tell the workers that share a broker of a batch that can go on; why none comes at once, or ""."""
+    if settings.broker.url is None and settings.database.is_embedded:
+        is_awaited = batch.output_path is None and not attendance.is_served(settings)
+        return "no worker serves this home: start one with `batchmill worker`" if is_awaited else ""
     if settings.broker.url is None:
-        return "" if settings.database.is_embedded else "BROKER_URL is not set: workers find it at the next sweep"
+        return "BROKER_URL is not set: workers find it at the next sweep"
     with database.read() as tx:
         claimable = claims.claimable_in(tx, batch.id)
     try:
@@ -97,6 +100,12 @@ def _is_forsaken(settings: Settings, row: Any) -> bool:
     return settings.database.is_embedded or row.paused_reason == UNATTENDED
 
 
+def _as_it_stands(database: Database, settings: Settings, batch: Any) -> Any:
+    """Its row, once what killed commands and workers left has been put right."""
+    clear_up(database, settings, make_judge(settings))
+    return _reread(database, batch.id)
+
+
 def _reread(database: Database, batch: int) -> Any:
     with database.read() as tx:
         return batches.rows(tx, [batch])[batch]
@@ -106,7 +115,8 @@ def _not_now(row: Any, done: str) -> ConflictError:
     state = BatchState(row.state)
     if state is BatchState.VALIDATING:
         return ConflictError(
-            f"batch {row.public_id} cannot be {done}: its input is still being read", "wait until it is in progress"
+            f"batch {row.public_id} cannot be {done}: its input is still being read",
+            "wait until it is in progress",
         )
     if state is BatchState.PAUSED:
         return ConflictError(

@@ -40,9 +40,7 @@ def submit(
         with database.write() as tx:
             batch = batches.create(tx, options, deadline_ms=deadline_ms)
             attended.enter_context(attendance.attend_ingest(settings, batch.public_id))
-        take_in(
-            database, batch, _checked(lines, check), options, on_bad_line=on_bad_line, on_chunk=on_chunk
-        )
+        take_in(database, batch, _checked(lines, check), options, on_bad_line=on_bad_line, on_chunk=on_chunk)
     with database.read() as tx:
         return batches.rows(tx, [batch.id])[batch.id]
 

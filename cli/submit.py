@@ -1,0 +1,57 @@
+"""`batchmill submit`: hand in a file of requests, and leave."""
+
+from pathlib import Path
+
+import click
+
+from cli.batch_options import batch_options, options_of, tell_bad_line
+from cli.home import home_option, settings_at
+from cli.output import counted, json_option, narrate, print_json
+
+
+@click.command()
+@click.argument("input_path", metavar="INPUT.jsonl", type=click.Path(path_type=Path))
+@batch_options
+@home_option
+@json_option
+def submit(
+    input_path: Path, priority: str, cache: str, on_unknown: str, home: Path | None, as_json: bool
+) -> None:
+    """Hand in a file of requests for workers to answer, and print the batch's id.
+
+    INPUT.jsonl holds requests in OpenAI's batch format. All of it is accepted, or nothing. `batchmill worker`
+    answers it, here or on any machine that shares the database; `batchmill results` shows the answers.
+    """
+    from batchmill.requests.source import InputFile
+    from cli.progress import ProgressLine
+    from cli.stopping import Stop
+    from workers import steering, submission
+    from workers.assembly import make_home, prepared_database
+    from workers.progress import Progress
+
+    settings = settings_at(home)
+    source = InputFile(input_path, max_line_bytes=settings.input.max_line_bytes)
+    options = options_of(settings, priority=priority, cache=cache, on_unknown=on_unknown)
+    make_home(settings.home)
+    database = prepared_database(settings)
+    nothing = "nothing was accepted"
+    try:
+        with Stop(outcome=nothing, outcome_at_once=nothing) as stop, ProgressLine() as progress:
+            row = submission.submit(
+                database,
+                settings,
+                source.lines(),
+                options,
+                on_bad_line=tell_bad_line,
+                on_chunk=lambda lines: progress.show(Progress(phase="reading", completed=lines)),
+                check=stop.check,
+            )
+        if as_json:
+            print_json({"id": row.public_id, "total": row.total, "state": row.state})
+        else:
+            click.echo(row.public_id)
+        narrate(f"{counted(row.total, 'request')} accepted")
+        if advice := steering.call_workers(database, settings, row):
+            narrate(advice)
+    finally:
+        database.close()
