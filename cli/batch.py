@@ -18,8 +18,10 @@ batch_argument: Callable[[Callable[..., Any]], Callable[..., Any]] = click.argum
 @contextmanager
 def open_database(settings: Settings) -> "Iterator[Database | None]":
     """The database in force; None where there is none yet, and none is made."""
+    from batchmill.logs import configure_logs
     from workers.assembly import seen_database
 
+    configure_logs(settings.log)
     database = seen_database(settings)
     try:
         yield database

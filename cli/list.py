@@ -59,7 +59,7 @@ def list(
     if as_json:
         print_json(views)
     else:
-        print_table([_row(shown) for shown in views])
+        print_table([_line(shown, row.spent_nanos) for shown, row in zip(views, rows, strict=False)])
     if database is None:
         narrate(f"no batches: there is no database yet at {settings.database.path}")
     elif not views:
@@ -68,14 +68,16 @@ def list(
         narrate(f"there are more: `batchmill list --after {views[-1]['id']}`")
 
 
-def _row(shown: dict[str, Any]) -> dict[str, object]:
+def _line(shown: dict[str, Any], spent_nanos: int) -> dict[str, object]:
+    from batchmill.money.nanos import format_usd
+
     return {
         "id": shown["id"],
         "state": shown["state"],
         "lane": shown["lane"],
         "done": f"{shown['completed']}/{shown['total']}",
         "failed": shown["failed"],
-        "cost_usd": shown["cost_usd"],
+        "cost": format_usd(spent_nanos),
         "created": shown["created_at"],
         "job_name": shown["job_name"],
     }

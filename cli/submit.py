@@ -22,6 +22,7 @@ def submit(
     INPUT.jsonl holds requests in OpenAI's batch format. All of it is accepted, or nothing. `batchmill worker`
     answers it, here or on any machine that shares the database; `batchmill results` shows the answers.
     """
+    from batchmill.logs import configure_logs
     from batchmill.requests.source import InputFile
     from cli.progress import ProgressLine
     from cli.stopping import Stop
@@ -30,6 +31,7 @@ def submit(
     from workers.progress import Progress
 
     settings = settings_at(home)
+    configure_logs(settings.log)
     source = InputFile(input_path, max_line_bytes=settings.input.max_line_bytes)
     options = options_of(settings, priority=priority, cache=cache, on_unknown=on_unknown)
     make_home(settings.home)

@@ -23,10 +23,12 @@ def cancel(database: Database, settings: Settings, batch: Any) -> Any:
     Raises:
         ConflictError: It has ended, or all its lines have.
     """
+    if batch.state == BatchState.VALIDATING:
+        sweep.discard(database, batch.id, "cancelled while its input was read")
+        row = _reread(database, batch.id)
+        if row.state == BatchState.FAILED:
+            return row
     row = _as_it_stands(database, settings, batch)
-    if row.state == BatchState.VALIDATING:
-        sweep.discard(database, row.id, "cancelled while its input was read")
-        return _reread(database, row.id)
     with database.write() as tx:
         is_ending = batches.cancel(tx, row.id) or row.state == BatchState.CANCELLING
         if is_ending and _is_forsaken(settings, row):
