@@ -76,8 +76,9 @@ def _progress(database: "Database", row: Any) -> Any:
     if row.state == BatchState.VALIDATING:
         with database.read() as tx:
             return Progress(phase="reading", completed=results.taken_in(tx, row.id))
-    phase = "writing" if row.state == BatchState.FINALIZING else "answering"
-    return progress_of(row, phase, row.paused_reason or row.last_error)
+    if row.state == BatchState.PAUSED:
+        return progress_of(row, "paused", row.paused_reason)
+    return progress_of(row, "writing" if row.state == BatchState.FINALIZING else "answering", row.last_error)
 
 
 def _print(database: "Database", row: Any, as_json: bool) -> None:

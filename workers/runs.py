@@ -272,8 +272,10 @@ class Run:
         row = self._row(batch.id)
         crew.worker.listen()
         is_held = row.state == BatchState.PAUSED and row.paused_reason.startswith(PAUSED_BY_HAND)
-        note = _how_to_resume(row) if is_held else patience.note(row, crew)
-        self._watch(progress_of(row, "answering", note))
+        if is_held:
+            self._watch(progress_of(row, "paused", _how_to_resume(row)))
+        else:
+            self._watch(progress_of(row, "answering", patience.note(row, crew)))
         if row.state == BatchState.FINALIZING:
             self._deliver(row)
             return True
