@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
 
-from batchmill.requests.ids import request_id
+from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import BatchFacts, Job
 from db.batches import claimable
@@ -24,26 +24,36 @@ STRIDES = {Lane.HIGH: 1, Lane.NORMAL: 10, Lane.LOW: 100}
 claimed while every lane has work, `high` gets a hundred, `normal` ten, and `low` one: it never starves."""
 
 LANE_ORDER = {Lane.HIGH: 0, Lane.NORMAL: 1, Lane.LOW: 2}
-MOST_BATCHES_A_CLAIM = 16
+MOST_TURNS_A_CLAIM = 16
+TURNS_OF_A_CLAIM = 8
+SHORTEST_TURN = 8
+"""Shares that compete take turns within a claim, each an eighth of it long, so that a large claim is fair too."""
 
 _share_of_batch = and_(shares.c.lane == batches.c.lane, shares.c.tenant == batches.c.tenant)
 
+_is_offered = and_(
+    claimable,
+    batches.c.upstream == bindparam("upstream"),
+    batches.c.lane.in_(bindparam("lanes", expanding=True)),
+    or_(
+        bindparam("only_batch", type_=batches.c.id.type).is_(None),
+        batches.c.id == bindparam("only_batch"),
+    ),
+    or_(bindparam("runs_too", type_=BOOL), batches.c.output_path.is_(None)),
+    batches.c.id.not_in(bindparam("passed_over", expanding=True)),
+)
 _fairest_batch = (
-    select(batches)
+    select(batches, shares.c["pass"])
     .join(shares, _share_of_batch)
-    .where(
-        claimable,
-        batches.c.upstream == bindparam("upstream"),
-        batches.c.lane.in_(bindparam("lanes", expanding=True)),
-        or_(
-            bindparam("only_batch", type_=batches.c.id.type).is_(None),
-            batches.c.id == bindparam("only_batch"),
-        ),
-        or_(bindparam("runs_too", type_=BOOL), batches.c.output_path.is_(None)),
-        batches.c.id.not_in(bindparam("passed_over", expanding=True)),
-    )
+    .where(_is_offered)
     .order_by(shares.c["pass"], case(LANE_ORDER, value=batches.c.lane), batches.c.id)
     .limit(1)
+)
+_other_shares = (
+    select(shares.c.lane, func.min(shares.c["pass"]).label("lowest"))
+    .join(batches, _share_of_batch)
+    .where(_is_offered, or_(shares.c.lane != bindparam("of_lane"), shares.c.tenant != bindparam("of_tenant")))
+    .group_by(shares.c.lane)
 )
 _state_of_batch = (
     select(batches.c.cursor, batches.c.total, batches.c.state)
@@ -131,35 +141,48 @@ def take(
 ) -> list[Job]:
     """Claim the fairest requests: up to `room[lane]` in all from that lane and those below it in the mapping.
 
-    Shares (lane, tenant) are served in stride; within a share the oldest batch first; within a batch what is
-    to be tried again first, then the next fresh requests in input order. A claim costs the same behind a
-    million rows as behind ten.
+    Shares (lane, tenant) are served in stride, in turns; within a share the oldest batch first; within a batch
+    what is to be tried again first, then the next fresh requests in input order. A claim costs the same behind
+    a million rows as behind ten.
 
     Args:
         runs_too: Whether to claim from batches of `batchmill run` as well.
     """
     jobs: list[Job] = []
     passed_over = [-1]
-    for _ in range(MOST_BATCHES_A_CLAIM):
+    quantum = max(SHORTEST_TURN, max(room.values()) // TURNS_OF_A_CLAIM)
+    for turn in range(MOST_TURNS_A_CLAIM):
         lanes = [lane for lane, most in room.items() if most > len(jobs)]
         if not lanes:
             break
-        found = tx.rows(
-            _fairest_batch,
-            now_ms=tx.now_ms,
-            upstream=upstream,
-            lanes=lanes,
-            only_batch=only_batch,
-            runs_too=runs_too,
-            passed_over=passed_over,
-        )
+        offered = {
+            "now_ms": tx.now_ms,
+            "upstream": upstream,
+            "lanes": lanes,
+            "only_batch": only_batch,
+            "runs_too": runs_too,
+            "passed_over": passed_over,
+        }
+        found = tx.rows(_fairest_batch, **offered)
         if not found:
             break
         batch = found[0]
-        passed_over.append(batch.id)
         most = room[Lane(batch.lane)] - len(jobs)
-        jobs += _take_from(tx, batch, worker_id, most, lease_ms, is_first=len(passed_over) == 2)
+        if only_batch is None:
+            most = min(most, _turn(tx, batch, offered, quantum=quantum))
+        taken = _take_from(tx, batch, worker_id, most, lease_ms, is_first=turn == 0)
+        if len(taken) < most:
+            passed_over.append(batch.id)
+        jobs += taken
     return jobs
+
+
+def _turn(tx: Transaction, batch: Any, offered: dict[str, Any], quantum: int) -> int:
+    """How many requests a batch's share may claim before it is another's turn: until it is a quantum ahead of it."""
+    stride = STRIDES[Lane(batch.lane)]
+    others = tx.rows(_other_shares, of_lane=batch.lane, of_tenant=batch.tenant, **offered)
+    limits = [share.lowest + quantum * min(stride, STRIDES[Lane(share.lane)]) for share in others]
+    return max(1, (min(limits) - batch._mapping["pass"]) // stride) if limits else MAX_PLACES
 
 
 def _take_from(
