@@ -86,7 +86,7 @@ def _print(database: "Database", row: Any) -> int:
 
 def _follow(database: "Database", settings: Settings, batch: Any) -> int:
     from workers.following import Follower
-    from workers.watching import is_all_answered, stands_still, watch
+    from workers.watching import is_all_answered, is_all_said, stands_still, watch
 
     follower = Follower(database, settings, batch)
     told = ""
@@ -94,6 +94,8 @@ def _follow(database: "Database", settings: Settings, batch: Any) -> int:
         for line, _ in follower.new_lines():
             sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
+        if is_all_said(row):
+            break
         if stands_still(row) and row.paused_reason != told:
             narrate(f"batch {row.public_id} is paused: {row.paused_reason}; waiting until it goes on")
         told = row.paused_reason if stands_still(row) else ""

@@ -62,6 +62,11 @@ def stands_still(row: Any) -> bool:
     return bool(row.state == BatchState.PAUSED)
 
 
+def is_all_said(row: Any) -> bool:
+    """Whether every line of it has ended, whatever is still to be done about its files."""
+    return bool(row.state == BatchState.FINALIZING or row.ended_ms is not None)
+
+
 def is_all_answered(row: Any) -> bool:
     """Whether every line of it is answered."""
     return bool(row.total > 0 and row.done == row.total and row.state != BatchState.FAILED)

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 COMMAND = Path(sys.executable).with_name("batchmill")
-COMMANDS = {"run", "worker", "beat", "sandbox", "config", "db", "version"}
+COMMANDS = {
+    *("run", "submit", "status", "results", "list", "cancel", "pause", "resume"),
+    *("worker", "beat", "sandbox", "config", "db", "version"),
+}
 
 
 @pytest.fixture
