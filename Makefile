@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test check format lock ranks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ lock: ## Pin every dependency anew (needs uv)
 	uv lock --quiet
 	uv export --format requirements-txt --no-header --no-emit-project --all-groups --output-file requirements.txt --quiet
 	rm -f uv.lock
+
+ranks: setup ## Rebuild the tokenizers' ranks and check their hashes (needs npm)
+	@$(BIN)/python -m batchmill.tokens.rebuild
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

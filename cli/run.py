@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from cli.batch_options import batch_options, options_of, tell_bad_line
+from batchmill.clock import SystemClock
 from cli.home import home_option, settings_at
+from cli.inputs import BatchArguments, InputArguments, reads_input, takes_batch, tell_bad_line
 from cli.output import counted, json_option, narrate, print_json
 from cli.paths import real_path, shown_path
 from cli.stopping import Stop
@@ -15,12 +16,12 @@ AGAIN = "run the same command again: it goes on"
 
 
 @click.command()
-@click.argument("input_path", metavar="INPUT.jsonl", type=click.Path(path_type=Path))
+@reads_input
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the answers go.")
 @click.option(
     "--errors", type=click.Path(path_type=Path), help="Where failed lines go.  [default: OUT.errors.jsonl]"
 )
-@batch_options
+@takes_batch
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
 )
@@ -33,23 +34,21 @@ AGAIN = "run the same command again: it goes on"
 @click.option("--fresh", is_flag=True, help="Give up an unfinished batch for the same output and start over.")
 @json_option
 def run(
-    input_path: Path,
+    given: InputArguments,
     output: Path,
     errors: Path | None,
-    priority: str,
+    batch: BatchArguments,
     workers: int | None,
     concurrency: int | None,
-    cache: str,
-    on_unknown: str,
     home: Path | None,
     fresh: bool,
     as_json: bool,
 ) -> int:
     """Answer a file of requests, each exactly once.
 
-    INPUT.jsonl holds requests in OpenAI's batch format. The answers come in input order; lines that failed go
-    to the errors file. Interrupted, even by kill -9, the same command goes on where it was. Exit status 0
-    only if every line is answered.
+    INPUT holds requests in OpenAI's batch format, plain lines with a prompt, or a table (CSV); `-` is standard
+    input. The answers come in input order; lines that failed go to the errors file. Interrupted, even by
+    kill -9, the same command goes on where it was. Exit status 0 only if every line is answered.
     """
     from batchmill.logs import configure_logs
     from batchmill.results.files import default_errors_path
@@ -61,11 +60,13 @@ def run(
     require_key(settings)
     processes = workers or settings.workers.processes
     in_flight = concurrency or settings.workers.concurrency
+    deadline_ms = batch.deadline_ms(SystemClock().now_ms())
     wanted = Wanted(
-        input=input_path,
+        source=given.open(settings),
         output=real_path(output),
         errors=real_path(errors or default_errors_path(output)),
-        options=options_of(settings, priority=priority, cache=cache, on_unknown=on_unknown),
+        options=batch.options(settings),
+        deadline_ms=deadline_ms,
         processes=min(processes, in_flight),
         concurrency=in_flight,
         fresh=fresh,
@@ -89,6 +90,7 @@ def _as_json(report: Any) -> dict[str, Any]:
         "total": progress.total,
         "completed": progress.completed,
         "failed": progress.failed,
+        "expired": progress.expired,
         "cached": progress.cached,
         "calls": progress.calls,
         "unknown_attempts": progress.unknown_attempts,
@@ -109,13 +111,16 @@ def _tell(report: Any) -> None:
     )
     if progress.unpriced:
         narrate(
-            f"not in that sum: {counted(progress.unpriced, 'answer')} without a known price; set BATCHMILL_PRICES"
+            f"not in that sum: {counted(progress.unpriced, 'answer')} without a known price;"
+            " `batchmill providers add` can give one"
         )
     if progress.unknown_attempts:
         narrate(
             f"not in that sum: {counted(progress.unknown_attempts, 'call')} recorded as unknown, which may have been"
             " billed without an answer"
         )
+    if progress.expired:
+        narrate(f"the deadline has passed: {counted(progress.expired, 'line')} not asked any more")
     if report.errors:
         narrate(f"{progress.failed:,} failed: {shown_path(report.errors)}")
     narrate(f"answers: {shown_path(report.output)}")

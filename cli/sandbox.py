@@ -1,58 +1,33 @@
 """`batchmill sandbox`: OpenAI's wire without OpenAI, without a key and without a model."""
 
 import asyncio
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from batchmill.sandbox.app import Behaviour, Sandbox
-from batchmill.sandbox.bill import DEFAULT_PRICE, Price, price
+from batchmill.sandbox.app import DRIP_S, Behaviour, Sandbox
+from batchmill.sandbox.bill import DEFAULT_PRICE, Price
 from batchmill.sandbox.faults import help_text
 from batchmill.sandbox.files import CallLog, load_replies
+from batchmill.sandbox.limits import WINDOW_S, Allowance, LimitRules
 from batchmill.sandbox.server import Server, serve
+from cli.sandbox_options import (
+    FaultRate,
+    Latency,
+    Limit,
+    Seconds,
+    UsdPerMtok,
+    read_allowance,
+    read_rates,
+)
 
-_EPILOG = "\b\nA model's name asks for a fault; any other model is answered:\n" + help_text()
+_EPILOG = f"""\b
+Faults, for `--fault NAME=RATE` or by the model `sandbox/NAME`:
+{help_text()}
 
-
-class _Latency(click.ParamType[tuple[float, float]]):
-    """Seconds: one number, or the shortest and longest with a dash between."""
-
-    name = "seconds"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float]:
-        """The shortest and the longest."""
-        shortest, dash, longest = str(value).partition("-")
-        try:
-            latency = float(shortest), float(longest if dash else shortest)
-        except ValueError:
-            self.fail(f'"{value}" is neither seconds nor a range such as 0.2-0.6', param, ctx)
-        if not 0.0 <= latency[0] <= latency[1] < 86_400.0:
-            self.fail(f'"{value}" does not go from fewer to more seconds', param, ctx)
-        return latency
-
-
-class _UsdPerMtok(click.ParamType[Price]):
-    """Dollars per million tokens: input, slash, output."""
-
-    name = "in/out"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Price:
-        """The price."""
-        if isinstance(value, Price):
-            return value
-        try:
-            input_, _, output = str(value).partition("/")
-            read = price(input_, output)
-        except InvalidOperation:
-            self.fail(f'"{value}" is no price such as 0.15/0.60', param, ctx)
-        if not all(
-            p.is_finite() and Decimal(0) <= p for p in (read.input_usd_per_mtok, read.output_usd_per_mtok)
-        ):
-            self.fail(f'"{value}" is no price such as 0.15/0.60', param, ctx)
-        return read
+\b
+The model `sandbox/flaky-N` meets a 500 on the first N calls of each prompt."""
 
 
 @click.command(epilog=_EPILOG)
@@ -63,12 +38,54 @@ class _UsdPerMtok(click.ParamType[Price]):
 @click.option(
     "--latency",
     "latency_s",
-    type=_Latency(),
+    type=Latency(),
     default="0",
     show_default=True,
     help="Seconds until an answer, or a range to draw from: 0.2-0.6.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the latencies drawn.")
+@click.option(
+    "--fault",
+    "fault_rates",
+    type=FaultRate(),
+    multiple=True,
+    callback=read_rates,
+    help="Share of calls that meet a fault: 500=0.01. Repeat it for more faults.",
+)
+@click.option(
+    "--drip-time",
+    "drip_s",
+    type=Seconds(),
+    default=DRIP_S,
+    show_default=True,
+    help="How long a dripping answer takes.",
+)
+@click.option(
+    "--rpm",
+    type=Limit(),
+    multiple=True,
+    callback=read_allowance,
+    help="Requests a minute for each model; gpt-4o=500 for one. Repeat it for more models.",
+)
+@click.option(
+    "--tpm",
+    type=Limit(),
+    multiple=True,
+    callback=read_allowance,
+    help="Tokens a minute, prompt and max_tokens; otherwise as --rpm.",
+)
+@click.option(
+    "--window",
+    "window_s",
+    type=Seconds(),
+    default=WINDOW_S,
+    show_default=True,
+    help="How long a call counts towards --rpm and --tpm; 2 lets one watch it.",
+)
+@click.option("--per-second", is_flag=True, help="Hold each second to its share of --rpm as well.")
+@click.option(
+    "--forgive-refused", is_flag=True, help="Do not count calls that were refused for --rpm or --tpm."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the latencies and the faults drawn.")
 @click.option(
     "--replies",
     type=click.Path(path_type=Path),
@@ -80,7 +97,7 @@ class _UsdPerMtok(click.ParamType[Price]):
 @click.option(
     "--price",
     "default_price",
-    type=_UsdPerMtok(),
+    type=UsdPerMtok(),
     default=DEFAULT_PRICE,
     show_default="0.15/0.60",
     help="USD per million tokens of models the sandbox has no price for.",
@@ -89,6 +106,13 @@ def sandbox(
     host: str,
     port: int,
     latency_s: tuple[float, float],
+    fault_rates: Mapping[str, float],
+    drip_s: float,
+    rpm: Allowance,
+    tpm: Allowance,
+    window_s: float,
+    per_second: bool,
+    forgive_refused: bool,
     seed: int,
     replies: Path | None,
     log_path: Path | None,
@@ -100,9 +124,18 @@ def sandbox(
     from a file. Set OPENAI_BASE_URL to the address printed on stdout. GET /sandbox/bill tells what it would
     have charged; token counts are bytes over four. Ctrl-C stops it.
     """
+    if per_second and not rpm:
+        raise click.UsageError("--per-second needs --rpm")
+    if forgive_refused and not (rpm or tpm):
+        raise click.UsageError("--forgive-refused needs --rpm or --tpm")
     behaviour = Behaviour(
         latency_s=latency_s,
         seed=seed,
+        fault_rates=fault_rates,
+        drip_s=drip_s,
+        limits=LimitRules(
+            rpm=rpm, tpm=tpm, window_s=window_s, per_second=per_second, forgive_refused=forgive_refused
+        ),
         replies=load_replies(replies) if replies else {},
         default_price=default_price,
     )

@@ -4,26 +4,25 @@ from pathlib import Path
 
 import click
 
-from cli.batch_options import batch_options, options_of, tell_bad_line
 from cli.home import home_option, settings_at
+from cli.inputs import BatchArguments, InputArguments, reads_input, takes_batch, tell_bad_line
 from cli.output import counted, json_option, narrate, print_json
 
 
 @click.command()
-@click.argument("input_path", metavar="INPUT.jsonl", type=click.Path(path_type=Path))
-@batch_options
+@reads_input
+@takes_batch
 @home_option
 @json_option
-def submit(
-    input_path: Path, priority: str, cache: str, on_unknown: str, home: Path | None, as_json: bool
-) -> None:
+def submit(given: InputArguments, batch: BatchArguments, home: Path | None, as_json: bool) -> None:
     """Hand in a file of requests for workers to answer, and print the batch's id.
 
-    INPUT.jsonl holds requests in OpenAI's batch format. All of it is accepted, or nothing. `batchmill worker`
-    answers it, here or on any machine that shares the database; `batchmill results` shows the answers.
+    INPUT holds requests in OpenAI's batch format, plain lines with a prompt, or a table (CSV); `-` is standard
+    input. All of it is accepted, or nothing. `batchmill worker` answers it, here or on any machine that shares
+    the database; `batchmill results` shows the answers.
     """
+    from batchmill.clock import SystemClock
     from batchmill.logs import configure_logs
-    from batchmill.requests.source import InputFile
     from cli.progress import ProgressLine
     from cli.stopping import Stop
     from workers import steering, submission
@@ -32,8 +31,8 @@ def submit(
 
     settings = settings_at(home)
     configure_logs(settings.log)
-    source = InputFile(input_path, max_line_bytes=settings.input.max_line_bytes)
-    options = options_of(settings, priority=priority, cache=cache, on_unknown=on_unknown)
+    deadline_ms = batch.deadline_ms(SystemClock().now_ms())
+    source = given.open(settings)
     make_home(settings.home)
     database = prepared_database(settings)
     nothing = "nothing was accepted"
@@ -43,7 +42,8 @@ def submit(
                 database,
                 settings,
                 source.lines(),
-                options,
+                batch.options(settings),
+                deadline_ms=deadline_ms,
                 on_bad_line=tell_bad_line,
                 on_chunk=lambda lines: progress.show(Progress(phase="reading", completed=lines)),
                 check=stop.check,
@@ -56,4 +56,5 @@ def submit(
         if advice := steering.call_workers(database, settings, row):
             narrate(advice)
     finally:
+        source.release()
         database.close()

@@ -11,6 +11,7 @@ from enum import StrEnum
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     ColumnElement,
     Float,
@@ -29,6 +30,7 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
 
@@ -286,4 +288,35 @@ sweeps = Table(
     Column("owner", Text, nullable=False),
     Column("lease_until_ms", BigInteger, nullable=False),
     Column("last_ended_ms", BigInteger),
+)
+
+catalogue = Table(
+    "catalogue",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("tier", Text, nullable=False),
+    # The owner's own price; all four NULL = the public list's counts.
+    Column("input_nanos_per_mtok", BigInteger),
+    Column("cached_input_nanos_per_mtok", BigInteger),
+    Column("output_nanos_per_mtok", BigInteger),
+    Column("nanos_per_request", BigInteger),
+    Column("quality", Float),
+    Column("latency_ms", BigInteger),
+    Column("context_tokens", BigInteger),
+    Column("output_cap_tokens", BigInteger),
+    # Words with commas between: text,vision,tools
+    _text("capabilities"),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("is_default", Boolean, nullable=False, server_default=text("false")),
+    _text("notes"),
+    Column("updated_ms", BigInteger, nullable=False),
+    CheckConstraint("is_active OR NOT is_default", name="default_is_active"),
+)
+Index(
+    "ix_catalogue_default_of_tier",
+    catalogue.c.tier,
+    unique=True,
+    postgresql_where=text("is_default"),
+    sqlite_where=text("is_default"),
 )

@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
 from batchmill.errors import ProviderError, SettingsError
-from batchmill.money.owner_prices import read_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
 from batchmill.requests.judge import Judge, RetryRules
 from batchmill.settings import Settings
 from db import schema
 from db.engine import Database
+from workers.prices import file_prices
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -109,11 +109,15 @@ def make_provider(settings: Settings, concurrency: int) -> Provider:
     )
 
 
-def make_judge(settings: Settings) -> Judge:
-    """The rules by which replies become outcomes."""
+def make_judge(settings: Settings, prices: Pricer | None = None) -> Judge:
+    """The rules by which replies become outcomes.
+
+    Args:
+        prices: For whoever judges answers; without it, only what nobody will ever answer is judged.
+    """
     calls = settings.calls
     return Judge(
         rules=RetryRules(most_tries=calls.max_tries, base_s=calls.backoff_base_s, cap_s=calls.backoff_cap_s),
-        prices=Pricer(read_owner_prices(settings.prices_file) if settings.prices_file else None),
+        prices=prices or Pricer(file_prices(settings)),
         keeping=Keeping(ttls=parse_ttls(settings.cache.ttl), refusal_ttl_s=settings.cache.refusal_ttl_s),
     )

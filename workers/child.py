@@ -29,6 +29,7 @@ from db import workers as worker_rows
 from db.engine import Database
 from db.journal import Journal
 from workers.assembly import make_database, make_judge, make_provider
+from workers.prices import FollowedPrices, file_prices
 from workers.pump import Pump
 
 log = structlog.get_logger()
@@ -63,6 +64,7 @@ class _Kept:
     database: Database
     provider: Provider
     judge: Judge
+    prices: FollowedPrices
     worker_id: str
     life_sign: IO[bytes]
 
@@ -122,7 +124,7 @@ class Child:
             upstream=settings.openai.upstream,
             runs_too=self.duty.runs_too,
         )
-        async with journal.open():
+        async with journal.open(), kept.prices.followed(every_s=settings.workers.lease_s / 3):
             pipeline = Pipeline(
                 journal=journal,
                 provider=kept.provider,
@@ -149,6 +151,7 @@ class Child:
             life_sign = show_life(settings.home, worker_id)
             with database.write() as tx:
                 worker_rows.register(tx, worker_id, str(settings.home))
+            prices = FollowedPrices(database, file_prices(settings))
             # What is there now stays, what comes dies young: the collector need not walk it all so often (7 % faster).
             gc.freeze()
             gc.set_threshold(20_000, 20, 50)
@@ -156,7 +159,8 @@ class Child:
                 runner=asyncio.Runner(),
                 database=database,
                 provider=make_provider(settings, self.duty.concurrency),
-                judge=make_judge(settings),
+                judge=make_judge(settings, prices.pricer),
+                prices=prices,
                 worker_id=worker_id,
                 life_sign=life_sign,
             )

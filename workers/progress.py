@@ -11,6 +11,7 @@ class Progress:
     Attributes:
         phase: `reading` (then `completed` counts lines taken in), `answering`, `paused`, `stopping` or
             `writing`.
+        expired: The part of the failed that was not asked before the deadline.
         spent_nanos: What it has cost as far as that is known.
         unpriced: Answers whose cost is not known.
         note: Why it does not go on, if it does not; "" otherwise.
@@ -20,6 +21,7 @@ class Progress:
     total: int = 0
     completed: int = 0
     failed: int = 0
+    expired: int = 0
     cached: int = 0
     calls: int = 0
     unknown_attempts: int = 0
@@ -35,6 +37,7 @@ def progress_of(row: Any, phase: str, note: str = "") -> Progress:
         total=row.total,
         completed=row.done,
         failed=row.failed + row.cancelled + row.expired,
+        expired=row.expired,
         cached=row.cached,
         calls=row.calls,
         unknown_attempts=row.unknown_attempts,

@@ -21,6 +21,7 @@ from batchmill.errors import (
     ProviderError,
     StoppedError,
 )
+from batchmill.requests.deadline import require_future
 from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
 from batchmill.requests.source import InputFile
 from batchmill.results.files import check_writable
@@ -54,20 +55,22 @@ class Wanted:
 
     Attributes:
         concurrency: Calls in flight, over all its processes.
+        deadline_ms: Until when calls are made, if it is a new batch; one that goes on keeps its own.
         fresh: Give up an unfinished batch for the same output, if there is one.
     """
 
-    input: Path
+    source: InputFile
     output: Path
     errors: Path
     options: BatchOptions
     processes: int
     concurrency: int
+    deadline_ms: int | None = None
     fresh: bool = False
 
-    def key(self, sha256: str) -> str:
-        """What tells this run from others: input, output and options, but not how fast it is done."""
-        parts = [sha256, str(self.output), str(self.errors), asdict(self.options)]
+    def key(self) -> str:
+        """What tells this run from others: input, output and options, but not how fast it is done or by when."""
+        parts = [self.source.identity(), str(self.output), str(self.errors), asdict(self.options)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -118,10 +121,9 @@ class Run:
         """
         begun = time.monotonic()
         wanted = self._wanted
-        check_writable([wanted.output, wanted.errors], source=wanted.input)
-        source = InputFile(wanted.input, max_line_bytes=self._settings.input.max_line_bytes)
+        check_writable([wanted.output, wanted.errors], source=wanted.source.path)
         make_home(self._settings.home)
-        key = wanted.key(source.sha256())
+        key = wanted.key()
         self._database = make_database(self._settings, patience_s=ASK_AGAIN_FOR_S)
         try:
             prepare(self._database)
@@ -131,7 +133,7 @@ class Run:
                 if batch.state == BatchState.FINALIZING:
                     self._deliver(batch)
                 else:
-                    self._answer(batch, doorbell, None if resumed else source)
+                    self._answer(batch, doorbell, is_new=not resumed)
                 return self._report(batch, time.monotonic() - begun)
         finally:
             self._database.close()
@@ -140,13 +142,15 @@ class Run:
         """The unfinished batch of this very run, or a new one; and whether it is to be gone on with."""
         wanted = self._wanted
         with self._database.read() as tx:
-            unfinished = batches.unfinished_at(tx, str(wanted.output))
-        if unfinished is not None and unfinished.state == BatchState.VALIDATING:
-            sweep.discard(self._database, unfinished.id, "its ingest was interrupted")
-        elif unfinished is not None and unfinished.run_key == key and not wanted.fresh:
+            unfinished, now_ms = batches.unfinished_at(tx, str(wanted.output)), tx.now_ms
+        is_half_read = unfinished is not None and unfinished.state == BatchState.VALIDATING
+        if unfinished is not None and unfinished.run_key == key and not (is_half_read or wanted.fresh):
             with self._database.write() as tx:
                 batches.resume(tx, unfinished.id)
             return self._row(unfinished.id), True
+        require_future(wanted.deadline_ms, now_ms)
+        if unfinished is not None and is_half_read:
+            sweep.discard(self._database, unfinished.id, "its ingest was interrupted")
         elif unfinished is not None:
             self._give_up(unfinished)
         with self._database.write() as tx:
@@ -156,6 +160,7 @@ class Run:
                 run_key=key,
                 output_path=str(wanted.output),
                 errors_path=str(wanted.errors),
+                deadline_ms=wanted.deadline_ms,
             )
         return created, False
 
@@ -193,7 +198,7 @@ class Run:
         assert self._settings.broker.url is not None
         return self._settings.broker.url
 
-    def _answer(self, batch: Any, doorbell: Doorbell, source: InputFile | None) -> None:
+    def _answer(self, batch: Any, doorbell: Doorbell, *, is_new: bool) -> None:
         """Take the input in, if it is not yet; then have a worker of our own answer it, and deliver."""
         crew = Crew(
             queue=f"run.{batch.public_id}",
@@ -209,8 +214,9 @@ class Run:
         )
         try:
             crew.worker.ensure()
-            if source is not None:
-                self._take_in(batch, source)
+            if is_new:
+                self._take_in(batch)
+            self._wanted.source.release()
             self._attend(batch, crew)
         except DatabaseError:
             crew.worker.stop()  # what it has in hand may yet be written; we can tell nobody anything
@@ -223,11 +229,11 @@ class Run:
             crew.worker.kill()
         self._dismiss(batch, crew)
 
-    def _take_in(self, batch: Any, source: InputFile) -> None:
+    def _take_in(self, batch: Any) -> None:
         take_in(
             self._database,
             batch,
-            self._checked(source.lines()),
+            self._checked(self._wanted.source.lines()),
             self._wanted.options,
             on_bad_line=self._bad_line,
             on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+from batchmill.requests.deadline import require_future
 from batchmill.requests.model import BatchOptions, LineError, RequestLine
 from batchmill.settings import Settings
 from db import batches
@@ -33,11 +34,13 @@ def submit(
         check: Called for every line; what it raises ends the submission, and nothing is left of it.
 
     Raises:
+        MisuseError: The deadline has passed.
         InvalidLinesError: Some lines are bad. Nothing was accepted.
         InputError: The input cannot be read to its end, or has no requests. Nothing was accepted.
     """
     with ExitStack() as attended:
         with database.write() as tx:
+            require_future(deadline_ms, tx.now_ms)
             batch = batches.create(tx, options, deadline_ms=deadline_ms)
             attended.enter_context(attendance.attend_ingest(settings, batch.public_id))
         take_in(database, batch, _checked(lines, check), options, on_bad_line=on_bad_line, on_chunk=on_chunk)

@@ -124,15 +124,18 @@ def _owner_price(entry: Any, *, where: str) -> OwnerPrice:
             f"{where} has no input_usd_per_mtok",
             'write "0" for a model that costs nothing, or usd_per_request alone',
         )
-    standard = _rates(usd)
-    if not any(usd.values()):
-        return OwnerPrice(standard=standard, native_batch=standard)
-    if multiplier is None:
-        return OwnerPrice(standard=standard, native_batch=None)
+    if multiplier is None or not any(usd.values()):
+        return owner_price(usd)
     try:
-        return OwnerPrice(standard=standard, native_batch=_rates(_times(usd, multiplier)))
+        return OwnerPrice(standard=_rates(usd), native_batch=_rates(_times(usd, multiplier)))
     except ValueError as error:
         raise SettingsError(f"{where}, {_BATCH_MULTIPLIER}: {error}", _AMOUNT) from None
+
+
+def owner_price(usd: Mapping[str, Decimal]) -> OwnerPrice:
+    """Return the price that these fields of an entry make; what a native batch costs is known of a free model only."""
+    standard = _rates(usd)
+    return OwnerPrice(standard=standard, native_batch=None if any(usd.values()) else standard)
 
 
 def _rates(usd: Mapping[str, Decimal]) -> Rates:

@@ -35,6 +35,17 @@ class Pricer:
         self._owner_prices: OwnerPrices = owner_prices or {}
         self._list_prices = ListPrices()
 
+    def set_owner_prices(self, owner_prices: OwnerPrices) -> None:
+        """Go by these prices of the owner from the next answer on."""
+        self._owner_prices = owner_prices
+
+    def tariff(self, *, provider: str, model: str) -> Rates | Tariff | Unpriced:
+        """Return what a model costs now, or why that is not known. Never raises."""
+        try:
+            return self._tariff(provider, model, native_batch=False, at_ms=None)
+        except Exception:  # the list raises what it likes
+            return Unpriced.PRICING_ERROR
+
     def price(
         self,
         *,

@@ -72,7 +72,8 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
 }
 
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
-_LIMIT_AND_REQUESTED = re.compile(r"\bLimit:? (\d{1,18})\b.{0,80}?\bRequested:? (\d{1,18})\b")
+_AMOUNT = r"(\d{1,3}(?:,\d{3}){1,5}|\d{1,18})\b"  # 30000 or 30,000
+_LIMIT_AND_REQUESTED = re.compile(rf"\bLimit:? {_AMOUNT}.{{0,80}}?\bRequested:? {_AMOUNT}")
 _GO_PART = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)(h|ms|m|s|us|µs|ns)")
 _GO_DURATION = re.compile(rf"(?:{_GO_PART.pattern})+")
 _PLAIN_SECONDS = re.compile(r"\d{1,15}(?:\.\d{1,15})?")
@@ -220,7 +221,11 @@ def _never_fits(message: str) -> bool:
     if _TOO_LARGE.search(message):
         return True
     found = _LIMIT_AND_REQUESTED.search(message)
-    return found is not None and int(found[2]) > int(found[1])
+    return found is not None and _amount(found[2]) > _amount(found[1])
+
+
+def _amount(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def _text(value: Any) -> str:

@@ -55,10 +55,25 @@ def find_faults(request: dict[str, Any], endpoint: Endpoint | None) -> list[Faul
         if isinstance(url, str) and url in ENDPOINTS:
             found.append(_content_fault(body, ENDPOINTS[url]))
     elif "body" not in request:
-        found.append(_missing("body"))
+        found.append(missing("body"))
     else:
-        found.append(_wrong_type("body", "an object", body))
+        found.append(wrong_type("body", "an object", body))
     return [fault for fault in found if fault is not None]
+
+
+def name_fault(param: str, value: object) -> Fault | None:
+    """What is wrong with a name of the producer's: of a line, a model, a type."""
+    if not isinstance(value, str):
+        return wrong_type(param, "a string", value)
+    if 0 < len(value) <= MAX_CUSTOM_ID_LENGTH and "\0" not in value:
+        return None
+    if not value:
+        problem = "is empty"
+    elif "\0" in value:
+        problem = "holds a NUL character"
+    else:
+        problem = f"has {len(value):,} characters, at most {MAX_CUSTOM_ID_LENGTH} are allowed"
+    return Fault("invalid_value", f"Invalid value: '{param}' {problem}.", param)
 
 
 def json_type(value: object) -> str:
@@ -67,18 +82,9 @@ def json_type(value: object) -> str:
 
 
 def _custom_id_fault(request: dict[str, Any]) -> Fault | None:
-    custom_id = request.get("custom_id")
-    if type(custom_id) is not str:
-        return _no_string("custom_id", request)
-    if 0 < len(custom_id) <= MAX_CUSTOM_ID_LENGTH and "\0" not in custom_id:
-        return None
-    if not custom_id:
-        problem = "is empty"
-    elif "\0" in custom_id:
-        problem = "holds a NUL character"
-    else:
-        problem = f"has {len(custom_id):,} characters, at most {MAX_CUSTOM_ID_LENGTH} are allowed"
-    return Fault("invalid_value", f"Invalid value: 'custom_id' {problem}.", "custom_id")
+    if "custom_id" not in request:
+        return missing("custom_id")
+    return name_fault("custom_id", request["custom_id"])
 
 
 def _method_fault(request: dict[str, Any]) -> Fault | None:
@@ -87,7 +93,7 @@ def _method_fault(request: dict[str, Any]) -> Fault | None:
         return None
     if not isinstance(method, str):
         return _no_string("method", request)
-    return Fault("invalid_value", f"Invalid value: {_shown(method)}. Supported values are: 'POST'.", "method")
+    return Fault("invalid_value", f"Invalid value: {shown(method)}. Supported values are: 'POST'.", "method")
 
 
 def _url_fault(request: dict[str, Any], endpoint: Endpoint | None) -> Fault | None:
@@ -95,7 +101,7 @@ def _url_fault(request: dict[str, Any], endpoint: Endpoint | None) -> Fault | No
     if not isinstance(url, str):
         return _no_string("url", request)
     if url not in ENDPOINTS:
-        message = f"The URL {_shown(url)} is not supported. Supported values are: {SUPPORTED_URLS}."
+        message = f"The URL {shown(url)} is not supported. Supported values are: {SUPPORTED_URLS}."
         return Fault("invalid_url", message, "url")
     if endpoint is not None and url != endpoint:
         message = "The URL provided for this request does not match the batch endpoint."
@@ -108,7 +114,7 @@ def _model_fault(body: dict[str, Any]) -> Fault | None:
     if model is None or model == "":
         return Fault("invalid_request", "Model parameter is required.", "body.model")
     if not isinstance(model, str):
-        return _wrong_type("body.model", "a string", model)
+        return wrong_type("body.model", "a string", model)
     if "\0" in model:
         return Fault("invalid_value", "Invalid value: 'body.model' holds a NUL character.", "body.model")
     return None
@@ -120,7 +126,7 @@ def _stream_fault(body: dict[str, Any]) -> Fault | None:
         return None
     if stream is True:
         return Fault("streaming_unsupported", "Streaming is not supported in a batch.", "body.stream")
-    return _wrong_type("body.stream", "a boolean", stream)
+    return wrong_type("body.stream", "a boolean", stream)
 
 
 def _content_fault(body: dict[str, Any], endpoint: Endpoint) -> Fault | None:
@@ -131,24 +137,27 @@ def _content_fault(body: dict[str, Any], endpoint: Endpoint) -> Fault | None:
             return None
         return Fault("invalid_request", f"{field.capitalize()} parameter is required.", f"body.{field}")
     if not isinstance(content, types):
-        return _wrong_type(f"body.{field}", expected, content)
+        return wrong_type(f"body.{field}", expected, content)
     if content == []:
         return Fault("invalid_request", f"Invalid value: 'body.{field}' is empty.", f"body.{field}")
     return None
 
 
 def _no_string(param: str, request: dict[str, Any]) -> Fault:
-    return _wrong_type(param, "a string", request[param]) if param in request else _missing(param)
+    return wrong_type(param, "a string", request[param]) if param in request else missing(param)
 
 
-def _missing(param: str) -> Fault:
+def missing(param: str) -> Fault:
+    """A field that has to be there."""
     return Fault("missing_required_parameter", f"Missing required parameter: '{param}'.", param)
 
 
-def _wrong_type(param: str, expected: str, value: object) -> Fault:
+def wrong_type(param: str, expected: str, value: object) -> Fault:
+    """A field of another type; `expected` has its article."""
     message = f"Invalid type for '{param}': expected {expected}, but got {json_type(value)} instead."
     return Fault("invalid_type", message, param)
 
 
-def _shown(value: str) -> str:
+def shown(value: str) -> str:
+    """A word of the producer's in a message: quoted, and not too long."""
     return repr(value if len(value) <= SHOWN_LENGTH else value[:SHOWN_LENGTH] + "…")

@@ -1,5 +1,6 @@
 """The sandbox's own bill, kept apart from ours so that the two can be compared."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -78,27 +79,44 @@ class Tally:
 
     def figures(self) -> dict[str, int]:
         """The sums by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in Tally.__slots__}
 
 
 @dataclass(slots=True)
 class Bill:
-    """What the sandbox would charge: for every answer it made, also one that its client did not wait for."""
+    """What the sandbox would charge: for every answer it made, also one that its client did not wait for.
+
+    Attributes:
+        outcomes: Calls by HTTP status, or by the name of what came instead of an answer.
+        faults: Calls by the fault they met.
+    """
 
     default_price: Price = DEFAULT_PRICE
-    total: Tally = field(default_factory=Tally)
-    by_model: dict[str, Tally] = field(default_factory=dict)
+    by_model: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    outcomes: dict[int | str, int] = field(default_factory=lambda: defaultdict(int))
+    faults: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def cost_nanos(self, model: str, tokens: Tokens) -> int:
         """Nano-dollars that the model charges for the tokens."""
         return PRICES.get(model, self.default_price).nanos(tokens)
 
-    def enter(self, model: str, billed: Tokens | None, cost_nanos: int) -> None:
-        """Write one call down; `billed` is None when it is not charged for."""
-        self.total.add(billed, cost_nanos)
-        self.by_model.setdefault(model, Tally()).add(billed, cost_nanos)
+    def enter(
+        self, model: str, billed: Tokens | None, cost_nanos: int, outcome: int | str, fault: str
+    ) -> None:
+        """Write one call down; `billed` is None when it is not charged for, `fault` "" when it met none."""
+        self.by_model[model].add(billed, cost_nanos)
+        self.outcomes[outcome] += 1
+        if fault:
+            self.faults[fault] += 1
 
     def statement(self) -> dict[str, Any]:
         """The bill as JSON can hold it."""
         models = {model: tally.figures() for model, tally in sorted(self.by_model.items())}
-        return {"sandbox": NOT_A_MODEL, **self.total.figures(), "by_model": models}
+        total = {name: sum(figures[name] for figures in models.values()) for name in Tally.__slots__}
+        return {
+            "sandbox": NOT_A_MODEL,
+            **total,
+            "outcomes": {str(outcome): calls for outcome, calls in self.outcomes.items()},
+            "faults": dict(sorted(self.faults.items())),
+            "by_model": models,
+        }

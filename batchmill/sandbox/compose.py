@@ -66,12 +66,14 @@ def compose(asked: Asked, replies: Mapping[str, str], request_id: str, cut_at: i
         request_id: Makes the answer's own id.
         cut_at: Most tokens of a text, below what the request itself allows; None for no such limit.
     """
-    input_tokens = sum(count_tokens(text) for text in asked.context)
+    input_tokens = sum(map(count_tokens, asked.context))
     if asked.endpoint is Endpoint.EMBEDDINGS:
         return _embeddings(asked, input_tokens)
     if asked.endpoint is Endpoint.MODERATIONS:
         return _moderations(asked, request_id)
-    limit = min((n for n in (asked.max_tokens, cut_at) if n is not None), default=None)
+    limit = asked.max_tokens
+    if cut_at is not None:
+        limit = cut_at if limit is None else min(limit, cut_at)
     texts = [_write(asked, prompt, replies, limit) for prompt in asked.prompts for _ in range(asked.choices)]
     tokens = Tokens(input=input_tokens, output=sum(text.tokens for text in texts))
     if asked.endpoint is Endpoint.RESPONSES:

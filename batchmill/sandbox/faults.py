@@ -1,20 +1,15 @@
-"""Faults on demand: a model named `sandbox/…` answers with the fault after the slash.
+"""The faults: what goes wrong, and who pays for it. Which call meets one is decided in `draws.py`.
 
-`FAULTS` is the whole list. `sandbox/flaky-N` fails the first N calls of each distinct prompt with a 500 and
-answers afterwards. Any other model is answered. A fault is charged for on the bill when a real provider
-may charge for it: the answer was made, and then lost or spoilt.
+`FAULTS` is the whole list. A fault is charged for on the bill when a real provider may charge for it: the
+answer was made, and then lost or spoilt.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from batchmill.sandbox.outcomes import Answer, NoAnswer, Outcome, complaint
-from batchmill.sandbox.prompts import Asked
 
-PREFIX: Final = "sandbox/"
-FLAKY: Final = "flaky-"
 SHORT_TOKENS: Final = 4
 
 
@@ -23,24 +18,36 @@ class Fault:
     """One way to go wrong.
 
     Attributes:
+        name: What it is asked for by.
         summary: What the client sees, for `--help`.
         spoil: Makes what is sent from the answer that was composed.
         billed: Whether the answer is charged for all the same.
         cut_at: Most tokens of each text; None leaves it whole.
+        drips: Whether the answer trickles out, over the time that the sandbox was told.
     """
 
+    name: str
     summary: str
     spoil: Callable[[Answer], Outcome]
     billed: bool = False
     cut_at: int | None = None
+    drips: bool = False
 
 
 def _fixed(outcome: Outcome) -> Callable[[Answer], Outcome]:
     return lambda _answer: outcome
 
 
+def _whole(answer: Answer) -> Outcome:
+    return answer
+
+
 def _half(answer: Answer) -> Outcome:
     return Answer(body=answer.body[: len(answer.body) // 2])
+
+
+def _broken(answer: Answer) -> Outcome:
+    return replace(answer, break_after=len(answer.body) // 2)
 
 
 def _error(
@@ -51,29 +58,32 @@ def _error(
 
 
 def _plain(status: int, message: str, kind: str) -> Fault:
-    return Fault(summary=f"HTTP {status}", spoil=_error(status, None, kind, message))
+    return Fault(name=str(status), summary=f"HTTP {status}", spoil=_error(status, None, kind, message))
 
 
 _INNER_ERROR: Final = Answer(
     body=b'{"error":{"code":502,"message":"Provider returned error (sandbox fault)"}}'
 )
 
-FAULTS: Final[Mapping[str, Fault]] = {
-    "400": _plain(400, "Invalid request.", "invalid_request_error"),
-    "401": Fault(
+_TABLE: Final = (
+    _plain(400, "Invalid request.", "invalid_request_error"),
+    Fault(
+        name="401",
         summary="HTTP 401 invalid_api_key",
         spoil=_error(401, "invalid_api_key", "invalid_request_error", "Incorrect API key provided."),
     ),
-    "402": _plain(402, "Insufficient credits.", "billing_error"),
-    "403": _plain(403, "You are not allowed to do this.", "permission_error"),
-    "404": Fault(
+    _plain(402, "Insufficient credits.", "billing_error"),
+    _plain(403, "You are not allowed to do this.", "permission_error"),
+    Fault(
+        name="404",
         summary="HTTP 404 model_not_found",
         spoil=_error(404, "model_not_found", "invalid_request_error", "The model does not exist."),
     ),
-    "408": _plain(408, "Request timed out.", "server_error"),
-    "409": _plain(409, "The resource is locked by another request.", "conflict_error"),
-    "422": _plain(422, "Unprocessable entity.", "invalid_request_error"),
-    "429": Fault(
+    _plain(408, "Request timed out.", "server_error"),
+    _plain(409, "The resource is locked by another request.", "conflict_error"),
+    _plain(422, "Unprocessable entity.", "invalid_request_error"),
+    Fault(
+        name="429",
         summary="HTTP 429 rate_limit_exceeded, welcome again in 0.2 s",
         spoil=_error(
             429,
@@ -87,19 +97,22 @@ FAULTS: Final[Mapping[str, Fault]] = {
             x_ratelimit_reset_requests="200ms",
         ),
     ),
-    "500": _plain(500, "The server had an error.", "server_error"),
-    "502": _plain(502, "Bad gateway.", "server_error"),
-    "503": Fault(
+    _plain(500, "The server had an error.", "server_error"),
+    _plain(502, "Bad gateway.", "server_error"),
+    Fault(
+        name="503",
         summary="HTTP 503 slow_down",
         spoil=_error(503, "slow_down", "server_error", "Slow down.", retry_after="1"),
     ),
-    "504": _plain(504, "Gateway timeout.", "server_error"),
-    "529": _plain(529, "Overloaded.", "overloaded_error"),
-    "quota": Fault(
+    _plain(504, "Gateway timeout.", "server_error"),
+    _plain(529, "Overloaded.", "overloaded_error"),
+    Fault(
+        name="quota",
         summary="HTTP 429 insufficient_quota: no money left",
         spoil=_error(429, "insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
     ),
-    "too-large": Fault(
+    Fault(
+        name="too-large",
         summary="HTTP 429 that no waiting cures: larger than the limit",
         spoil=_error(
             429,
@@ -108,50 +121,56 @@ FAULTS: Final[Mapping[str, Fault]] = {
             "Request too large on tokens per min (TPM): Limit 30000, Requested 34307.",
         ),
     ),
-    "200-error": Fault(summary="HTTP 200 with an error inside", spoil=_fixed(_INNER_ERROR)),
-    "malformed": Fault(summary="HTTP 200 with half an answer; billed", spoil=_half, billed=True),
-    "reset": Fault(
+    Fault(name="200-error", summary="HTTP 200 with an error inside", spoil=_fixed(_INNER_ERROR)),
+    Fault(name="malformed", summary="HTTP 200 with half an answer; billed", spoil=_half, billed=True),
+    Fault(
+        name="truncated",
+        summary="the connection closes half-way through an answer; billed",
+        spoil=_broken,
+        billed=True,
+    ),
+    Fault(
+        name="drip",
+        summary="the answer comes byte by byte, over the time of --drip-time; billed",
+        spoil=_whole,
+        billed=True,
+        drips=True,
+    ),
+    Fault(
+        name="reset-before",
+        summary="the connection is reset before anything was done",
+        spoil=_fixed(NoAnswer.RESET),
+    ),
+    Fault(
+        name="reset-after",
         summary="the connection is reset instead of an answer; billed",
         spoil=_fixed(NoAnswer.RESET),
         billed=True,
     ),
-    "hang": Fault(summary="no answer, ever", spoil=_fixed(NoAnswer.HANG)),
-    "length": Fault(
+    Fault(name="timeout", summary="no answer, ever", spoil=_fixed(NoAnswer.HANG)),
+    Fault(
+        name="length",
         summary=f"an answer cut at {SHORT_TOKENS} tokens, finish_reason length; billed as such",
-        spoil=lambda answer: answer,
+        spoil=_whole,
         billed=True,
         cut_at=SHORT_TOKENS,
     ),
-}
+)
+
+FAULTS: Final[Mapping[str, Fault]] = {fault.name: fault for fault in _TABLE}
+
+SAME_AS: Final[Mapping[str, str]] = {"reset": "reset-after", "hang": "timeout"}
+"""Shorter names for some of them."""
 
 
-class Faults:
-    """Finds the fault that a call asks for, and counts what `flaky` has failed so far."""
-
-    def __init__(self) -> None:
-        self._failed: Counter[tuple[str, str]] = Counter()
-
-    def of(self, asked: Asked) -> Fault | None:
-        """The fault of this call; None when it is to be answered."""
-        if not asked.model.startswith(PREFIX):
-            return None
-        name = asked.model.removeprefix(PREFIX)
-        if name.startswith(FLAKY) and name.removeprefix(FLAKY).isdecimal():
-            return self._flaky(asked, int(name.removeprefix(FLAKY)))
-        return FAULTS.get(name)
-
-    def _flaky(self, asked: Asked, failures: int) -> Fault | None:
-        key = (asked.model, asked.prompt_sha256)
-        if self._failed[key] >= failures:
-            return None
-        self._failed[key] += 1
-        return FAULTS["500"]
+def find_fault(name: str) -> Fault | None:
+    """The fault of this name; None when there is none."""
+    return FAULTS.get(SAME_AS.get(name, name))
 
 
 def help_text() -> str:
     """Every fault, one a line."""
-    width = max(len(name) for name in FAULTS)
-    lines = [f"{PREFIX}{name:<{width}}  {fault.summary}" for name, fault in FAULTS.items()]
-    flaky = f"{FLAKY}N"
-    lines.append(f"{PREFIX}{flaky:<{width}}  HTTP 500 for the first N calls of each prompt, then answers")
-    return "\n".join(lines)
+    lines = {name: fault.summary for name, fault in FAULTS.items()}
+    lines |= {name: f"the same as {other}" for name, other in SAME_AS.items()}
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {summary}" for name, summary in lines.items())

@@ -20,6 +20,8 @@ import httptools
 from batchmill.sandbox.outcomes import NOT_A_MODEL, Answer, NoAnswer, Outcome, Reaction, complaint
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+SHORTEST_PAUSE_S: Final = 0.02
+"""Between two pieces of a dripping answer."""
 
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 _RUN: Final = secrets.token_hex(5)
@@ -167,9 +169,35 @@ class Connection(asyncio.Protocol):
         if outcome is NoAnswer.RESET:
             self._reset()
             return
-        self._transport.write(encode(outcome, request.request_id, keep_alive=request.keep_alive))
+        keep_alive = request.keep_alive and outcome.break_after is None
+        head = encode_head(outcome, request.request_id, keep_alive=keep_alive)
+        body = outcome.body[: outcome.break_after]
+        if outcome.drip_s > 0.0 and body:
+            self._transport.write(head)
+            self._timer = self._begin_drip(body, outcome.drip_s, keep_alive)
+        else:
+            self._transport.write(head + body)
+            self._end(keep_alive)
+
+    def _begin_drip(self, body: bytes, over_s: float, keep_alive: bool) -> asyncio.TimerHandle:
+        """Byte by byte where there is time for it; larger pieces where their pauses would be too short."""
+        pause_s = max(SHORTEST_PAUSE_S, over_s / len(body))
+        piece = -(-len(body) // max(1, round(over_s / pause_s)))
+        return asyncio.get_running_loop().call_later(pause_s, self._drip, body, piece, pause_s, keep_alive)
+
+    def _drip(self, rest: bytes, piece: int, pause_s: float, keep_alive: bool) -> None:
+        self._timer = None
+        self._transport.write(rest[:piece])
+        if rest := rest[piece:]:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(pause_s, self._drip, rest, piece, pause_s, keep_alive)
+        else:
+            self._end(keep_alive)
+
+    def _end(self, keep_alive: bool) -> None:
+        """The answer is out: take the next request, or close."""
         self._busy = False
-        if not request.keep_alive:
+        if not keep_alive:
             self._transport.close()
         elif self._waiting:
             self._take_next()
@@ -183,20 +211,20 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _give_up(self, answer: Answer) -> None:
-        self._transport.write(encode(answer, f"req_{_RUN}{next(_NUMBERS):08x}", keep_alive=False))
+        head = encode_head(answer, f"req_{_RUN}{next(_NUMBERS):08x}", keep_alive=False)
+        self._transport.write(head + answer.body)
         self._transport.close()
 
 
-def encode(answer: Answer, request_id: str, *, keep_alive: bool) -> bytes:
-    """The answer as bytes on the wire, labelled as the sandbox's."""
-    lines = [
-        f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}",
-        "content-type: application/json",
-        f"content-length: {len(answer.body)}",
-        f"x-request-id: {request_id}",
-        f"x-batchmill-sandbox: {NOT_A_MODEL}",
-        *(f"{name}: {value}" for name, value in answer.headers),
-    ]
-    if not keep_alive:
-        lines.append("connection: close")
-    return "\r\n".join((*lines, "", "")).encode("latin-1") + answer.body
+def encode_head(answer: Answer, request_id: str, *, keep_alive: bool) -> bytes:
+    """What goes before the answer's body on the wire, labelled as the sandbox's."""
+    head = (
+        f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}\r\n"
+        "content-type: application/json\r\n"
+        f"content-length: {len(answer.body)}\r\n"
+        f"x-request-id: {request_id}\r\n"
+        f"x-batchmill-sandbox: {NOT_A_MODEL}\r\n"
+    )
+    for name, value in answer.headers:
+        head += f"{name}: {value}\r\n"
+    return (head + ("\r\n" if keep_alive else "connection: close\r\n\r\n")).encode("latin-1")

@@ -25,11 +25,16 @@ class Answer:
     Attributes:
         body: JSON, or what a fault made of it.
         headers: Beside those that every answer has.
+        break_after: Bytes of the body after which the connection is closed, though more was promised; None
+            sends all of it.
+        drip_s: Seconds over which the body trickles out; 0 sends it at once.
     """
 
     status: int = 200
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    break_after: int | None = None
+    drip_s: float = 0.0
 
 
 Outcome: TypeAlias = Answer | NoAnswer

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import PrivateAttr
 from pydantic.fields import FieldInfo
 
-from batchmill.requests.lines import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
+from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
 from batchmill.settings.fields import (
     BrokerUrl,
     DatabaseUrl,

@@ -10,8 +10,8 @@ import pytest
 
 COMMAND = Path(sys.executable).with_name("batchmill")
 COMMANDS = {
-    *("run", "submit", "status", "results", "list", "cancel", "pause", "resume"),
-    *("worker", "beat", "sandbox", "config", "db", "version"),
+    *("run", "submit", "status", "results", "list", "cancel", "pause", "resume", "tokens"),
+    *("worker", "beat", "sandbox", "providers", "config", "db", "version"),
 }
 
 

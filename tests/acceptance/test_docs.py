@@ -1,5 +1,6 @@
 """The documentation says what is true of the code beside it."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from batchmill.requests import judge
 from cli.main import COMMANDS, batchmill
 from db.sweep import LOST
 from docs.make_reference import PAGES, REFERENCE
+from tests.support.mill import PATIENCE_S, Mill, sandbox
 from workers.delivery import _ENDED_EARLY
 
 ROOT = Path(__file__).parents[2]
@@ -116,10 +118,48 @@ def test_every_command_named_exists(document):
         assert name in COMMANDS, f"batchmill {name}"
         command = batchmill.get_command(click.Context(batchmill), name)
         assert command is not None
+        if isinstance(command, click.Group) and (words := rest.split()):
+            assert words[0] in command.commands, f"batchmill {name}{rest}"
+            command = command.commands[words[0]]
         options = {option for param in command.params for option in param.opts} | {"--help"}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options, f"batchmill {name}{rest}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^\s*make ([a-z]+)", code, re.MULTILINE)) <= targets
+
+
+@pytest.mark.timeout(300)
+def test_the_examples_of_simple_inputs_run(mill: Mill, tmp_path: Path) -> None:
+    """Each file that the page shows is read by each command that the page shows, and every line is answered."""
+    page = (ROOT / "docs" / "how-to" / "simple-inputs.md").read_text(encoding="utf-8")
+    files = re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    commands = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert (len(files), len(commands)) == (3, 7)
+    for name, content in files:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    with sandbox(tmp_path) as witness:
+        for command in commands:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command],
+                env=mill.environment()
+                | {
+                    "OPENAI_BASE_URL": witness.url,
+                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                },
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            assert done.returncode == 0, (command, done.stderr)
+    bodies = [json.loads(body) for (body,) in mill.query("SELECT body FROM inputs ORDER BY request_id")]
+    texts = [body["messages"][-1]["content"] if "messages" in body else body["input"] for body in bodies]
+    review = "Zwei Schrauben fehlten.\nSonst in Ordnung."
+    assert texts[0] == "Capital of Peru? One word."
+    assert texts[4] == f"Summarise this German review in five words: {review}"
+    assert texts[5] == "Answer this 2-star comment: Too loud."
+    assert texts[8] == texts[10] == review
+    assert (tmp_path / "summaries.jsonl").read_text(encoding="utf-8").count("\n") == 2
 
 
 def test_every_test_named_in_the_readme_exists():
@@ -142,8 +182,8 @@ def test_every_code_is_explained():
     codes |= {signals.REQUEST_TOO_LARGE, signals.REDIRECTED}
     codes |= {code for code, _ in _ENDED_EARLY.values()}
     codes |= {reason.value for reason in Unpriced} | {judge.NOT_KNOWN.reason}
-    for source in ("checks.py", "lines.py"):
-        text = (ROOT / "batchmill" / "requests" / source).read_text(encoding="utf-8")
+    for source in (ROOT / "batchmill" / "requests").glob("*.py"):
+        text = source.read_text(encoding="utf-8")
         codes |= set(re.findall(r'Fault\(\s*"(\w+)"', text))
     assert not {code for code in codes if f"`{code}`" not in page}
 

@@ -20,7 +20,7 @@ from batchmill.errors import ConflictError, InputError
 from batchmill.sandbox.app import Behaviour, Sandbox
 from batchmill.sandbox.bill import Tokens, price
 from batchmill.sandbox.compose import count_tokens
-from batchmill.sandbox.faults import FAULTS
+from batchmill.sandbox.faults import FAULTS, SAME_AS
 from batchmill.sandbox.files import CallLog, load_replies
 from batchmill.sandbox.server import Server
 from cli.sandbox import sandbox
@@ -428,14 +428,26 @@ def test_command_says_what_it_is_and_stops_on_a_signal(number: signal.Signals, t
 def test_help_lists_every_fault() -> None:
     """What can be asked for is found where one looks."""
     shown = CliRunner().invoke(sandbox, ["--help"]).output
-    assert all(f"sandbox/{name}" in shown for name in (*FAULTS, "flaky-N"))
+    assert all(f"\n  {name} " in shown for name in (*FAULTS, *SAME_AS))
+    assert "sandbox/flaky-N" in shown
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--latency", "fast"), ("--latency", "2-1"), ("--price", "1"), ("--price", "-1/2"), ("--port", "70000")],
+    [
+        *(("--latency", "fast"), ("--latency", "2-1"), ("--latency", "nan"), ("--latency", "0.1-inf")),
+        *(("--price", "1"), ("--price", "-1/2"), ("--port", "70000")),
+        *(("--fault", "500=2"), ("--fault", "500=-0.1"), ("--fault", "500=nan"), ("--fault", "500")),
+        *(("--fault", "nonsense=0.1"), ("--fault", "flaky-2=0.1"), ("--fault", "=0.1"), ("--fault", "")),
+        ("--fault", "500=0.6", "--fault", "529=0.5"),
+        ("--fault", "reset=0.1", "--fault", "reset-after=0.1"),
+        *(("--rpm", "-1"), ("--rpm", "0"), ("--rpm", "1.5"), ("--rpm", "²"), ("--rpm", "1000000001")),
+        *(("--rpm", "=5"), ("--rpm", "gpt-4o="), ("--tpm", "many"), ("--tpm", "5", "--tpm", "6")),
+        *(("--window", "0"), ("--window", "nan"), ("--window", "-2"), ("--drip-time", "inf")),
+        *(("--per-second",), ("--per-second", "--tpm", "5"), ("--forgive-refused",)),
+    ],
 )
-def test_misuse_is_refused(arguments: tuple[str, str]) -> None:
+def test_misuse_is_refused(arguments: tuple[str, ...]) -> None:
     """A bad value is a misuse, exit 2, and names itself."""
     result = CliRunner().invoke(sandbox, list(arguments))
     assert result.exit_code == 2

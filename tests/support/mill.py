@@ -116,6 +116,14 @@ class Mill:
         with closing(sqlite3.connect(f"file:{self.home}/batchmill.db?mode=ro", uri=True)) as connection:
             return connection.execute(sql).fetchall()
 
+    def execute(self, sql: str) -> None:
+        """Change the embedded database, as time or an owner at its shell would."""
+        with (
+            closing(sqlite3.connect(self.home / "batchmill.db", timeout=PATIENCE_S)) as connection,
+            connection,
+        ):
+            connection.execute(sql)
+
     def states(self) -> dict[str, int]:
         """How many batches are in each state."""
         return dict(self.query("SELECT state, count(*) FROM batches GROUP BY state"))

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchmill.errors import InputError
-from batchmill.requests.lines import MAX_DEPTH, read_lines
+from batchmill.requests.jsonl import MAX_DEPTH
+from batchmill.requests.lines import read_lines
 from batchmill.requests.model import Endpoint, LineError, RequestLine
 from batchmill.requests.source import InputFile
 
@@ -64,6 +65,21 @@ def test_harmless_variations_are_accepted(data):
     """What editors and Windows do to a file changes nothing."""
     (line,) = read(data)
     assert isinstance(line, RequestLine)
+
+
+def test_a_model_for_lines_that_name_none():
+    """It is filled in where the body has none, or null; a body with one keeps it."""
+    bodies = [
+        CHAT_BODY,
+        {"model": None, "messages": CHAT_BODY["messages"]},
+        {"messages": CHAT_BODY["messages"]},
+    ]
+    lines = read(
+        b"".join(request_line(custom_id=str(n), body=body) for n, body in enumerate(bodies)), model="d"
+    )
+    assert [(line.model, line.body["model"]) for line in lines] == [("m", "m"), ("d", "d"), ("d", "d")]
+    assert only_error(request_line(body=[]), model="d").param == "body"
+    assert only_error(chat_line(model=""), model="d").param == "body.model"
 
 
 def test_blank_lines_are_skipped_and_counted():

@@ -244,3 +244,17 @@ def test_a_throttle_of_exactly_the_limit_fits() -> None:
     """Asking for the whole limit is slow, not impossible."""
     error = ErrorObject(message="Limit 100, Used 50, Requested 100.")
     assert classify(429, error)[0] == Verdict.THROTTLED
+
+
+@pytest.mark.parametrize(
+    ("message", "verdict"),
+    [
+        ("Limit 1,000,000, Used 999,990, Requested 500.", Verdict.THROTTLED),
+        ("Limit: 30,000, Requested: 4,000.", Verdict.THROTTLED),
+        ("Limit 30,000, Requested 34,307.", Verdict.REFUSED),
+        ("Limit 900, Used 0, Requested 1,000.", Verdict.REFUSED),
+    ],
+)
+def test_commas_between_thousands(message: str, verdict: Verdict) -> None:
+    """A limit of a million is not taken for one of one, which nothing would fit."""
+    assert classify(429, ErrorObject(code="rate_limit_exceeded", message=message))[0] == verdict

@@ -1,0 +1,50 @@
+"""Deadlines: until when a batch may make calls, as people write it."""
+
+import re
+from datetime import UTC, datetime
+
+from batchmill.errors import MisuseError
+
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_MS = 3_650 * _UNITS_MS["d"]
+_HINT = "write a time from now (90s, 30m, 2h, 1d) or a moment with its zone (2027-03-01T18:00Z)"
+
+
+def parse_deadline(text: str, now_ms: int) -> int:
+    """The moment that is meant, in milliseconds since 1970; it may be in the past.
+
+    Args:
+        text: A whole number and s, m, h or d: so long from now. Or an ISO 8601 time with its zone.
+
+    Raises:
+        MisuseError: It is neither, or more than ten years away.
+    """
+    text = text.strip()
+    if match := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
+        deadline_ms = now_ms + int(match[1]) * _UNITS_MS[match[2]]
+    else:
+        deadline_ms = _moment_ms(text)
+    if deadline_ms > now_ms + _LONGEST_MS:
+        raise MisuseError(f"--deadline: {text!r} is more than ten years away", _HINT)
+    return deadline_ms
+
+
+def require_future(deadline_ms: int | None, now_ms: int) -> None:
+    """Refuse a new batch whose time is up before it begins.
+
+    Raises:
+        MisuseError: The deadline is not after now.
+    """
+    if deadline_ms is not None and deadline_ms <= now_ms:
+        moment = datetime.fromtimestamp(deadline_ms / 1000, UTC)
+        raise MisuseError(f"--deadline: {moment:%Y-%m-%dT%H:%M:%SZ} is in the past", _HINT)
+
+
+def _moment_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise MisuseError(f"--deadline: {text!r} has no time zone", _HINT)
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise MisuseError(f"--deadline: {text!r} is no time", _HINT) from None

@@ -1,0 +1,250 @@
+"""What every command that takes requests in is asked: how to read them, and whose batch they are.
+
+`reads_input` and `takes_batch` add the options to a command and hand it one object instead of twenty words.
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchmill.errors import InputError
+from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, Lane, LineError, OnUnknown
+from batchmill.requests.shape import InputFormat, InputShape
+from batchmill.requests.source import InputFile, SpooledInput
+from batchmill.settings import Settings
+from cli.output import narrate
+
+STDIN = Path("-")
+MAX_NAME_LENGTH = 200
+LOCAL_TENANT = BatchOptions().tenant
+
+Command = Callable[..., Any]
+
+
+class Text(click.ParamType[str]):
+    """Text that can be stored and sent: UTF-8."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{text!a} is not UTF-8.", param, ctx)
+        return text
+
+
+class Name(Text):
+    """A name for the books: short text, in one line."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = super().convert(value, param, ctx).strip()
+        if len(text) > MAX_NAME_LENGTH or not text.isprintable():
+            self.fail(f"{text!a} is not one line of at most {MAX_NAME_LENGTH} characters.", param, ctx)
+        return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputArguments:
+    """INPUT and how it is read, as given."""
+
+    input_path: Path
+    input_format: str
+    prompt: str
+    prompt_column: str
+    id_column: str
+    system_prompt: str
+    model: str
+    endpoint: str | None
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether the requests come from standard input."""
+        return self.input_path == STDIN
+
+    def shape(self) -> InputShape:
+        """How it is to be read."""
+        return InputShape(
+            format=InputFormat(self.input_format),
+            endpoint=Endpoint(self.endpoint) if self.endpoint else None,
+            model=self.model,
+            prompt=self.prompt,
+            prompt_column=self.prompt_column,
+            id_column=self.id_column,
+            system_prompt=self.system_prompt,
+        )
+
+    def defaulting(self, model: str) -> "InputArguments":
+        """The same with a model for lines without one, unless one is given."""
+        return replace(self, model=self.model or model)
+
+    def open(self, settings: Settings) -> InputFile:
+        """The input, ready to be read as often as needed; standard input is kept under the home meanwhile.
+
+        Raises:
+            InputError: It is not there, empty, or cannot be kept.
+            MisuseError: It cannot be read in the way that is asked for.
+        """
+        limit = settings.input.max_line_bytes
+        if not self.is_stdin:
+            return InputFile(self.input_path, self.shape(), max_line_bytes=limit)
+        return SpooledInput(standard_input(), settings.home / "run", self.shape(), max_line_bytes=limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchArguments:
+    """Whose batch it is and how it is answered, as given."""
+
+    priority: str
+    cache: str
+    on_unknown: str
+    job_name: str
+    request_type: str
+    tenant: str
+    user: str
+    agent: str
+    deadline: str | None
+
+    def options(self, settings: Settings) -> BatchOptions:
+        """What the batch is to be."""
+        return BatchOptions(
+            upstream=settings.openai.upstream,
+            lane=Lane(self.priority),
+            cache=CacheMode(self.cache),
+            on_unknown=OnUnknown(self.on_unknown),
+            job_name=self.job_name,
+            request_type=self.request_type,
+            tenant=self.tenant or LOCAL_TENANT,
+            user=self.user,
+            agent=self.agent,
+        )
+
+    def deadline_ms(self, now_ms: int) -> int | None:
+        """Until when it may make calls; None = for ever.
+
+        Raises:
+            MisuseError: What is given is no time.
+        """
+        from batchmill.requests.deadline import parse_deadline
+
+        return parse_deadline(self.deadline, now_ms) if self.deadline is not None else None
+
+
+def standard_input() -> Any:
+    """The bytes of standard input; a person at a terminal is told that they are waited for."""
+    if sys.stdin is None:
+        raise InputError("there is no standard input", "name a file")
+    if sys.stdin.isatty():
+        narrate("reading standard input; end it with Ctrl-D")
+    return sys.stdin.buffer
+
+
+def tell_bad_line(bad: LineError) -> None:
+    """Tell what is wrong with a line, and which."""
+    where = "input" if bad.line is None else f"line {bad.line}"
+    param = f" ({bad.param})" if bad.param else ""
+    narrate(f"{where}: {bad.code}{param}: {bad.message}")
+
+
+def reads_input(command: Command) -> Command:
+    """Add INPUT and the options that say how it is read; the command gets `given: InputArguments`."""
+    return _collecting(command, "given", InputArguments, _INPUT)
+
+
+def takes_batch(command: Command) -> Command:
+    """Add the options of a batch; the command gets `batch: BatchArguments`."""
+    return _collecting(command, "batch", BatchArguments, _BATCH)
+
+
+def _collecting(
+    command: Command, name: str, kind: type[Any], parameters: tuple[Callable[[Command], Command], ...]
+) -> Command:
+    @functools.wraps(command)
+    def collecting(**words: Any) -> Any:
+        own = {field.name: words.pop(field.name) for field in fields(kind)}
+        return command(**{name: kind(**own)}, **words)
+
+    collected: Command = collecting
+    for parameter in reversed(parameters):
+        collected = parameter(collected)
+    return collected
+
+
+_INPUT = (
+    click.argument("input_path", metavar="INPUT", type=click.Path(path_type=Path, allow_dash=True)),
+    click.option(
+        "--format",
+        "input_format",
+        type=click.Choice([kind.value for kind in InputFormat]),
+        default="auto",
+        show_default=True,
+        help="What the lines are: auto = by the name's ending and the first line.",
+    ),
+    click.option(
+        "--prompt",
+        type=Text(),
+        default="",
+        help='The prompt for a row: "Summarise {text}", {text} being a column.',
+    ),
+    click.option(
+        "--prompt-column", type=Text(), default="", help="The column that is the prompt.  [default: prompt]"
+    ),
+    click.option(
+        "--id-column",
+        type=Text(),
+        default="",
+        help="The column that names a row.  [default: id, else its number]",
+    ),
+    click.option("--system-prompt", type=Text(), default="", help="For lines without one."),
+    click.option("--model", type=Text(), default="", help="For lines without one."),
+    click.option(
+        "--endpoint",
+        type=click.Choice([endpoint.value for endpoint in Endpoint]),
+        help="Where the prompts go.  [default: /v1/chat/completions]",
+    ),
+)
+_BATCH = (
+    click.option(
+        "--priority",
+        type=click.Choice([lane.value for lane in Lane]),
+        default="normal",
+        show_default=True,
+        help="Which lane.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Choice([mode.value for mode in CacheMode]),
+        default="auto",
+        show_default=True,
+        help="When an answer given before is used again: auto = unless the request asks for variety.",
+    ),
+    click.option(
+        "--on-unknown",
+        type=click.Choice([way.value for way in OnUnknown]),
+        default="retry",
+        show_default=True,
+        help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
+    ),
+    click.option("--job-name", type=Name(), default="", help="What to call it in lists and reports."),
+    click.option(
+        "--type", "request_type", type=Name(), default="", help="Kind of question, for lines that name none."
+    ),
+    click.option(
+        "--tenant", type=Name(), default=LOCAL_TENANT, show_default=True, help="Who shares workers and cache."
+    ),
+    click.option("--user", type=Name(), default="", help="Who asks, for the books."),
+    click.option("--agent", type=Name(), default="", help="Which program asks, for the books."),
+    click.option(
+        "--deadline",
+        metavar="TIME",
+        help="No call after this: a time from now (90s, 30m, 2h, 1d) or a moment with its zone.",
+    ),
+)

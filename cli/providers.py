@@ -1,0 +1,255 @@
+"""`batchmill providers`: the catalogue of models, their prices and tiers."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from batchmill.catalogue.entries import ModelEntry, Tier
+from batchmill.catalogue.prices import PRICE_FIELDS
+from batchmill.errors import MisuseError
+from batchmill.settings import Settings, load_settings
+from cli.catalogue_options import Name, entry_options, tier_choice
+from cli.catalogue_output import Shown, show, tell, tell_bare_tier, tell_setup, tell_unknown_price
+from cli.output import json_option, narrate, print_json
+
+
+@click.group()
+def providers() -> None:
+    """The catalogue: models, their prices and tiers.
+
+    Prices count now: one set here goes before the public list's, and the file BATCHMILL_PRICES before both.
+    Everything else (tiers, quality, capabilities, defaults) is kept for choosing models automatically, which
+    comes with a later version; until then every request names its model, and all are called as `openai`.
+    """
+
+
+@providers.command("list")
+@click.option("--provider", metavar="NAME", help="Of this provider only.")
+@click.option("--tier", type=tier_choice, help="Of this tier only.")
+@click.option("--active", is_flag=True, help="Without those disabled.")
+@json_option
+def list_(provider: str | None, tier: str | None, active: bool, as_json: bool) -> None:
+    """Show the models, with the prices that count and whose they are.
+
+    Prices are US dollars per million tokens, and per request. PRICE says whose: file (BATCHMILL_PRICES), own
+    (set here), list (the public one; "to N in": more input tokens are dearer), unknown.
+    """
+    from db import catalogue
+
+    settings = load_settings()
+    with _catalogue(settings) as tx:
+        entries = catalogue.entries(
+            tx, provider=provider, tier=Tier(tier) if tier else None, active_only=active
+        )
+        is_empty = not entries and not catalogue.entries(tx)
+        models = _shown(tx, settings, entries)
+    show(models, as_json)
+    if is_empty:
+        narrate("the catalogue is empty; `batchmill providers setup` fills it")
+    elif not entries:
+        narrate("no model of the catalogue is like that")
+
+
+@providers.command()
+@click.option("--provider", "wanted", metavar="NAME", multiple=True, help="Of this provider; repeatable.")
+@click.option("--reset", is_flag=True, help="Take the shipped values for what you have changed, too.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to reset.")
+@json_option
+def setup(wanted: tuple[str, ...], reset: bool, yes: bool, as_json: bool) -> None:
+    """Put the models shipped with this version into the catalogue.
+
+    What is there already stays as you have it, disabled ones too; it is told where that differs from what is
+    shipped. Safe to run twice. Quality and latency are our estimates.
+    """
+    from batchmill.catalogue.shipped import read_shipped
+    from db import catalogue
+
+    shipped = read_shipped()
+    unknown = [name for name in wanted if name not in shipped.providers]
+    if unknown:
+        raise MisuseError(
+            f'no models of "{unknown[0]}" are shipped',
+            f"there are models of {', '.join(shipped.providers)}; add others with `batchmill providers add`",
+        )
+    entries = [entry for entry in shipped.entries if not wanted or entry.provider in wanted]
+    if reset and not yes:
+        _ask_to_reset()
+    with _catalogue(load_settings(), writing=True) as tx:
+        plan = catalogue.set_up(tx, entries, reset=reset)
+        bare = [tier for tier in Tier if catalogue.default_of(tx, tier) is None]
+    tell_setup(plan, shipped.as_of.isoformat(), reset=reset, bare=bare, as_json=as_json)
+
+
+@providers.command()
+@click.argument("name", metavar="PROVIDER/MODEL", type=Name())
+@click.option("--tier", type=tier_choice, required=True, help="Which tier it belongs to.")
+@entry_options
+@json_option
+def add(name: tuple[str, str], tier: str, as_json: bool, **fields: Any) -> None:
+    """Add a model.
+
+    The provider is what stands before the first slash; the model is written as requests name it, and may hold
+    slashes. Prices are US dollars per million tokens, as plain decimals (0.15); without any, the public
+    list's counts. Today all calls are made as `openai`, so only a price of openai/MODEL counts.
+    """
+    from batchmill.catalogue.edits import priced
+    from db import catalogue
+
+    changes, prices = _given(fields)
+    bare = ModelEntry(provider=name[0], model=name[1], tier=Tier(tier))
+    entry = replace(bare, **changes, prices=priced(bare, prices))
+    settings = load_settings()
+    with _catalogue(settings, writing=True) as tx:
+        catalogue.add(tx, entry)
+        [model] = _shown(tx, settings, [entry])
+    tell("added", [model], as_json)
+    tell_unknown_price(model)
+
+
+@providers.command()
+@click.argument("name", metavar="PROVIDER/MODEL", type=Name())
+@click.option("--tier", type=tier_choice, help="Move it to this tier; a default is none there.")
+@entry_options
+@click.option("--list-price", is_flag=True, help="Let the public list's price count again.")
+@json_option
+def edit(name: tuple[str, str], tier: str | None, list_price: bool, as_json: bool, **fields: Any) -> None:
+    """Change a model's price, tier, limits, or estimates.
+
+    What is not named stays. Workers go by a new price within seconds, without a restart; entries in the ledger
+    do not change.
+    """
+    from batchmill.catalogue.edits import edited
+    from db import catalogue
+
+    changes, prices = _given(fields)
+    if tier is not None:
+        changes["tier"] = Tier(tier)
+    settings = load_settings()
+    with _catalogue(settings, writing=True) as tx:
+        before = catalogue.get(tx, *name)
+        entry = edited(before, changes=changes, prices=prices, list_price=list_price)
+        catalogue.save(tx, entry)
+        [model] = _shown(tx, settings, [entry])
+    tell("changed", [model], as_json)
+    tell_unknown_price(model)
+    tell_bare_tier(before, entry)
+
+
+@providers.command()
+@click.argument("names", metavar="PROVIDER/MODEL...", type=Name(), nargs=-1, required=True)
+@json_option
+def enable(names: Sequence[tuple[str, str]], as_json: bool) -> None:
+    """Let models be chosen again."""
+    _switch(names, on=True, as_json=as_json)
+
+
+@providers.command()
+@click.argument("names", metavar="PROVIDER/MODEL...", type=Name(), nargs=-1, required=True)
+@json_option
+def disable(names: Sequence[tuple[str, str]], as_json: bool) -> None:
+    """Let models be chosen no more.
+
+    The price still counts, should a request name one. A default that is disabled is none any more, which is
+    told.
+    """
+    _switch(names, on=False, as_json=as_json)
+
+
+@providers.command("set-default")
+@click.argument("name", metavar="PROVIDER/MODEL", type=Name())
+@json_option
+def set_default(name: tuple[str, str], as_json: bool) -> None:
+    """Let a model stand for its tier, in place of the one that did.
+
+    Each tier has one default at most, over all providers.
+    """
+    from batchmill.catalogue.edits import made_default
+    from db import catalogue
+
+    settings = load_settings()
+    with _catalogue(settings, writing=True) as tx:
+        entry = made_default(catalogue.get(tx, *name))
+        before = catalogue.default_of(tx, entry.tier)
+        catalogue.save(tx, entry)
+        models = _shown(tx, settings, [entry])
+    tell(f"the default of {entry.tier} is", models, as_json)
+    if before is not None and before.key != entry.key:
+        narrate(f"it was {before.name}")
+
+
+@providers.command()
+@click.argument("names", metavar="PROVIDER/MODEL...", type=Name(), nargs=-1, required=True)
+@json_option
+def remove(names: Sequence[tuple[str, str]], as_json: bool) -> None:
+    """Take models out of the catalogue, with the prices set here."""
+    from db import catalogue
+
+    with _catalogue(load_settings(), writing=True) as tx:
+        entries = [catalogue.get(tx, *name) for name in dict.fromkeys(names)]
+        for entry in entries:
+            catalogue.remove(tx, entry)
+    if as_json:
+        print_json([entry.name for entry in entries])
+    for entry in entries:
+        narrate(f"removed {entry.name}")
+        tell_bare_tier(entry, None)
+
+
+def _switch(names: Sequence[tuple[str, str]], *, on: bool, as_json: bool) -> None:
+    from batchmill.catalogue.edits import switched
+    from db import catalogue
+
+    settings = load_settings()
+    with _catalogue(settings, writing=True) as tx:
+        before = [catalogue.get(tx, *name) for name in dict.fromkeys(names)]
+        after = [switched(entry, on=on) for entry in before]
+        for entry in after:
+            catalogue.save(tx, entry)
+        models = _shown(tx, settings, after)
+    tell("enabled" if on else "disabled", models, as_json)
+    for was, entry in zip(before, after, strict=True):
+        tell_bare_tier(was, entry)
+
+
+def _given(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """The options that were given: fields of an entry, and parts of its price."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    prices = {name: given.pop(name) for name in PRICE_FIELDS if name in given}
+    return given, prices
+
+
+@contextmanager
+def _catalogue(settings: Settings, *, writing: bool = False) -> Iterator[Any]:
+    """A transaction on the catalogue; one that writes has it for itself."""
+    from db import catalogue
+    from workers.assembly import prepared_database
+
+    database = prepared_database(settings)
+    try:
+        with database.write() if writing else database.read() as tx:
+            if writing:
+                catalogue.lock(tx)
+            yield tx
+    finally:
+        database.close()
+
+
+def _shown(tx: Any, settings: Settings, entries: Sequence[ModelEntry]) -> list[Shown]:
+    """Entries with the prices that count."""
+    from batchmill.catalogue.in_force import price_in_force
+    from batchmill.money.prices import Pricer
+    from workers.prices import file_prices, owner_prices
+
+    from_file = file_prices(settings)
+    pricer = Pricer(owner_prices(tx, from_file))
+    return [Shown(entry, price_in_force(entry, from_file, pricer)) for entry in entries]
+
+
+def _ask_to_reset() -> None:
+    if not sys.stdin.isatty():
+        raise MisuseError("--reset takes back what you have changed", "say --yes as well, if that is meant")
+    click.confirm("Take the shipped values for what you have changed?", abort=True, err=True)
