@@ -277,27 +277,28 @@ class Run:
         """See how it goes and lend a hand; whether the answers are delivered."""
         row = self._row(batch.id)
         crew.worker.listen()
-        is_held = row.state == BatchState.PAUSED and row.paused_reason.startswith(PAUSED_BY_HAND)
-        if is_held:
-            self._watch(progress_of(row, "paused", _how_to_resume(row)))
-        else:
-            self._watch(progress_of(row, "answering", patience.note(row, crew)))
         if row.state == BatchState.FINALIZING:
             self._deliver(row)
             return True
-        if row.state == BatchState.PAUSED and row.paused_reason == UNATTENDED:
-            self._resume(row)  # we were asleep for so long that another command took us for dead
-        elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING) and not is_held:
-            raise _standing_still(row)
-        if is_held:
+        if row.state == BatchState.PAUSED and row.paused_reason.startswith(PAUSED_BY_HAND):
+            self._watch(progress_of(row, "paused", _how_to_resume(row)))
             patience.begin_anew()
-        elif patience.is_out(row, crew):
-            patience.give_up(row, crew, self._oldest_in_flight_ms(row))
+        else:
+            self._watch(progress_of(row, "answering", patience.note(row, crew)))
+            self._keep_going(row, crew, patience)
         crew.worker.ensure()
         if time.monotonic() - crew.swept_at > SWEEP_EVERY_S:
             crew.swept_at = time.monotonic()
             self._sweep(row, crew)
         return False
+
+    def _keep_going(self, row: Any, crew: Crew, patience: Patience) -> None:
+        if row.state == BatchState.PAUSED and row.paused_reason == UNATTENDED:
+            self._resume(row)  # we were asleep for so long that another command took us for dead
+        elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
+            raise _standing_still(row)
+        if patience.is_out(row, crew):
+            patience.give_up(row, crew, self._oldest_in_flight_ms(row))
 
     def _deliver(self, row: Any) -> None:
         self._watch(progress_of(row, "writing"))

@@ -4,14 +4,17 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.mill import BATCHMILL, Mill, assert_told, chat_line, sandbox, wait_until, write_lines
+from tests.support.servers import PostgresCluster
 
 NOWHERE = "http://127.0.0.1:9/v1"
 
@@ -224,13 +227,18 @@ _ID_OF_RUN = "SELECT public_id FROM batches WHERE output_path IS NOT NULL"
 def test_list_shows_the_newest_first(mill: Mill, tmp_path: Path) -> None:
     """Filtered, page by page, as a table or JSON."""
     mill.environ["OPENAI_BASE_URL"] = NOWHERE
-    names = [submit(mill, questions(tmp_path, 2)) for _ in range(2)]
+    source = questions(tmp_path, 2)
+    names = [
+        submit(mill, source, *options) for options in ((), ("--job-name", "nightly", "--deadline", "1d"))
+    ]
     table = mill("list", "--limit", "1")
     assert [line.split()[0] for line in table.stdout.splitlines()] == ["ID", names[1]]
     assert f"--after {names[1]}" in table.stderr
     found = json.loads(mill("list", "--after", names[1], "--state", "in_progress", "--json").stdout)
     assert [(batch["id"], batch["pending"]) for batch in found] == [(names[0], 2)]
     assert "0 of 2 answered, 2 pending" in mill("status", names[0][:12]).stdout
+    (nightly,) = json.loads(mill("list", "--job-name", "nightly", "--json").stdout)
+    assert (nightly["id"], nightly["deadline"] > nightly["created_at"]) == (names[1], True)
     assert '"batch_ffffff"' in mill.refused("cancel", names[0], "batch_ffffff")
     assert mill.states() == {"in_progress": 2}
 
@@ -246,6 +254,20 @@ def test_only_looking_makes_no_home(mill: Mill) -> None:
         assert 'there is no batch "latest"' in said
         assert "batchmill list" in said
     assert not mill.home.exists()
+
+
+def test_a_database_of_another_version(mill: Mill, tmp_path: Path, postgres: PostgresCluster) -> None:
+    """A newer one is refused; so is a shared one that is not up to date, with the command that makes it so."""
+    mill.environ["OPENAI_BASE_URL"] = NOWHERE
+    submit(mill, questions(tmp_path, 1))
+    with closing(sqlite3.connect(mill.home / "batchmill.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    assert "use a newer batchmill" in mill.refused("list")
+    url = postgres.create(empty=True)
+    mill.environ["DATABASE_URL"] = url
+    assert "`batchmill db upgrade`" in mill.refused("status", "latest")
+    postgres.drop(url)
 
 
 def test_wrong_options_are_misuse(mill: Mill, tmp_path: Path) -> None:
