@@ -15,6 +15,7 @@ from tests.support.replies import ANSWERED
 from workers import attendance, steering
 from workers.upkeep import UNATTENDED
 
+NOBODY = "no worker serves this home: start one with `batchmill worker`"
 CANCELLED, DONE = RequestState.CANCELLED, RequestState.DONE
 
 
@@ -150,3 +151,18 @@ def test_a_command_of_another_machine_may_come(
     is_shared = database.dialect == "postgresql"
     assert state is (BatchState.FINALIZING if is_shared else BatchState.CANCELLED)
     assert (batch_of(database, batch).output_path is not None) == is_shared
+
+
+def test_nobody_is_told(database: Database, database_url: str, settings: Settings, tmp_path: Path) -> None:
+    """Why no worker comes at once is said, and what will happen: no broker, one that is away, no worker at home."""
+    row = batch_of(database, add_batch(database, 1))
+    is_shared = database.dialect == "postgresql"
+    said = steering.call_workers(database, settings, row)
+    assert said == ("BROKER_URL is not set: workers find it at the next sweep" if is_shared else NOBODY)
+    with attendance.attend_home(settings):
+        assert is_shared or steering.call_workers(database, settings, row) == ""
+    assert is_shared or steering.call_workers(database, settings, row) == NOBODY
+    away = settings.to_environ() | {"BROKER_URL": "redis://127.0.0.1:9/0"}
+    said = steering.call_workers(database, load_settings(away, None), row)
+    assert "127.0.0.1:9" in said
+    assert said.endswith(": workers find it at the next sweep")
