@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check format lock ranks clean
+.PHONY: help setup demo test bench check format lock ranks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 
 test: setup ## Run the tests
 	@$(BIN)/python -m pytest -n 3
+
+bench: setup ## Measure speed and size, and write docs/benchmarks.md (six minutes)
+	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)
 
 check: setup ## Lint, formatting, types, import floors
 	@$(BIN)/ruff check .

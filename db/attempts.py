@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import AttemptState
 from batchmill.requests.work import Job, Outcome
-from db.bulk import INT, STR, PerDialect, bulk_update, rows_of
+from db.bulk import INT, STR, Prepared, among, bulk_update, rows_of
 from db.engine import Transaction
 from db.tables import attempts, word
 
@@ -38,7 +38,7 @@ def _send_statement(dialect: str) -> Any:
     )
 
 
-_send = PerDialect(_send_statement)
+_send = Prepared(_send_statement)
 _sent_before = select(attempts.c.id, attempts.c.request_id).where(
     tuple_(attempts.c.request_id, attempts.c.number).in_(bindparam("calls", expanding=True)),
     attempts.c.claim_id.in_(bindparam("claims", expanding=True)),
@@ -58,9 +58,9 @@ _end = bulk_update(
         )
     ),
 )
-_in_state = (
+_in_state = Prepared(
     select(attempts.c.id)
-    .where(attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state == bindparam("state"))
+    .where(among(attempts.c.id, "ids"), attempts.c.state == bindparam("state"))
     .order_by(attempts.c.id)
     .with_for_update()
 )
@@ -97,7 +97,7 @@ def send(
         }
         for job, provider, model in jobs
     ]
-    made = {row.request_id: row.id for row in tx.bulk_rows(_send[tx.dialect], table)}
+    made = {row.request_id: row.id for row in tx.bulk_rows(_send, table)}
     again = [job for job, _, _ in jobs if job.request_id not in made]
     if not again:
         return made, set(made)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.ids import new_batch_id
 from batchmill.requests.model import BatchOptions, BatchState, Endpoint
-from db.bulk import INT, STR, PerDialect, rows_of
+from db.bulk import INT, STR, Prepared, rows_of
 from db.engine import Transaction
 from db.tables import batches, requests, shares, word
 
@@ -28,7 +28,7 @@ def _count_statement(dialect: str) -> Any:
     columns = dict.fromkeys(("id", "sends", *COUNTERS), INT) | {"pause_reason": STR, "last_error": STR}
     given = rows_of(dialect, columns)
     ended = sum((batches.c[name] + given.c[name] for name in _ENDED_KINDS), start=0)
-    is_over = and_(batches.c.state.in_(_RUNNING), ended >= batches.c.total)
+    is_over = and_(batches.c.state.in_([word(state) for state in _RUNNING]), ended >= batches.c.total)
     is_blocked = and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != "")
     runs_on = and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason == "")
     values: dict[str, Any] = {name: batches.c[name] + given.c[name] for name in COUNTERS}
@@ -49,7 +49,7 @@ def _count_statement(dialect: str) -> Any:
     )
 
 
-_count = PerDialect(_count_statement)
+_count = Prepared(_count_statement)
 _retry_is_due = exists(
     select(1).where(requests.c.batch_id == batches.c.id, requests.c.next_run_ms <= bindparam("now_ms"))
 ).correlate(batches)
@@ -185,7 +185,7 @@ def count(tx: Transaction, changes: Mapping[int, Mapping[str, Any]]) -> dict[int
         tx.rows(_lock, ids=sorted(changes))
     nothing: dict[str, Any] = dict.fromkeys(("sends", *COUNTERS), 0) | {"pause_reason": "", "last_error": ""}
     table = [nothing | {"id": batch} | dict(changes[batch]) for batch in sorted(changes)]
-    return {row.id: BatchState(row.state) for row in tx.bulk_rows(_count[tx.dialect], table, at_ms=tx.now_ms)}
+    return {row.id: BatchState(row.state) for row in tx.bulk_rows(_count, table, at_ms=tx.now_ms)}
 
 
 def rows(tx: Transaction, ids: Sequence[int]) -> dict[int, Any]:

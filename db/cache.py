@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.work import Outcome
-from db.bulk import INT, ROW, STR, Bulk, PerDialect, bulk_update, rows_of
+from db.bulk import INT, ROW, STR, Bulk, Prepared, among, bulk_update, rows_of
 from db.engine import Transaction
 from db.tables import answers, cache_entries
 
@@ -67,9 +67,9 @@ _use = bulk_update(
 )
 
 
-_lock = (
+_lock = Prepared(
     select(cache_entries.c.cache_key)
-    .where(cache_entries.c.cache_key.in_(bindparam("keys", expanding=True)))
+    .where(among(cache_entries.c.cache_key, "keys"))
     .order_by(cache_entries.c.cache_key)
     .with_for_update()
 )
@@ -92,7 +92,7 @@ def _find_statement(dialect: str) -> Any:
     )
 
 
-_find = PerDialect(_find_statement)
+_find = Prepared(_find_statement)
 
 
 def find(tx: Transaction, keys: Iterable[str]) -> dict[str, Hit]:
@@ -106,7 +106,7 @@ def find(tx: Transaction, keys: Iterable[str]) -> dict[str, Hit]:
             model=row.model,
             created_ms=row.created_ms,
         )
-        for row in tx.bulk_rows(_find[tx.dialect], table, at_ms=tx.now_ms)
+        for row in tx.bulk_rows(_find, table, at_ms=tx.now_ms)
     }
 
 

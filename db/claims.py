@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, not_, or_, select, update
 
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import BatchFacts, Job
 from db.batches import claimable
-from db.bulk import BOOL
+from db.bulk import BOOL, Prepared, among
 from db.engine import Transaction
 from db.tables import batches, claims, requests, shares, word
 
@@ -34,22 +34,22 @@ _share_of_batch = and_(shares.c.lane == batches.c.lane, shares.c.tenant == batch
 _is_offered = and_(
     claimable,
     batches.c.upstream == bindparam("upstream"),
-    batches.c.lane.in_(bindparam("lanes", expanding=True)),
+    among(batches.c.lane, "lanes"),
     or_(
         bindparam("only_batch", type_=batches.c.id.type).is_(None),
         batches.c.id == bindparam("only_batch"),
     ),
     or_(bindparam("runs_too", type_=BOOL), batches.c.output_path.is_(None)),
-    batches.c.id.not_in(bindparam("passed_over", expanding=True)),
+    not_(among(batches.c.id, "passed_over")),
 )
-_fairest_batch = (
-    select(batches, shares.c["pass"])
+_fairest_batch = Prepared(
+    select(batches, shares.c["pass"].label("share_pass"))
     .join(shares, _share_of_batch)
     .where(_is_offered)
     .order_by(shares.c["pass"], case(LANE_ORDER, value=batches.c.lane), batches.c.id)
     .limit(1)
 )
-_other_shares = (
+_other_shares = Prepared(
     select(shares.c.lane, func.min(shares.c["pass"]).label("lowest"))
     .join(batches, _share_of_batch)
     .where(_is_offered, or_(shares.c.lane != bindparam("of_lane"), shares.c.tenant != bindparam("of_tenant")))
@@ -61,14 +61,15 @@ _state_of_batch = (
     .where(batches.c.id == bindparam("batch"))
 )
 # Whoever holds one batch and its share already waits for no second: two claims could wait for each other.
-_lock_first, _lock_next = _state_of_batch.with_for_update(), _state_of_batch.with_for_update(skip_locked=True)
-_advance = update(batches).where(batches.c.id == bindparam("batch")).values(cursor=bindparam("to"))
-_charge_share = (
+_lock_first = Prepared(_state_of_batch.with_for_update())
+_lock_next = Prepared(_state_of_batch.with_for_update(skip_locked=True))
+_advance = Prepared(update(batches).where(batches.c.id == bindparam("batch")).values(cursor=bindparam("to")))
+_charge_share = Prepared(
     update(shares)
     .where(shares.c.lane == bindparam("of_lane"), shares.c.tenant == bindparam("of_tenant"))
     .values({"pass": shares.c["pass"] + bindparam("cost")})
 )
-_make = (
+_make = Prepared(
     insert(claims)
     .values(
         worker_id=bindparam("worker_id"),
@@ -78,7 +79,7 @@ _make = (
     )
     .returning(claims.c.id)
 )
-_list = update(claims).where(claims.c.id == bindparam("claim")).values(request_ids=bindparam("ids"))
+_list = Prepared(update(claims).where(claims.c.id == bindparam("claim")).values(request_ids=bindparam("ids")))
 _job_columns = (
     requests.c.id,
     requests.c.cache_key,
@@ -89,7 +90,7 @@ _job_columns = (
     requests.c.request_type,
 )
 _taken: dict[str, Any] = {"state": RequestState.CLAIMED, "claim_id": bindparam("claim"), "next_run_ms": None}
-_take_fresh = (
+_take_fresh = Prepared(
     update(requests)
     .where(
         requests.c.id.between(bindparam("first"), bindparam("last")),
@@ -106,15 +107,19 @@ _due = (
 )
 # MATERIALIZED: as a plain sub-select PostgreSQL may run it more than once and claim beyond the limit.
 _take_due = {
-    "sqlite": update(requests).where(requests.c.id.in_(_due)).values(_taken).returning(*_job_columns),
-    "postgresql": update(requests)
-    .where(
-        requests.c.id.in_(
-            select(_due.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED").c.id)
+    "sqlite": Prepared(
+        update(requests).where(requests.c.id.in_(_due)).values(_taken).returning(*_job_columns)
+    ),
+    "postgresql": Prepared(
+        update(requests)
+        .where(
+            requests.c.id.in_(
+                select(_due.with_for_update(skip_locked=True).cte("due").prefix_with("MATERIALIZED").c.id)
+            )
         )
-    )
-    .values(_taken)
-    .returning(*_job_columns),
+        .values(_taken)
+        .returning(*_job_columns)
+    ),
 }
 _renew = (
     update(claims)
@@ -122,11 +127,13 @@ _renew = (
     .values(lease_until_ms=bindparam("until"))
     .returning(claims.c.id)
 )
-_of_ids = select(claims.c.id, claims.c.lease_until_ms).where(
-    claims.c.id.in_(bindparam("ids", expanding=True))
+_lock = Prepared(
+    select(claims.c.id, claims.c.lease_until_ms)
+    .where(among(claims.c.id, "ids"))
+    .order_by(claims.c.id)
+    .with_for_update()
 )
-_lock = _of_ids.order_by(claims.c.id).with_for_update()
-_delete = delete(claims).where(claims.c.id.in_(bindparam("ids", expanding=True)))
+_delete = Prepared(delete(claims).where(among(claims.c.id, "ids")))
 
 
 def take(
@@ -182,7 +189,7 @@ def _turn(tx: Transaction, batch: Any, offered: dict[str, Any], quantum: int) ->
     stride = STRIDES[Lane(batch.lane)]
     others = tx.rows(_other_shares, of_lane=batch.lane, of_tenant=batch.tenant, **offered)
     limits = [share.lowest + quantum * min(stride, STRIDES[Lane(share.lane)]) for share in others]
-    return max(1, (min(limits) - batch._mapping["pass"]) // stride) if limits else MAX_PLACES
+    return max(1, (min(limits) - batch.share_pass) // stride) if limits else MAX_PLACES
 
 
 def _take_from(

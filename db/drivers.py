@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, OperationalError
 
 from batchmill.errors import DatabaseError, SettingsError
 
@@ -16,6 +16,9 @@ BUSY_TIMEOUT_MS = 2_000
 """How long SQLite itself waits for a lock: short, as Python sees no signal meanwhile. `Database.wait_s` goes on."""
 
 LOCK_TURN_S = 0.02
+
+PING_AFTER_S = 1.0
+"""A connection that has been idle for longer is asked whether it still stands before it is used again."""
 
 OLDEST_SQLITE = (3, 38)
 
@@ -48,7 +51,7 @@ def make_engine(url: str, wait_s: float) -> Engine:
 
 
 def _make_postgresql_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
+    engine = create_engine(url, pool_size=4, connect_args={"connect_timeout": 10})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
@@ -58,7 +61,27 @@ def _make_postgresql_engine(url: str) -> Engine:
             cursor.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
         connection.commit()
 
+    @event.listens_for(engine, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ping(connection: Any, record: Any, _proxy: object) -> None:
+        # As SQLAlchemy's `pool_pre_ping`, yet not before every transaction of a writer that writes without a pause.
+        is_fresh = time.monotonic() - record.info.get("used_at", float("-inf")) < PING_AFTER_S
+        if connection.closed or not (is_fresh or _answers(connection)):
+            raise DisconnectionError
+
     return engine
+
+
+def _answers(connection: Any) -> bool:
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except connection.Error:
+        return False
+    return True
 
 
 def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
@@ -105,16 +128,20 @@ def _wait_for_lock(do: Callable[[], object], wait_s: float) -> None:
 
 
 @contextlib.contextmanager
-def named_errors(url: str) -> Iterator[None]:
-    """Turn the driver's words into ours; what can pass is a `DatabaseError`, the rest is a bug and stays as it is."""
+def named_errors(url: str, dialect: Dialect) -> Iterator[None]:
+    """Turn the driver's words, or SQLAlchemy's of it, into ours; what can pass is a `DatabaseError`, the rest is a bug
+    and stays as it is."""
+    driver: Any = dialect.loaded_dbapi
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, driver.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
         # SQLite says of a damaged file neither "operational" nor which kind it is.
-        is_damaged = type(error.orig) is sqlite3.DatabaseError
-        if not (isinstance(error, OperationalError) or error.connection_invalidated or is_damaged):
+        is_damaged = type(cause) is sqlite3.DatabaseError
+        if not (isinstance(cause, driver.OperationalError) or is_lost or is_damaged):
             raise
-        raise database_error(url, str(error.orig)) from error
+        raise database_error(url, str(cause)) from error
 
 
 _DAMAGED = "it is damaged: put back a copy, or move it away to begin anew (what was answered is asked again)"

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import orjson
 import structlog
-from sqlalchemy import Connection, Engine, Executable, Row, text
+from sqlalchemy import Connection, Engine, Executable, text
 
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError
-from db.bulk import Bulk
+from db.bulk import Bulk, DriverStatement, Prepared
 from db.drivers import database_error, make_engine, named_errors
 
 log = structlog.get_logger()
@@ -58,13 +58,26 @@ class Transaction:
     now_ms: int
     dialect: str
 
-    def rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
+    def rows(self, statement: Executable | Prepared, **values: Any) -> Sequence[Any]:
         """Run a statement and fetch every row of its answer."""
+        if isinstance(statement, Prepared):
+            prepared = statement[self.dialect]
+            return prepared.rows(self._execute(prepared, values))
         return self.connection.execute(statement, values).all()
 
-    def run(self, statement: Executable, **values: Any) -> int:
+    def run(self, statement: Executable | Prepared, **values: Any) -> int:
         """Run a statement; how many rows it touched."""
+        if isinstance(statement, Prepared):
+            return int(self._execute(statement[self.dialect], values).rowcount)
         return self.connection.execute(statement, values).rowcount
+
+    def commit_lazily(self) -> None:
+        """Do not wait for the disk at the commit: for what is worth nothing until a later commit, which does wait.
+
+        That one is on disk only when all before it are. SQLite does not wait in any case.
+        """
+        if self.dialect == "postgresql":
+            self.run(_LAZILY)
 
     def bulk(self, statement: Bulk, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
         """Run a statement for each of these rows, `values` being the same for all; how many rows it touched."""
@@ -72,18 +85,28 @@ class Transaction:
             return 0
         if self.dialect == "sqlite":
             rows = statement.driver_rows(table, values)
-            return self.connection.exec_driver_sql(statement.driver_sql, rows).rowcount
+            return self._execute_many(statement.driver_sql, rows)
         return self.run(statement.set_wise, rows=_as_json(table, self.dialect), **values)
 
-    def set_wise(self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
+    def set_wise(self, statement: Prepared, table: Sequence[Mapping[str, Any]], **values: Any) -> int:
         """Run a statement that reads `db.bulk.rows_of(...)` and answers with nothing; how many rows it touched."""
         return self.run(statement, rows=_as_json(table, self.dialect), **values) if table else 0
 
     def bulk_rows(
-        self, statement: Executable, table: Sequence[Mapping[str, Any]], **values: Any
-    ) -> Sequence[Row[Any]]:
+        self, statement: Prepared, table: Sequence[Mapping[str, Any]], **values: Any
+    ) -> Sequence[Any]:
         """Run a statement that reads `db.bulk.rows_of(...)` and fetch every row of its answer."""
         return self.rows(statement, rows=_as_json(table, self.dialect), **values) if table else []
+
+    @property
+    def _driver(self) -> Any:
+        return self.connection.connection.dbapi_connection
+
+    def _execute(self, statement: DriverStatement, values: Mapping[str, Any]) -> Any:
+        return self._driver.execute(statement.sql, statement.bind(values))
+
+    def _execute_many(self, sql: str, rows: Sequence[Any]) -> int:
+        return int(self._driver.executemany(sql, rows).rowcount)
 
 
 def _as_json(table: Sequence[Mapping[str, Any]], dialect: str) -> str:
@@ -190,7 +213,7 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, sqlite_begin: str) -> Iterator[Transaction]:
-        with named_errors(self.url), self.engine.connect() as connection:
+        with named_errors(self.url, self.engine.dialect), self.engine.connect() as connection:
             if self.dialect == "sqlite":
                 connection.execution_options(sqlite_begin=sqlite_begin)
             with connection.begin():
@@ -202,6 +225,8 @@ class Database:
         self.engine.dispose()
 
 
+_which = Prepared(text("SELECT CAST(pg_current_xact_id_if_assigned() AS text) AS ticket"))
+_LAZILY = text("SET LOCAL synchronous_commit TO off")
 _status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")
 
 
@@ -209,8 +234,8 @@ def _ticket(tx: Transaction) -> str | None:
     """By this the server can tell later whether the transaction was committed; None where a failed commit is none."""
     if tx.dialect != "postgresql":
         return None
-    found = tx.rows(text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)"))[0][0]
-    return None if found is None else str(found)
+    found: str | None = tx.rows(_which)[0].ticket
+    return found
 
 
 def _pause(nth: int) -> None:

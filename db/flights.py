@@ -11,7 +11,7 @@ from sqlalchemy import Integer, bindparam, case, delete, exists, false, literal_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import BatchState, RequestState
-from db.bulk import INT, STR, PerDialect, rows_of
+from db.bulk import INT, STR, Prepared, among, rows_of
 from db.engine import Transaction
 from db.tables import batches, flights, requests, word
 
@@ -42,27 +42,27 @@ def _reserve_statement(dialect: str) -> Any:
     )
 
 
-_board = PerDialect(_board_statement)
-_reserve = PerDialect(_reserve_statement)
-_release = delete(flights).where(
-    flights.c.cache_key.in_(bindparam("keys", expanding=True)), flights.c.followers == NOBODY
-)
-_lock = (
+_board = Prepared(_board_statement)
+_reserve = Prepared(_reserve_statement)
+_release = Prepared(delete(flights).where(among(flights.c.cache_key, "keys"), flights.c.followers == NOBODY))
+_lock = Prepared(
     select(flights.c.cache_key)
-    .where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
+    .where(among(flights.c.cache_key, "keys"))
     .order_by(flights.c.cache_key)
     .with_for_update()
 )
-_land = (
+_land = Prepared(
     delete(flights)
-    .where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
+    .where(among(flights.c.cache_key, "keys"))
     .returning(flights.c.cache_key, flights.c.followers)
 )
-_led_by = select(flights.c.cache_key).where(
-    flights.c.cache_key.in_(bindparam("keys", expanding=True)),
-    flights.c.request_id.in_(bindparam("leaders", expanding=True)),
+_led_by = Prepared(
+    select(flights.c.cache_key).where(
+        among(flights.c.cache_key, "keys"),
+        among(flights.c.request_id, "leaders"),
+    )
 )
-_next_in_line = (
+_next_in_line = Prepared(
     select(requests.c.id)
     .join(batches, batches.c.id == requests.c.batch_id)
     .where(requests.c.cache_key == bindparam("key"), requests.c.state == word(RequestState.WAITING))
@@ -70,16 +70,17 @@ _next_in_line = (
     .limit(1)
     .with_for_update(of=requests)  # a batch being cancelled ends its waiting requests at the same time
 )
-_hand_over = (
+_hand_over = Prepared(
     update(flights)
     .where(flights.c.cache_key == bindparam("key"))
     .values(request_id=bindparam("leader"), followers=flights.c.followers - 1)
 )
-_wake = (
+_wake = Prepared(
     update(requests)
     .where(requests.c.id == bindparam("leader"), requests.c.state == word(RequestState.WAITING))
     .values(state=RequestState.PENDING, next_run_ms=bindparam("now_ms"))
 )
+_ENDED = (RequestState.CANCELLED, RequestState.EXPIRED, RequestState.DONE, RequestState.FAILED)
 _waiting, _its_batch = requests.alias("waiting_requests"), batches.alias("waiting_batches")
 _somebody_could_lead = exists(
     select(1)
@@ -97,9 +98,7 @@ _is_stranded = (
     .where(
         flights.c.followers > 0,
         requests.c.id.is_(None)
-        | requests.c.state.in_(
-            [RequestState.CANCELLED, RequestState.EXPIRED, RequestState.DONE, RequestState.FAILED]
-        )
+        | requests.c.state.in_([word(state) for state in _ENDED])
         | (
             (requests.c.state == RequestState.PENDING)
             & (batches.c.state != BatchState.IN_PROGRESS)
@@ -108,7 +107,7 @@ _is_stranded = (
     )
 )
 _stranded = _is_stranded.limit(bindparam("most"))
-_still_stranded = _is_stranded.where(flights.c.cache_key.in_(bindparam("keys", expanding=True)))
+_still_stranded = Prepared(_is_stranded.where(among(flights.c.cache_key, "keys")))
 _unled = select(flights.c.cache_key).where(
     flights.c.request_id.between(bindparam("first"), bindparam("last")),
     flights.c.followers == 0,
@@ -143,7 +142,7 @@ def board(tx: Transaction, groups: Sequence[tuple[str, int, int]]) -> dict[str, 
     if not groups:
         return {}
     table = [{"cache_key": key, "request_id": request, "followers": more} for key, request, more in groups]
-    return {row.cache_key: row.request_id for row in tx.bulk_rows(_board[tx.dialect], table)}
+    return {row.cache_key: row.request_id for row in tx.bulk_rows(_board, table)}
 
 
 def led_by(tx: Transaction, keys: Sequence[str], leaders: Sequence[int]) -> list[str]:
@@ -161,7 +160,7 @@ def reserve(tx: Transaction, wanted: Mapping[str, int]) -> None:
     """
     if wanted and tx.dialect != "sqlite":
         table = [{"cache_key": key, "request_id": wanted[key]} for key in sorted(wanted)]
-        tx.set_wise(_reserve[tx.dialect], table)
+        tx.set_wise(_reserve, table)
 
 
 def release(tx: Transaction, keys: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import and_, any_, bindparam, func, insert, literal_column, select, true, update
 
 from batchmill.requests.model import RequestState
-from db.bulk import INT, STR, PerDialect, rows_of
+from db.bulk import INT, STR, Prepared, rows_of
 from db.engine import Transaction
 from db.ledger import HIT
 from db.tables import batches, ledger, requests, word
@@ -106,11 +106,11 @@ def _count(dialect: str) -> Any:
 
 
 _one_by_one = [
-    PerDialect(_enter_first),
-    PerDialect(_count),
-    PerDialect(lambda dialect: _answer(rows_of(dialect, _columns))),
+    Prepared(_enter_first),
+    Prepared(_count),
+    Prepared(lambda dialect: _answer(rows_of(dialect, _columns))),
 ]
-_in_one = PerDialect(_all_at_once)
+_in_one = Prepared(_all_at_once)
 
 
 def answer(tx: Transaction, answers: Sequence[dict[str, Any]]) -> Sequence[Any]:
@@ -120,8 +120,8 @@ def answer(tx: Transaction, answers: Sequence[dict[str, Any]]) -> Sequence[Any]:
         answers: `cache_key, state, answer_id, provider, model`.
     """
     if tx.dialect == "postgresql":
-        return tx.bulk_rows(_in_one[tx.dialect], answers, at_ms=tx.now_ms)
-    enter, count, move = (statement[tx.dialect] for statement in _one_by_one)
+        return tx.bulk_rows(_in_one, answers, at_ms=tx.now_ms)
+    enter, count, move = _one_by_one
     found = tx.bulk_rows(count, answers)
     if found:
         tx.set_wise(enter, answers, at_ms=tx.now_ms)

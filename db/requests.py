@@ -8,19 +8,19 @@ from sqlalchemy import bindparam, func, select, update
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import RequestState
 from batchmill.requests.work import Job
-from db.bulk import INT, STR, bulk_insert, bulk_update
+from db.bulk import INT, STR, Prepared, among, bulk_update
 from db.engine import Database, Transaction
+from db.load import Load
 from db.tables import answers, inputs, requests, word
 
 PAGE = 1_000
 PAGE_BYTES = 32_000_000
 """What a page of answers is to hold at most, going by the page before."""
 
-_add_inputs = bulk_insert(
-    inputs,
-    {"request_id": INT, "batch_id": INT, "line": INT, "custom_id": STR, "model": STR, "body": STR},
-)
-_add_requests = bulk_insert(requests, {"id": INT, "batch_id": INT, "cache_key": STR, "request_type": STR})
+_INPUT = ("request_id", "batch_id", "line", "custom_id", "model", "body")
+_load_inputs = Load(inputs, {name: name for name in _INPUT})
+_REQUEST = ("batch_id", "cache_key", "request_type")
+_load_requests = Load(requests, {"id": "request_id"} | {name: name for name in _REQUEST})
 _move = bulk_update(
     {
         "id": INT,
@@ -54,8 +54,8 @@ _move = bulk_update(
 )
 
 
-_bodies = select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(
-    inputs.c.request_id.in_(bindparam("ids", expanding=True))
+_bodies = Prepared(
+    select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(among(inputs.c.request_id, "ids"))
 )
 _of_batch = requests.c.id.between(bindparam("first"), bindparam("last"))
 _still_claimed = select(
@@ -126,19 +126,9 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
     Args:
         rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key, request_type`.
     """
-    tx.bulk(_add_inputs, rows)
-    tx.bulk(
-        _add_requests,
-        [
-            {
-                "id": row["request_id"],
-                "batch_id": row["batch_id"],
-                "cache_key": row["cache_key"],
-                "request_type": row["request_type"],
-            }
-            for row in rows
-        ],
-    )
+    if rows:
+        _load_inputs.run(tx.connection, rows)
+        _load_requests.run(tx.connection, rows)
 
 
 def bodies(tx: Transaction, ids: Sequence[int]) -> dict[int, tuple[str, bytes]]:

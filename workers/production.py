@@ -16,6 +16,7 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 
 from batchmill.logs import configure_logs
+from batchmill.money import list_prices
 from workers.child import Child, Duty, set_duty
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ def serve(
     # Celery warns of pickled messages run as root; ours are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     child = set_duty(duty)
+    list_prices.load()  # once, for all the processes forked from here
     _connect_signals(child)
     if parent is not None:
         threading.Thread(target=_follow_parent, args=(parent,), daemon=True, name="follow-parent").start()

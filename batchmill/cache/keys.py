@@ -46,18 +46,33 @@ _DENIED: Mapping[Endpoint, frozenset[str]] = {
 }
 
 
-def request_key(*, tenant: str, upstream: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bytes:
-    """Return the 32 bytes that stand for a request of a tenant.
+class RequestKeys:
+    """Makes the keys of what one tenant asks of one endpoint.
 
     Args:
         upstream: Who is asked: two servers may know different models by one name.
-        body: The request as it would be sent, defaults and model resolved.
-
-    Raises:
-        TypeError: When the body is no JSON, as orjson has it.
     """
-    denied = _DENIED[endpoint]
-    content = {field: value for field, value in body.items() if field not in denied}
-    # JSON has no bare line feed, so the head ends where it says and nothing can move across it.
-    head = orjson.dumps((KEY_VERSION, tenant, upstream, endpoint.value))
-    return sha256(b"%b\n%b" % (head, orjson.dumps(content, option=orjson.OPT_SORT_KEYS))).digest()
+
+    def __init__(self, *, tenant: str, upstream: str, endpoint: Endpoint) -> None:
+        self._denied = _DENIED[endpoint]
+        # JSON has no bare line feed, so the head ends where it says and nothing can move across it.
+        self._head = orjson.dumps((KEY_VERSION, tenant, upstream, endpoint.value)) + b"\n"
+
+    def key(self, body: Mapping[str, Any]) -> bytes:
+        """Return the 32 bytes that stand for a request.
+
+        Args:
+            body: The request as it would be sent, defaults and model resolved.
+
+        Raises:
+            TypeError: When the body is no JSON, as orjson has it.
+        """
+        content = body
+        if not self._denied.isdisjoint(body):
+            content = {field: value for field, value in body.items() if field not in self._denied}
+        return sha256(self._head + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def request_key(*, tenant: str, upstream: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bytes:
+    """Return the key of a single request; see `RequestKeys`."""
+    return RequestKeys(tenant=tenant, upstream=upstream, endpoint=endpoint).key(body)

@@ -22,7 +22,7 @@ def may_share(body: Mapping[str, Any], mode: CacheMode, endpoint: Endpoint) -> b
     """
     if mode in (CacheMode.ON, CacheMode.OFF):
         return mode is CacheMode.ON
-    return endpoint in _DETERMINISTIC or not wants_variety(body)
+    return not wants_variety(body) or endpoint in _DETERMINISTIC
 
 
 def wants_variety(body: Mapping[str, Any]) -> bool:
@@ -34,7 +34,7 @@ def wants_variety(body: Mapping[str, Any]) -> bool:
 
 
 def _above(value: Any, limit: int) -> bool:
-    return isinstance(value, int | float) and value > limit
+    return isinstance(value, (int, float)) and value > limit
 
 
 def storable(reply: Reply, endpoint: Endpoint) -> bool:

@@ -114,6 +114,13 @@ class ListPrices:
         return tariff
 
 
+def load() -> None:
+    """Read the list now (0.3 s, more on a busy machine), so that the first answer to be priced need not wait for it."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    get_snapshot()
+
+
 def _find(provider: str, model: str) -> "tuple[Provider, ModelInfo] | None":
     """Look a model up by the exact id of its provider; the list takes any name that contains one."""
     from genai_prices.data_snapshot import get_snapshot  # 0.3 s, so not before the first price

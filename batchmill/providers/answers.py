@@ -152,11 +152,17 @@ def _totals(endpoint: Endpoint, usage: Mapping[str, Any]) -> tuple[int | None, i
 
 
 def _first_count(usage: Mapping[str, Any], *names: str) -> int | None:
-    return next((n for n in (_count(usage.get(name)) for name in names) if n is not None), None)
+    for name in names:
+        if (count := _count(usage.get(name))) is not None:
+            return count
+    return None
 
 
 def _details(holder: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((d for d in (holder.get(name) for name in names) if isinstance(d, dict)), {})
+    for name in names:
+        if isinstance(details := holder.get(name), dict):
+            return details
+    return {}
 
 
 def _count(value: Any) -> int | None:

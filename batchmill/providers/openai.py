@@ -1,32 +1,25 @@
 """Every provider that speaks OpenAI's wire: OpenAI itself, OpenRouter, Groq, vLLM, Ollama, the sandbox, ...
 
-One pooled aiohttp session, bodies through byte for byte; the SDK costs several times the processor time a
-call (wire-facts §5). What comes back is judged in `verdicts.py`.
+Bodies go through byte for byte over a pool of connections of our own (`pool.py`); the SDK costs many times the
+processor time a call (wire-facts §5). What comes back is judged in `verdicts.py`.
 
 What counts as sent: from the moment a connection is in hand, bytes may have gone out, so whatever goes wrong
-afterwards is UNKNOWN. aiohttp sends a POST at most once (it repeats idempotent methods only), and neither
-redirects nor cookies are followed.
+afterwards is UNKNOWN. A request is sent at most once, and neither redirects nor cookies are followed.
 """
 
 import asyncio
-import io
 import time
-from collections.abc import Callable, Mapping
-from types import SimpleNamespace
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-import aiohttp
 from yarl import URL
 
 from batchmill.errors import SettingsError
 from batchmill.providers.base import Call, Reply
-from batchmill.providers.verdicts import AnswerTooLargeError, Exchange, ReplyReader
+from batchmill.providers.connection import Exchange
+from batchmill.providers.pool import Pool
+from batchmill.providers.verdicts import ReplyReader
 from batchmill.requests.model import Endpoint
-
-# Servers drop idle connections, uvicorn (vLLM and many others) after 5 s. One dropped just as we write
-# makes an unknown attempt, so we drop it first.
-_KEEPALIVE_S: Final = 4.0
-_ONE_WRITE_BYTES: Final = 1 << 20
 
 
 class Secret(Protocol):
@@ -71,19 +64,19 @@ class OpenAICompatible:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
-        self._urls = _addresses(name, base_url)
+        base = _base(name, base_url)
         key = _usable_key(name, api_key)
+        self._heads = {
+            endpoint: _head(base, endpoint, _account(name, key, organization, project))
+            for endpoint in Endpoint
+        }
         self._reader = ReplyReader(name=name, key=key, clock=clock)
-        self._concurrency = concurrency
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
-        self._max_answer_bytes = max_answer_bytes
-        self._headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": "batchmill",
-        } | _account(key, organization, project)
-        self._session: aiohttp.ClientSession | None = None
+        self._pool = Pool(
+            base.origin(),
+            most=concurrency,
+            connect_timeout_s=connect_timeout_s,
+            most_bytes=max_answer_bytes,
+        )
 
     async def call(self, call: Call) -> Reply:
         """Send one call and classify what comes back. Raises nothing but CancelledError.
@@ -94,7 +87,7 @@ class OpenAICompatible:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(call.timeout_s):
-                await self._exchange(call, exchange)
+                await self._pool.carry(self._request(call), exchange)
         except Exception as trouble:  # whatever it is, it must become a verdict
             exchange.trouble = trouble
         latency_ms = round((time.perf_counter() - started) * 1000)
@@ -102,57 +95,15 @@ class OpenAICompatible:
 
     async def close(self) -> None:
         """Close every connection; calls in flight end as unknown. A later call opens anew."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        self._pool.close()
+        await asyncio.sleep(0)  # a turn of the loop, in which the connections are let go
 
-    def _open(self) -> aiohttp.ClientSession:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_create_end.append(_note_connection)
-        tracing.on_connection_reuseconn.append(_note_connection)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._concurrency, keepalive_timeout=_KEEPALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-            timeout=self._timeout,
-            trace_configs=[tracing],
-        )
-
-    async def _exchange(self, call: Call, exchange: Exchange) -> None:
-        if self._session is None:
-            self._session = self._open()
-        async with self._session.post(
-            self._urls[call.endpoint],
-            data=_payload(call.body),
-            headers={"X-Client-Request-Id": call.client_request_id},
-            allow_redirects=False,
-            trace_request_ctx=exchange,
-        ) as response:
-            exchange.status, exchange.headers = response.status, response.headers
-            exchange.body = await self._read(response)
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        chunks: list[bytes] = []
-        room = self._max_answer_bytes
-        async for chunk in response.content.iter_any():
-            room -= len(chunk)
-            if room < 0:
-                raise AnswerTooLargeError(f"it is larger than {self._max_answer_bytes} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
+    def _request(self, call: Call) -> bytes:
+        own = f"X-Client-Request-Id: {call.client_request_id}\r\nContent-Length: {len(call.body)}\r\n\r\n"
+        return b"".join((self._heads[call.endpoint], own.encode("ascii"), call.body))
 
 
-def _payload(body: bytes) -> bytes | io.BytesIO:
-    # aiohttp writes bytes in one go, and warns of it above 1 MiB; a file it writes piece by piece.
-    return body if len(body) <= _ONE_WRITE_BYTES else io.BytesIO(body)
-
-
-async def _note_connection(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
-    context.trace_request_ctx.connected = True
-
-
-def _addresses(name: str, base_url: str) -> Mapping[Endpoint, URL]:
-    """The URL of every endpoint: the base, and the endpoint without its `/v1`."""
+def _base(name: str, base_url: str) -> URL:
     hint = "give it as the OpenAI SDK reads OPENAI_BASE_URL, https://api.openai.com/v1 for instance"
     try:
         base = URL(base_url.strip())
@@ -162,20 +113,36 @@ def _addresses(name: str, base_url: str) -> Mapping[Endpoint, URL]:
         raise SettingsError(f"the base URL of {name} is not an http(s) address", hint)
     if base.user or base.password:
         raise SettingsError(f"the base URL of {name} holds a user or password", "give the key as its API key")
-    path = base.raw_path.rstrip("/")
-    return {
-        endpoint: base.with_path(path + endpoint.removeprefix("/v1"), encoded=True, keep_query=True)
-        for endpoint in Endpoint
-    }
+    return base
 
 
-def _account(key: str, organization: str, project: str) -> dict[str, str]:
+def _head(base: URL, endpoint: Endpoint, account: dict[str, str]) -> bytes:
+    """What every request to an endpoint begins with. Its path is the base's and the endpoint's without its `/v1`."""
+    path = base.raw_path.rstrip("/") + endpoint.removeprefix("/v1")
+    target = base.with_path(path, encoded=True, keep_query=True).raw_path_qs
+    headers = {
+        "Host": base.host_port_subcomponent or "",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+        "User-Agent": "batchmill",
+    } | account
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+
+
+def _account(name: str, key: str, organization: str, project: str) -> dict[str, str]:
     headers = {
         "Authorization": f"Bearer {key}" if key else "",
         "OpenAI-Organization": organization,
         "OpenAI-Project": project,
     }
-    return {name: value for name, value in headers.items() if value}
+    for header, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise SettingsError(
+                f"{header} of {name} holds a character no header has", "copy it anew, in one line"
+            )
+    return {header: value for header, value in headers.items() if value}
 
 
 def _usable_key(name: str, api_key: str | Secret) -> str:

@@ -6,14 +6,18 @@ What errors mean is in `signals.py`, what answers hold in `answers.py`; this pag
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
-
-import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
+from typing import Any, Final, NamedTuple
 
 from batchmill.money.usage import Usage
 from batchmill.providers import answers, signals
 from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.connection import (
+    AnswerTooLargeError,
+    BrokenAnswerError,
+    DisconnectedError,
+    Exchange,
+    NotHttpError,
+)
 from batchmill.requests.model import Endpoint
 
 MALFORMED: Final = "malformed_answer"
@@ -25,37 +29,14 @@ _SECRET_SHAPES = re.compile(r"\b(?:sk|rk|pk|gsk|xai)-[\w\-]{8,}|(?i:bearer) [^\s
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-class AnswerTooLargeError(Exception):
-    """The answer is longer than we are willing to hold."""
-
-
 _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (AnswerTooLargeError, "answer_too_large"),
     (TimeoutError, "request_timeout"),
-    (aiohttp.ServerDisconnectedError, "disconnected"),
-    (aiohttp.ClientPayloadError, "broken_answer"),
-    (aiohttp.ClientResponseError, MALFORMED),
+    (DisconnectedError, "disconnected"),
+    (BrokenAnswerError, "broken_answer"),
+    (NotHttpError, MALFORMED),
     (OSError, "connection_reset"),
-    (aiohttp.ClientError, "connection_lost"),
 )
-
-
-@dataclass(slots=True)
-class Exchange:
-    """What is known so far of one call on the wire.
-
-    Attributes:
-        connected: A connection is in hand, so that bytes may have gone out.
-        status: None until a status line came back.
-        body: Uncompressed; None until it is whole.
-        trouble: What ended the exchange early; None when it ended well.
-    """
-
-    connected: bool = False
-    status: int | None = None
-    headers: CIMultiDictProxy[str] = field(default_factory=lambda: CIMultiDictProxy(CIMultiDict()))
-    body: bytes | None = None
-    trouble: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,26 +57,30 @@ class ReplyReader:
         """The reply that the exchange amounts to."""
         if exchange.status is None:
             return replace(self._silent(exchange), latency_ms=latency_ms)
-        reply = self._spoken(endpoint, exchange, exchange.status)
         request_id = exchange.headers.get("x-request-id") or exchange.headers.get("request-id") or ""
+        seen = _Seen(exchange.status, self._clean(request_id), latency_ms)
+        reply = self._spoken(endpoint, exchange, seen)
+        if reply.verdict is Verdict.ANSWERED:
+            return reply
         return replace(
             reply,
-            status_code=exchange.status,
-            provider_request_id=self._clean(request_id) or reply.provider_request_id,
+            status_code=seen.status,
+            provider_request_id=seen.request_id,
             latency_ms=latency_ms,
         )
 
     def _silent(self, exchange: Exchange) -> Reply:
         """No status line came back."""
         trouble = exchange.trouble
-        if exchange.connected and not isinstance(trouble, aiohttp.ClientConnectorError):
+        if exchange.connected:
             return self._lost(trouble)
         code = "connect_timeout" if isinstance(trouble, TimeoutError) else "connect_failed"
         message = self._clean(f"no connection to {self.name}: {_describe(trouble)}")
         return Reply(verdict=Verdict.UNREACHABLE, error_code=code, error_message=message)
 
-    def _spoken(self, endpoint: Endpoint, exchange: Exchange, status: int) -> Reply:
+    def _spoken(self, endpoint: Endpoint, exchange: Exchange, seen: "_Seen") -> Reply:
         """A status line came back, and perhaps a body. A status that says no is believed without one."""
+        status = seen.status
         fine = 200 <= status < 300
         if fine and exchange.body is None:
             return self._lost(exchange.trouble)
@@ -110,7 +95,7 @@ class ReplyReader:
             return self._failed(endpoint, exchange, status, answer, body)
         if not isinstance(answer, dict) or not answers.is_answer(endpoint, answer):
             return self._malformed(endpoint, "is no finished answer of its endpoint", answer, body)
-        return _answered(endpoint, answer, body)
+        return _answered(endpoint, answer, body, seen)
 
     def _lost(self, trouble: Exception | None) -> Reply:
         code = next((code for kind, code in _CAUSES if isinstance(trouble, kind)), "call_failed")
@@ -161,12 +146,22 @@ class ReplyReader:
         return body.replace(self.key.encode(), b"[key]")
 
 
-def _answered(endpoint: Endpoint, answer: Mapping[str, Any], body: bytes) -> Reply:
+class _Seen(NamedTuple):
+    """What is known of an HTTP answer before its body is read."""
+
+    status: int
+    request_id: str
+    latency_ms: int
+
+
+def _answered(endpoint: Endpoint, answer: Mapping[str, Any], body: bytes, seen: _Seen) -> Reply:
     own_id = answer.get("id")
     return Reply(
         verdict=Verdict.ANSWERED,
+        status_code=seen.status,
+        latency_ms=seen.latency_ms,
         body=body,
-        provider_request_id=own_id[:LONGEST_MESSAGE] if isinstance(own_id, str) else "",
+        provider_request_id=seen.request_id or (own_id[:LONGEST_MESSAGE] if isinstance(own_id, str) else ""),
         finish_reason=answers.read_finish_reason(endpoint, answer),
         answer_model=answers.read_model(answer),
         usage=answers.read_usage(endpoint, answer),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Lane(StrEnum):
@@ -100,9 +100,8 @@ class BatchOptions:
     agent: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLine:
-    """One valid line of the input.
+class RequestLine(NamedTuple):
+    """One valid line of the input. A tuple, as there are millions: it is made in half the time of a dataclass.
 
     Attributes:
         line: Its 1-based number in the input, blank lines counted.

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from db import batches, sweep
-from db.engine import Database
+from db.bulk import DriverStatement
+from db.engine import Database, Transaction
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch
 from tests.support.replies import ANSWERED, CUT_SHORT, REFUSED, THROTTLED, make_judge
@@ -30,16 +31,12 @@ def plans(database: Database, mode: str) -> Iterator[dict[str, list[str]]]:
     """The plan of every statement that is executed while the context lasts."""
     found: dict[str, list[str]] = {}
 
-    def explain(
-        connection: Connection, _cursor: Any, statement: str, given: Any, _context: Any, many: bool
-    ) -> None:
+    def explain(driver: Any, statement: str, given: Any) -> None:
         if statement in found or not re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", statement):
             return
-        driver = connection.connection.dbapi_connection
-        assert driver is not None
         cursor = driver.cursor()
         if database.dialect == "sqlite":
-            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", given[0] if many else given)
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", given)
             found[statement] = [row[3] for row in cursor.fetchall()]
         else:
             cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
@@ -47,9 +44,26 @@ def plans(database: Database, mode: str) -> Iterator[dict[str, list[str]]]:
             found[statement] = [row[0] for row in cursor.fetchall()]
         cursor.close()
 
-    event.listen(database.engine, "before_cursor_execute", explain)
-    yield found
-    event.remove(database.engine, "before_cursor_execute", explain)
+    def by_sqlalchemy(
+        connection: Connection, _cursor: Any, statement: str, given: Any, _context: Any, many: bool
+    ) -> None:
+        explain(connection.connection.dbapi_connection, statement, given[0] if many else given)
+
+    def prepared(tx: Transaction, statement: DriverStatement, values: Any) -> Any:
+        explain(tx._driver, statement.sql, statement.bind(values))
+        return execute(tx, statement, values)
+
+    def of_rows(tx: Transaction, sql: str, rows: Any) -> int:
+        explain(tx._driver, sql, rows[0])
+        return execute_many(tx, sql, rows)
+
+    execute, execute_many = Transaction._execute, Transaction._execute_many
+    event.listen(database.engine, "before_cursor_execute", by_sqlalchemy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Transaction, "_execute", prepared)
+        patch.setattr(Transaction, "_execute_many", of_rows)
+        yield found
+    event.remove(database.engine, "before_cursor_execute", by_sqlalchemy)
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])

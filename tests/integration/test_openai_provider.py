@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from batchmill.cache.policy import storable
 from batchmill.errors import SettingsError
-from batchmill.providers.base import Call, Verdict
+from batchmill.providers.base import Call, Reply, Verdict
 from batchmill.providers.openai import OpenAICompatible
 from batchmill.requests.model import Endpoint
 from tests.support.provider_servers import (
@@ -181,6 +181,37 @@ def test_large_body_goes_out_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nx-request-id: other\r\n\r\n"
+        + http(200, WHOLE, "x-empty:", "X-Request-ID: mine"),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-request-id: mine\r\n\r\n"
+        + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (WHOLE[:7], WHOLE[7:], b"")),
+    ],
+)
+def test_answers_are_read_however_they_are_sent(answer: bytes) -> None:
+    """In chunks, after an interim answer, byte by byte; twice over one connection."""
+    connections = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        for _ in range(2):
+            await read_request(reader)
+            for at in range(len(answer)):
+                writer.write(answer[at : at + 1])
+                await asyncio.sleep(0)
+
+    async def run() -> list[Reply]:
+        async with misbehaving(behave) as base_url, provider(base_url) as made:
+            return [await made.call(chat()), await made.call(chat())]
+
+    for reply in asyncio.run(run()):
+        assert (reply.verdict, reply.body, reply.provider_request_id) == (Verdict.ANSWERED, WHOLE, "mine")
+    assert connections == 1
+
+
+@pytest.mark.parametrize(
     ("base_url", "target"),
     [
         ("/v1", b"/v1/embeddings"),
@@ -228,6 +259,7 @@ def test_addressing_is_the_sdks(base_url: str, target: bytes) -> None:
         {"api_key": "two words-secret-word"},
         {"api_key": "secret-word\r\nx: y"},
         {"api_key": "secret-wörd"},
+        {"organization": "org\r\nx: secret"},
     ],
 )
 def test_unusable_settings_fail_at_start(options: dict[str, str]) -> None:

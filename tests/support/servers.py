@@ -16,16 +16,20 @@ from db.engine import Database
 
 
 class PostgresCluster:
-    """A PostgreSQL server with a template of our schema, so that a fresh database takes milliseconds."""
+    """A PostgreSQL server with a template of our schema, so that a fresh database takes milliseconds.
 
-    def __init__(self, uri: str) -> None:
+    Args:
+        durable: Let it wait for the disk as servers do; one of tests may lose everything with the machine.
+    """
+
+    def __init__(self, uri: str, *, durable: bool = False) -> None:
         self._url = make_url(uri).set(drivername="postgresql+psycopg")
         self._admin = create_engine(self._url, isolation_level="AUTOCOMMIT")
         self._numbers = itertools.count(1)
-        # A server of tests may lose everything with the machine, and need not wait for the disk.
-        for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '4GB'"):
-            self._run(f"ALTER SYSTEM SET {setting}")
-        self._run("SELECT pg_reload_conf()")
+        if not durable:
+            for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '4GB'"):
+                self._run(f"ALTER SYSTEM SET {setting}")
+            self._run("SELECT pg_reload_conf()")
         self._run("CREATE DATABASE template_batchmill")
         template = Database(self.url("template_batchmill"))
         schema.upgrade(template)
@@ -67,7 +71,7 @@ class PostgresCluster:
 
 
 @contextmanager
-def postgres_cluster() -> Iterator[PostgresCluster]:
+def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
     """A PostgreSQL server for as long as the context lasts.
 
     Its folder is not pytest's: started by root, the server runs as a user of its own, who must be able to get there.
@@ -81,7 +85,7 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
     data.mkdir()
     server = PostgresServer(data, cleanup_mode="stop")
     try:
-        cluster = PostgresCluster(server.get_uri())
+        cluster = PostgresCluster(server.get_uri(), durable=durable)
         try:
             yield cluster
         finally:

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchmill.errors import InputError
+from batchmill.requests.checks import CONTENT, _is_sound, find_faults
 from batchmill.requests.jsonl import MAX_DEPTH
 from batchmill.requests.lines import read_lines
 from batchmill.requests.model import Endpoint, LineError, RequestLine
@@ -19,6 +20,7 @@ from batchmill.requests.source import InputFile
 
 CHAT_BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 ABSENT = object()
+CONTENTS = "messages, input or prompt"
 
 
 def request_line(**fields: Any) -> bytes:
@@ -334,6 +336,45 @@ def test_any_bytes_give_each_line_one_request_or_its_errors(data):
     errors = {outcome.line for outcome in outcomes if isinstance(outcome, LineError)}
     assert len(requests) == len(set(requests))
     assert not errors.intersection(requests)
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+@pytest.mark.parametrize("field", ["custom_id", "method", "url", "body", "model", CONTENTS, "stream"])
+def test_what_looks_sound_at_a_glance_has_no_fault(field, endpoint):
+    """The short way to say that a line is good never says it of one that the checks, one by one, find fault with."""
+    name = CONTENT[endpoint][0] if field is CONTENTS else field
+    values = [
+        ABSENT,
+        None,
+        0,
+        1,
+        False,
+        True,
+        0.5,
+        "",
+        "a",
+        "\0",
+        "a\0",
+        "é" * 512,
+        "é" * 513,
+        "POST",
+        *Endpoint,
+    ]
+    for value in [*values, [], ["x"], {}, {"model": "m"}, CHAT_BODY]:
+        body = {"model": "m", "prompt": "x", "input": "x", "messages": [{}]}
+        line = {"custom_id": "a", "method": "POST", "url": endpoint.value, "body": body}
+        changed = line if name in line else body
+        changed[name] = value
+        if value is ABSENT:
+            del changed[name]
+        if _is_sound(line, endpoint):
+            assert find_faults(line, None) == [], value
+            assert line["url"] == endpoint
+
+
+def test_an_ordinary_line_is_seen_to_be_sound_at_a_glance():
+    """Else every line would go the long way, five times as long."""
+    assert _is_sound(orjson.loads(request_line()), Endpoint.CHAT)
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""Connections to one provider, kept and used again."""
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from typing import Final
+
+from yarl import URL
+
+from batchmill.providers.connection import Connection, Exchange
+
+# Servers drop idle connections, uvicorn (vLLM and many others) after 5 s. One dropped just as we write
+# makes an unknown attempt, so we drop it first.
+_KEEPALIVE_S: Final = 4.0
+_NEXT_ADDRESS_AFTER_S: Final = 0.25
+"""How long one address of a host is waited for before the next is tried beside it (RFC 8305)."""
+
+
+class Pool:
+    """At most so many connections to one server, each for one exchange at a time. Used from one event loop.
+
+    Honest weakness: every new connection looks its host up anew; only the system may remember.
+
+    Args:
+        origin: Scheme, host and port.
+        most: The most connections; who asks for another one waits.
+        connect_timeout_s: Bounds the making of a connection, TLS included.
+        most_bytes: See `Connection`.
+    """
+
+    def __init__(self, origin: URL, *, most: int, connect_timeout_s: float, most_bytes: int) -> None:
+        assert origin.raw_host is not None
+        assert origin.port is not None
+        self._address = origin.raw_host, origin.port
+        self._connect_timeout_s = connect_timeout_s
+        self._most_bytes = most_bytes
+        self._slots = asyncio.Semaphore(most)
+        self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
+        self._tls = _tls() if origin.scheme == "https" else None
+
+    async def carry(self, request: bytes, exchange: Exchange) -> None:
+        """Send a request once, over a connection of its own, and fill in the exchange with its answer.
+
+        Raises:
+            OSError: No connection could be made, or it failed.
+            TimeoutError: No connection could be made in time.
+            WireError: No whole answer came.
+        """
+        async with self._slots:
+            connection = self._kept() or await self._connect()
+            self._busy.add(connection)
+            try:
+                await connection.carry(request, exchange)
+            finally:
+                self._busy.discard(connection)
+                self._keep(connection)
+
+    def close(self) -> None:
+        """Close every connection; exchanges under way end as disconnected."""
+        for connection in (*self._idle, *self._busy):
+            connection.close()
+        self._idle.clear()
+
+    def _kept(self) -> Connection | None:
+        """The connection used last, which is the least likely to be dropped; the others grow old and go."""
+        oldest = time.monotonic() - _KEEPALIVE_S
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.popleft().close()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable:
+                return connection
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.reusable:
+            connection.idle_since = time.monotonic()
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    async def _connect(self) -> Connection:
+        async with asyncio.timeout(self._connect_timeout_s):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(self._most_bytes),
+                *self._address,
+                ssl=self._tls,
+                happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S,
+            )
+        return connection
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,187 @@
+"""What is shown: a table on the terminal, a JSON document, and `docs/benchmarks.md`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.figures import Figure, Part, number
+from benchmarks.machine import describe
+from benchmarks.profile import Profile
+from benchmarks.sizes import Sizes
+
+WORDS: Mapping[Part, tuple[str, str]] = {
+    Part.UNIQUE: (
+        "Unique lines",
+        "`batchmill run` on {lines:,} lines nobody asked before, one worker process, 64 calls in flight, a sandbox that"
+        " answers at once. *Answered* is measured by the database's own times, from the start of the batch (its last"
+        " line stored) to the commit that settled its last request: what is left of the worker's start is in it."
+        " CPU is what the kernel counted in that time, for each process.",
+    ),
+    Part.CACHED: (
+        "Cached lines",
+        "The same file once more: every line is answered from the cache, no call is made. Measured as above. The"
+        " whole command also starts a broker and a worker, checks and stores the file, and writes the results.",
+    ),
+    Part.INGEST: (
+        "Ingest",
+        "`batchmill run` on {ingest_lines:,} lines, from the batch's row to its start: every line read, hashed, checked"
+        " and stored, names told apart, cache keys made; the worker starts meanwhile. Before that the file is read once"
+        " for its hash alone: that is in the second figure, with the command's start, and not in the first.",
+    ),
+    Part.MEMORY: (
+        "Memory",
+        "Peak resident memory of each process (the kernel's high-water mark), unique lines on SQLite:"
+        " {lines:,} and {many_lines:,}.",
+    ),
+    Part.UTILISATION: (
+        "Utilisation",
+        "{slow_lines:,} lines, a provider that takes {shortest_s:g} to {longest_s:g} s, evenly spread, {slots} calls in"
+        " flight. Allowed are slots over mean latency. Counted are calls ended, by the database's times, from"
+        " {warm_up_s:g} s after the first call until the last one is sent.",
+    ),
+    Part.RIVALS: (
+        "Beside it",
+        "{rival_calls:,} calls to the same sandbox in the same minutes: a loop over AsyncOpenAI with 64 calls in"
+        " flight; and Celery, one task a request, two prefork processes with the sync SDK, tasks fetched 64 at a"
+        " time, queued beforehand. Both are warm when the clock starts, and append answers to a file. Neither has"
+        " a cache, a ledger or a record of what was sent, nor goes on after a crash.",
+    ),
+}
+LIMITS = (
+    "Everything shares the machine: the sandbox, the database server and the measuring itself take their part of the"
+    " same cores. With more cores, or a provider elsewhere, figures are higher.",
+    "The sandbox answers on the loopback at once, in the clear. A real provider takes seconds and TLS; then calls in"
+    " flight and rate limits are the bound, and none of this is.",
+    "CPU is read every 50 ms, in steps of the kernel's 10 ms; over a second that is a few per cent. A process's last"
+    " moments may be missed.",
+    "Medians over rounds; the range is the spread. On a shared machine a round may be slow for reasons of others.",
+    "SQLite does not wait for the disk at each commit (it is safe against kill -9, not against a power cut);"
+    " PostgreSQL does.",
+)
+
+
+PROFILE_WORDS = (
+    "Shares of the process's CPU time, its start included, sampled every 5 ms of it: by thread; by whose code was"
+    " running; and by the innermost function of batchmill that was at work, with all it called. A thread that has"
+    " just come to the end of its work is found waiting, so some of what the database's thread did is under Python's"
+    " `thread` and under none of ours."
+)
+QUICK_NOTICE = "**Made with `--quick`: small sizes, one round. It says nothing about speed.**"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """All that has been measured."""
+
+    sizes: Sizes
+    is_quick: bool
+    figures: tuple[Figure, ...]
+    profiles: tuple[Profile, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "machine": dict(describe()),
+            "figures": [
+                {
+                    "part": figure.part,
+                    "name": figure.name,
+                    "unit": figure.unit,
+                    "value": figure.value,
+                    "samples": list(figure.samples),
+                    "target": str(figure.target) if figure.target else None,
+                    "met": figure.is_met,
+                }
+                for figure in self.figures
+            ],
+            "profiles": [
+                {"part": profile.part, "store": profile.store, "tables": profile.tables}
+                for profile in self.profiles
+            ],
+        }
+
+    def as_table(self) -> list[dict[str, str]]:
+        """Rows for the terminal."""
+        return [
+            {
+                "part": figure.part,
+                "figure": figure.name,
+                "median": number(figure.value),
+                "unit": figure.unit,
+                "range": _range(figure),
+                "target": str(figure.target or ""),
+                "": figure.verdict,
+            }
+            for figure in self.figures
+        ]
+
+    def as_page(self) -> str:
+        """`docs/benchmarks.md`."""
+        parts = [
+            "# Benchmarks",
+            "Made by `make bench`, with the installed command and real servers; nothing here is typed by hand.",
+            *([QUICK_NOTICE] if self.is_quick else []),
+            self._summary(),
+            "\n".join(["## The machine", "", "| | |", "|---|---|", *_rows(describe().items())]),
+        ]
+        parts += [self._section(part) for part in Part if self._of(part)]
+        if self.profiles:
+            parts += [f"## Why targets are missed\n\n{PROFILE_WORDS}", *map(_profile, self.profiles)]
+        parts.append("\n".join(["## What these figures are not", "", *(f"- {limit}" for limit in LIMITS)]))
+        return "\n\n".join(parts) + "\n"
+
+    def _summary(self) -> str:
+        judged = [figure for figure in self.figures if figure.target]
+        missed = [figure for figure in judged if not figure.is_met]
+        lines = [f"{len(judged) - len(missed)} of {len(judged)} targets are met."]
+        if missed:
+            lines += ["Missed:", ""]
+            lines += [
+                f"- {figure.part}, {figure.name}: {number(figure.value)} {figure.unit}, target {figure.target}"
+                for figure in missed
+            ]
+        return "\n".join(lines)
+
+    def _section(self, part: Part) -> str:
+        title, words = WORDS[part]
+        shortest_s, longest_s = self.sizes.latency_s
+        text = words.format(
+            **{name: getattr(self.sizes, name) for name in Sizes.__slots__},
+            shortest_s=shortest_s,
+            longest_s=longest_s,
+            warm_up_s=2 * longest_s,
+        )
+        rows = [
+            (
+                figure.name,
+                number(figure.value),
+                figure.unit,
+                _range(figure),
+                str(figure.target or ""),
+                figure.verdict,
+            )
+            for figure in self._of(part)
+        ]
+        table = ["| | median | unit | range | target | |", "|---|---:|---|---|---|---|", *_rows(rows)]
+        return "\n".join([f"## {title}", "", text, "", *table])
+
+    def _of(self, part: Part) -> Sequence[Figure]:
+        return [figure for figure in self.figures if figure.part is part]
+
+
+def _range(figure: Figure) -> str:
+    if len(figure.samples) == 1:
+        return ""
+    return f"{number(min(figure.samples))} to {number(max(figure.samples))}"
+
+
+def _rows(rows: Any) -> list[str]:
+    return ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+
+
+def _profile(profile: Profile) -> str:
+    lines = [f"### {profile.title}", ""]
+    for heading, shares in profile.tables.items():
+        lines += [f"| {heading} | share |", "|---|---:|"]
+        lines += [*_rows((f"`{name}`", f"{share:.0%}") for name, share in shares.items()), ""]
+    return "\n".join(lines).rstrip()

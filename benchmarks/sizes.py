@@ -1,0 +1,56 @@
+"""How much is measured: the sizes the targets speak of, and small ones that only show that everything runs."""
+
+from dataclasses import dataclass
+
+from benchmarks.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How many of everything.
+
+    Attributes:
+        stores: Databases; memory is measured on SQLite in any case.
+        rounds: How often the short parts are measured, in turn; the median counts.
+        lines: Of a batch of ordinary size.
+        many_lines: Of the batch whose memory is compared with that of `lines`.
+        ingest_lines: Of the file that is only taken in.
+        rival_calls: Calls that each of the others makes in a round.
+        slots: Calls in flight where the provider is slow.
+        slow_lines: Of the batch it answers slowly.
+        latency_s: Shortest and longest time of such an answer.
+    """
+
+    stores: tuple[Store, ...]
+    rounds: int
+    lines: int
+    many_lines: int
+    ingest_lines: int
+    rival_calls: int
+    slots: int
+    slow_lines: int
+    latency_s: tuple[float, float]
+
+
+FULL = Sizes(
+    stores=(Store.SQLITE, Store.POSTGRESQL),
+    rounds=3,
+    lines=10_000,
+    many_lines=200_000,
+    ingest_lines=100_000,
+    rival_calls=1_500,
+    slots=500,
+    slow_lines=7_000,
+    latency_s=(0.5, 2.0),
+)
+QUICK = Sizes(
+    stores=(Store.POSTGRESQL,),
+    rounds=1,
+    lines=200,
+    many_lines=1_000,
+    ingest_lines=3_000,
+    rival_calls=60,
+    slots=20,
+    slow_lines=300,
+    latency_s=(0.05, 0.2),
+)

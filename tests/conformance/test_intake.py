@@ -1,0 +1,124 @@
+"""Intake: what is stored is what was read, and no repeated name gets through, on both databases."""
+
+import io
+from collections.abc import Iterator
+
+import orjson
+import pytest
+from sqlalchemy import select, text
+
+from batchmill.errors import DatabaseError, InvalidLinesError
+from batchmill.requests.lines import read_lines
+from batchmill.requests.model import BatchOptions, LineError, RequestLine
+from db import batches, requests
+from db.engine import Database
+from db.tables import inputs
+from db.tables import requests as request_rows
+from workers import intake
+
+ODD_TEXTS = [
+    "tab\there",
+    "line\nfeed\r",
+    "back\\slash \\n \\. \\N",
+    '"quoted"',
+    "é ☃ 𝄞",
+    "\\.",
+    "\\N",
+    " ",
+    "\x01\x7f",
+]
+
+
+def take_in(database: Database, names: list[str]) -> list[LineError]:
+    """Take in a line for each name, which is also its question; the complaints."""
+    bad: list[LineError] = []
+    data = b"".join(line_of(name) for name in names)
+    with database.write() as tx:
+        batch = batches.create(tx, BatchOptions())
+    lines: Iterator[RequestLine | LineError] = read_lines(io.BufferedReader(io.BytesIO(data)))
+    intake.take_in(database, batch, lines, BatchOptions(), on_bad_line=bad.append)
+    return bad
+
+
+def line_of(name: str) -> bytes:
+    body = {"model": "m", "messages": [{"role": "user", "content": name}]}
+    line = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+    return orjson.dumps(line) + b"\n"
+
+
+def test_odd_texts_are_stored_as_they_are(database: Database) -> None:
+    """Whatever means something to a database's own way of loading rows means nothing in a request."""
+    take_in(database, ODD_TEXTS)
+    with database.read() as tx:
+        stored = tx.rows(select(inputs).order_by(inputs.c.line))
+        states = tx.rows(select(request_rows.c.state, request_rows.c.attempts, request_rows.c.cache_key))
+    assert [row.custom_id for row in stored] == ODD_TEXTS
+    assert [orjson.loads(row.body)["messages"][0]["content"] for row in stored] == ODD_TEXTS
+    assert {(row.state, row.attempts) for row in states} == {("pending", 0)}
+    assert len({row.cache_key for row in states}) == len(ODD_TEXTS)
+
+
+@pytest.mark.parametrize("told_apart", [0, 3, 7, 1_000_000])
+def test_repeated_names_are_found(
+    database: Database, monkeypatch: pytest.MonkeyPatch, told_apart: int
+) -> None:
+    """Whether all names are told apart in memory, some or none: each repetition is told with who had it first."""
+    monkeypatch.setattr(intake, "MOST_NAMES", told_apart)
+    assert take_in(database, ["a", "b", "c", "d", "e", "f"]) == []
+    bad: list[LineError] = []
+    lines = [*read_lines(io.BufferedReader(io.BytesIO(b"".join(map(line_of, "abcdefb")))))]
+    with database.write() as tx:
+        batch = batches.create(tx, BatchOptions())
+    with pytest.raises(InvalidLinesError, match="1 line is"):
+        intake.take_in(database, batch, lines, BatchOptions(), on_bad_line=bad.append)
+    assert [(error.line, error.code) for error in bad] == [(7, "duplicate_custom_id")]
+    assert "already used by line 2" in bad[0].message
+    with database.read() as tx:
+        assert len(tx.rows(select(inputs.c.line))) == 6
+
+
+def test_two_names_of_one_hash_are_two_names(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only looks repeated in memory is accepted: the database has the last word."""
+    monkeypatch.setattr(intake, "hash", len, raising=False)
+    assert take_in(database, ["aa", "ab", "ba"]) == []
+
+
+@pytest.fixture
+def on_a_server(dialect: str) -> None:
+    if dialect == "sqlite":
+        pytest.skip("SQLite has no server")
+
+
+ROW = {"request_id": 1, "batch_id": 1, "line": 1, "custom_id": "a", "model": "m", "body": "{}"}
+ROW |= {"cache_key": None, "request_type": ""}
+
+
+@pytest.mark.usefixtures("on_a_server")
+def test_a_server_that_leaves_during_the_load(database: Database) -> None:
+    """A connection that ends while rows go in is told as every other loss of the database is."""
+
+    def load() -> None:
+        with database.write() as tx:
+            pid = tx.rows(text("SELECT pg_backend_pid()"))[0][0]
+            with database.write() as other:
+                other.rows(text(f"SELECT pg_terminate_backend({pid}, 5000)"))
+            requests.add(tx, [ROW])
+
+    with pytest.raises(DatabaseError):
+        load()
+    with database.read() as tx:
+        assert tx.rows(select(inputs.c.line)) == []
+
+
+@pytest.mark.usefixtures("on_a_server")
+def test_a_server_that_refuses_the_load(database: Database) -> None:
+    """So is what a server that is still there cannot do: a full disk, or as here a lock that is not to be had."""
+
+    def load() -> None:
+        with database.write() as other, database.write() as tx:
+            other.run(text("LOCK TABLE inputs"))
+            tx.run(text("SET LOCAL lock_timeout = 50"))
+            requests.add(tx, [ROW])
+
+    with pytest.raises(DatabaseError):
+        load()
