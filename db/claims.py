@@ -15,6 +15,7 @@ from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import BatchFacts, Job
 from db.batches import claimable
+from db.bulk import BOOL
 from db.engine import Transaction
 from db.prepared import Prepared, among
 from db.tables import batches, claims, requests, shares, word
@@ -39,6 +40,7 @@ _is_offered = and_(
         bindparam("only_batch", type_=batches.c.id.type).is_(None),
         batches.c.id == bindparam("only_batch"),
     ),
+    or_(bindparam("runs_too", type_=BOOL), batches.c.output_path.is_(None)),
     not_(among(batches.c.id, "passed_over")),
 )
 _fairest_batch = Prepared(
@@ -143,12 +145,16 @@ def take(
     lease_ms: int,
     only_batch: int | None = None,
     upstream: str = "",
+    runs_too: bool = True,
 ) -> list[Job]:
     """Claim the fairest requests: up to `room[lane]` in all from that lane and those below it in the mapping.
 
     Shares (lane, tenant) are served in stride, in turns; within a share the oldest batch first; within a batch
     what is to be tried again first, then the next fresh requests in input order. A claim costs the same behind
     a million rows as behind ten.
+
+    Args:
+        runs_too: Whether to claim from batches of `batchmill run` as well.
     """
     jobs: list[Job] = []
     passed_over = [-1]
@@ -162,6 +168,7 @@ def take(
             "upstream": upstream,
             "lanes": lanes,
             "only_batch": only_batch,
+            "runs_too": runs_too,
             "passed_over": passed_over,
         }
         found = tx.rows(_fairest_batch, **offered)
@@ -268,18 +275,24 @@ def any_of(tx: Transaction, batch: int) -> bool:
     return bool(tx.rows(select(claims.c.id).where(claims.c.batch_id == batch).limit(1)))
 
 
-def lanes_with_work(tx: Transaction) -> dict[str, tuple[int, int]]:
-    """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed."""
-    found = tx.rows(
+def lanes_with_work(tx: Transaction, submitted_for: str | None = None) -> dict[str, tuple[int, int]]:
+    """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed.
+
+    Args:
+        submitted_for: Look only at submitted batches that are meant for this upstream.
+    """
+    with_work = (
         select(
             batches.c.lane,
             func.min(batches.c.id).label("batch"),
             func.sum(batches.c.total - batches.c.cursor).label("fresh"),
         )
         .where(claimable)
-        .group_by(batches.c.lane),
-        now_ms=tx.now_ms,
+        .group_by(batches.c.lane)
     )
+    if submitted_for is not None:
+        with_work = with_work.where(batches.c.output_path.is_(None), batches.c.upstream == submitted_for)
+    found = tx.rows(with_work, now_ms=tx.now_ms)
     return {row.lane: (row.batch, int(row.fresh)) for row in found}
 
 

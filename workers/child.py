@@ -44,6 +44,7 @@ class Duty:
     Attributes:
         concurrency: Most calls in flight in each process.
         only_batch: Row number of the one batch they serve; None for all.
+        runs_too: Whether they serve batches of `batchmill run`, which bring a worker of their own.
         stopping: Set by the parent when it is told to stop.
     """
 
@@ -51,6 +52,7 @@ class Duty:
     concurrency: int
     lanes: tuple[Lane, ...]
     only_batch: int | None = None
+    runs_too: bool = True
     stopping: Any = field(default_factory=multiprocessing.get_context("fork").Event)
 
 
@@ -120,6 +122,7 @@ class Child:
             kept.worker_id,
             lease_ms=int(settings.workers.lease_s * 1000),
             upstream=settings.openai.upstream,
+            runs_too=self.duty.runs_too,
         )
         async with journal.open(), kept.prices.followed(every_s=settings.workers.lease_s / 3):
             pipeline = Pipeline(

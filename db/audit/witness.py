@@ -8,8 +8,9 @@ from sqlalchemy import and_, select
 
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import AttemptState
-from db.bulk import INT, STR, Prepared, rows_of
+from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
+from db.prepared import Prepared
 from db.tables import attempts, batches
 
 

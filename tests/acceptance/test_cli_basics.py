@@ -10,17 +10,9 @@ import pytest
 
 COMMAND = Path(sys.executable).with_name("batchmill")
 COMMANDS = {
-    "run",
-    "usage",
-    "doctor",
-    "cache",
-    "providers",
-    "worker",
-    "beat",
-    "sandbox",
-    "config",
-    "db",
-    "version",
+    *("run", "submit", "status", "results", "list", "cancel", "pause", "resume", "tokens"),
+    *("usage", "doctor", "cache", "providers"),
+    *("worker", "beat", "sandbox", "config", "db", "version"),
 }
 
 
