@@ -41,16 +41,6 @@ def prepared_database(settings: Settings) -> Database:
     return database
 
 
-def existing_database(settings: Settings) -> Database:
-    """The same for a command that only looks: where an embedded home has no database yet, an empty one in memory, and
-    nothing is made.
-
-    Raises:
-        DatabaseError: It cannot be reached, or is of another schema.
-    """
-    return prepared_database(settings) if has_database(settings) else schema.nowhere()
-
-
 def has_database(settings: Settings) -> bool:
     """Whether there is a database; of a shared one that is taken for granted."""
     path = settings.database.path
@@ -75,8 +65,16 @@ def seen_database(settings: Settings) -> Database | None:
     Raises:
         DatabaseError: It cannot be reached, or is of another schema.
     """
-    path = settings.database.path
-    return prepared_database(settings) if path is None or path.exists() else None
+    return prepared_database(settings) if has_database(settings) else None
+
+
+def existing_database(settings: Settings) -> Database:
+    """The same for those who add up: while there is no embedded one, an empty one in memory.
+
+    Raises:
+        DatabaseError: It cannot be reached, or is of another schema.
+    """
+    return seen_database(settings) or schema.nowhere()
 
 
 def make_home(home: Path) -> None:
