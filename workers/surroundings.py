@@ -101,8 +101,10 @@ def _broker(settings: Settings) -> Finding:
 def _sweep(settings: Settings, database: Database) -> Finding:
     with database.snapshot() as tx:
         now = health.sweeping(tx)
-    age = "never" if now.age_ms is None else f"{now.age_ms / 1000:,.0f} s ago"
-    message = f"the last one ended {age}; unfinished batches that count on it: {now.unfinished}"
+    last = (
+        "there was none yet" if now.age_ms is None else f"the last one ended {now.age_ms / 1000:,.0f} s ago"
+    )
+    message = f"{last}; unfinished batches that count on it: {now.unfinished}"
     is_stale = now.unfinished > 0 and (now.age_ms is None or now.age_ms > SWEEP_STALE_MS)
     if not is_stale and not now.lost_claims:
         return Finding(check="sweep", level=Level.OK, message=message)
