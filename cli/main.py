@@ -19,10 +19,22 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "run": LazyCommand(module="cli.run", help="Answer a file of requests, each exactly once."),
+    "submit": LazyCommand(module="cli.submit", help="Hand in a file of requests for workers to answer."),
+    "status": LazyCommand(module="cli.status", help="Show how a batch gets on."),
+    "results": LazyCommand(
+        module="cli.results", help="Print the results of a batch, or write them to files."
+    ),
+    "list": LazyCommand(module="cli.list", help="Show the batches there are, newest first."),
+    "cancel": LazyCommand(module="cli.cancel", help="End batches early."),
+    "pause": LazyCommand(module="cli.pause", help="Let no new call of a batch start."),
+    "resume": LazyCommand(module="cli.resume", help="Let a paused batch go on."),
     "tokens": LazyCommand(module="cli.tokens", help="Count the tokens of a file of requests, offline."),
-    "worker": LazyCommand(module="cli.worker", help="Work on whatever is queued, until stopped."),
+    "worker": LazyCommand(module="cli.worker", help="Work on whatever is submitted, until stopped."),
     "beat": LazyCommand(module="cli.beat", help="Ring for what is due; one is enough."),
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
+    "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
+    "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
+    "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),
     "providers": LazyCommand(module="cli.providers", help="The catalogue: models, their prices and tiers."),
     "config": LazyCommand(module="cli.config", help="Show the settings in force and where each comes from."),
     "db": LazyCommand(module="cli.db", help="Prepare and look after the database."),

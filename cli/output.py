@@ -32,6 +32,16 @@ def print_json(value: Any) -> None:
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 
+def print_json_line(value: Any) -> None:
+    """Print one JSON document on a line of its own, at once."""
+    click.echo(orjson.dumps(value))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 call", "2,000 calls"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """Print rows under the names of their fields, in columns; None as a dash, nothing for no rows.
 

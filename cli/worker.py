@@ -1,12 +1,19 @@
-"""`batchmill worker`: a production worker."""
+"""`batchmill worker`: answers what others submit."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from batchmill.errors import MisuseError, StoppedError
 from batchmill.requests.model import Lane
-from batchmill.settings import load_settings
+from batchmill.settings import Settings
+from cli.home import home_option, settings_at
 from cli.output import narrate
+
+if TYPE_CHECKING:
+    from workers.child import Duty
 
 
 @click.command()
@@ -18,6 +25,9 @@ from cli.output import narrate
 )
 @click.option("--maintenance", is_flag=True, help="Do the upkeep (sweeps) instead of answering requests.")
 @click.option(
+    "--until-idle", is_flag=True, help="End when no submitted batch can go on. On an embedded home only."
+)
+@click.option(
     "--processes", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
 )
 @click.option(
@@ -25,57 +35,101 @@ from cli.output import narrate
     type=click.IntRange(1, 10_000),
     help="Calls in flight in each process.  [default: BATCHMILL_CONCURRENCY, 64]",
 )
+@home_option
 @click.option("--batch", type=int, hidden=True)
 @click.option("--queue", hidden=True)
+@click.option("--submitted-only", is_flag=True, hidden=True)
 @click.option("--parent", type=int, hidden=True)
 def worker(
     lanes: str,
     maintenance: bool,
+    until_idle: bool,
     processes: int | None,
     concurrency: int | None,
+    home: Path | None,
     batch: int | None,
     queue: str | None,
+    submitted_only: bool,
     parent: int | None,
 ) -> None:
-    """Work on whatever is queued, until stopped.
+    """Work on whatever is submitted, until stopped.
 
-    SIGTERM (or Ctrl-C) lets the calls in flight finish, for BATCHMILL_GRACE_S at most, and hands back the
-    rest. Start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
+    Ctrl-C or SIGTERM lets the calls in flight finish, for BATCHMILL_GRACE_S at most, and hands back the rest.
+
+    On an embedded home one command is all it takes: it brings the broker and does the upkeep too. Grown up,
+    start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
     """
-    import tasks.maintenance
-    import tasks.requests  # noqa: F401 - so that Celery knows them, and does not look for them itself
-    from workers.app import MAINTENANCE, broker_of, make_app
-    from workers.assembly import make_judge, prepared_database, require_key
+    from workers.assembly import make_judge, require_key
     from workers.child import Duty
-    from workers.production import serve
 
-    settings = load_settings()
-    served = _lanes(lanes)
-    broker_url = broker_of(settings)
+    settings = settings_at(home)
     if not maintenance:
         require_key(settings)
     make_judge(
         settings
     )  # a price file or a time to live that cannot be read stops us here, not at the first claim
-    prepared_database(settings).close()
-    queues = (queue,) if queue else (MAINTENANCE,) if maintenance else tuple(lane.value for lane in served)
     duty = Duty(
         settings=settings,
         concurrency=concurrency or settings.workers.concurrency,
-        lanes=served,
+        lanes=_lanes(lanes),
         only_batch=batch,
+        runs_too=not submitted_only,
     )
-    if not queue:
-        narrate(f"worker serves {', '.join(queues)}; stop it with Ctrl-C or SIGTERM")
-    sys.exit(
-        serve(
-            make_app(broker_url, queues),
-            duty,
-            processes=processes or settings.workers.processes,
-            queues=queues,
-            parent=parent,
+    processes = processes or settings.workers.processes
+    is_embedded = settings.database.is_embedded and settings.broker.is_embedded
+    if is_embedded and not maintenance:
+        _serve_home(settings, duty, processes, until_idle)
+    elif until_idle:
+        raise MisuseError(
+            "--until-idle is for an embedded home, whose only worker this is",
+            "leave BROKER_URL and DATABASE_URL unset, or leave --until-idle out",
         )
-    )
+    else:
+        sys.exit(_serve(duty, processes, maintenance, queue, parent))
+
+
+def _serve_home(settings: Settings, duty: "Duty", processes: int, until_idle: bool) -> None:
+    from batchmill.logs import configure_logs
+    from cli.stopping import Stop
+    from workers.mill import EmbeddedMill
+
+    configure_logs(settings.log)
+    with Stop() as stop:
+        mill = EmbeddedMill(
+            settings,
+            lanes=duty.lanes,
+            processes=processes,
+            concurrency=duty.concurrency,
+            tell=narrate,
+            check=stop.check,
+        )
+        _announce(tuple(duty.lanes), f" on {settings.home}")
+        try:
+            mill.run(until_idle=until_idle)
+        except StoppedError as stopped:
+            if stopped.at_once:
+                raise
+            narrate(stopped.message)
+
+
+def _serve(duty: "Duty", processes: int, maintenance: bool, queue: str | None, parent: int | None) -> int:
+    import tasks.maintenance
+    import tasks.requests  # noqa: F401 - so that Celery knows them, and does not look for them itself
+    from workers.app import MAINTENANCE, broker_of, make_app
+    from workers.assembly import prepared_database
+    from workers.production import serve
+
+    broker_url = broker_of(duty.settings)
+    prepared_database(duty.settings).close()
+    queues = (queue,) if queue else (MAINTENANCE,) if maintenance else tuple(duty.lanes)
+    if parent is None:
+        _announce(queues)
+    app = make_app(broker_url, queues)
+    return serve(app, duty, processes=processes, queues=queues, parent=parent)
+
+
+def _announce(queues: tuple[str, ...], where: str = "") -> None:
+    narrate(f"worker serves {', '.join(queues)}{where}; stop it with Ctrl-C or SIGTERM")
 
 
 def _lanes(text: str) -> tuple[Lane, ...]:

@@ -266,11 +266,10 @@ def abandoned(tx: Transaction, idle_ms: int) -> Sequence[Any]:
 
 def of_commands(tx: Transaction) -> Sequence[Any]:
     """The batches that a command takes in or has answered right now, or did when it was killed."""
+    is_run = and_(batches.c.state == BatchState.IN_PROGRESS, batches.c.output_path.is_not(None))
     return tx.rows(
         select(batches).where(
-            batches.c.ended_ms.is_(None),
-            batches.c.state.in_([BatchState.VALIDATING, BatchState.IN_PROGRESS]),
-            batches.c.output_path.is_not(None),
+            batches.c.ended_ms.is_(None), or_(is_run, batches.c.state == BatchState.VALIDATING)
         )
     )
 

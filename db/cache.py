@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from batchmill.errors import DatabaseError
 from batchmill.requests.work import Outcome
 from db.bulk import INT, ROW, STR, Bulk, bulk_update, rows_of
 from db.engine import Transaction
@@ -57,10 +58,13 @@ _put = Bulk(
     ),
 )
 _use = bulk_update(
-    {"cache_key": STR, "uses": INT},
+    {"cache_key": STR, "uses": INT, "answer_id": INT},
     lambda row: (
         update(cache_entries)
-        .where(cache_entries.c.cache_key == row["cache_key"])
+        .where(
+            cache_entries.c.cache_key == row["cache_key"],
+            cache_entries.c.answer_id == func.coalesce(row["answer_id"], cache_entries.c.answer_id),
+        )
         .values(
             usage_count=cache_entries.c.usage_count + row["uses"], last_used_ms=bindparam("at_ms", type_=INT)
         )
@@ -128,9 +132,18 @@ def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     tx.bulk(_put, [table[key] for key in sorted(table)])
 
 
-def used(tx: Transaction, uses: Mapping[str, int]) -> None:
-    """Count how often each entry has answered."""
-    table = [{"cache_key": key, "uses": uses[key]} for key in sorted(uses)]
+def used(tx: Transaction, uses: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Count how often each entry has answered.
+
+    Args:
+        found: The answers that this transaction found in the cache and points requests to.
+
+    Raises:
+        DatabaseError: An entry that was found stands no more, or for another answer: what was found may be deleted
+            by now (see `db.cache_contents`). The transaction has to be made again.
+    """
+    table = [{"cache_key": key, "uses": uses[key], "answer_id": found.get(key)} for key in sorted(uses)]
     if len(table) > 1 and tx.dialect != "sqlite":
         tx.rows(_lock, keys=sorted(uses))
-    tx.bulk(_use, table, at_ms=tx.now_ms)
+    if tx.bulk(_use, table, at_ms=tx.now_ms) < len(table):
+        raise DatabaseError("an entry of the cache was dropped while it was used", "try again")

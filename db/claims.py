@@ -130,15 +130,19 @@ def take(
     lease_ms: int,
     only_batch: int | None = None,
     upstream: str = "",
+    runs_too: bool = True,
 ) -> Taken:
     """Claim the fairest requests: up to `room[lane]` in all from that lane and those below it in the mapping.
 
     Shares (lane, tenant) are served in stride, in turns; within a share the oldest batch first; within a batch
     what is to be tried again first, then the next fresh requests in input order. Fresh requests that the cache can
     answer are answered on the way, and take no room. A claim costs the same behind a million rows as behind ten.
+
+    Args:
+        runs_too: Whether to claim from batches of `batchmill run` as well.
     """
     taken = Taken()
-    offer = Offer(upstream=upstream, only_batch=only_batch, most=max(room.values()))
+    offer = Offer(upstream=upstream, only_batch=only_batch, runs_too=runs_too, most=max(room.values()))
     for nth in range(MOST_TURNS_A_CLAIM):
         lanes = [lane for lane, most in room.items() if most > len(taken.jobs)]
         if not lanes or taken.answered >= MOST_ANSWERED_A_CLAIM:
@@ -264,18 +268,24 @@ def any_of(tx: Transaction, batch: int) -> bool:
     return bool(tx.rows(select(claims.c.id).where(claims.c.batch_id == batch).limit(1)))
 
 
-def lanes_with_work(tx: Transaction) -> dict[str, tuple[int, int]]:
-    """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed."""
-    found = tx.rows(
+def lanes_with_work(tx: Transaction, submitted_for: str | None = None) -> dict[str, tuple[int, int]]:
+    """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed.
+
+    Args:
+        submitted_for: Look only at submitted batches that are meant for this upstream.
+    """
+    with_work = (
         select(
             batches.c.lane,
             func.min(batches.c.id).label("batch"),
             func.sum(batches.c.total - batches.c.cursor).label("fresh"),
         )
         .where(claimable)
-        .group_by(batches.c.lane),
-        now_ms=tx.now_ms,
+        .group_by(batches.c.lane)
     )
+    if submitted_for is not None:
+        with_work = with_work.where(batches.c.output_path.is_(None), batches.c.upstream == submitted_for)
+    found = tx.rows(with_work, now_ms=tx.now_ms)
     return {row.lane: (row.batch, int(row.fresh)) for row in found}
 
 

@@ -170,6 +170,14 @@ class Database:
         with self._transaction("BEGIN") as transaction:
             yield transaction
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """A transaction that only reads, much, and all of it as of one moment; it keeps nobody from writing."""
+        with self.read() as transaction:
+            if self.dialect == "postgresql":
+                transaction.run(_SNAPSHOT)
+            yield transaction
+
     def persist(self, do: Callable[[Transaction], T]) -> T:
         """Run one writing transaction, again and again while what stops it may pass, and never a second time once it
         is committed: when the connection dies while it commits, the server is asked what became of it.
@@ -226,6 +234,7 @@ class Database:
         self.engine.dispose()
 
 
+_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 _which = Prepared(text("SELECT CAST(pg_current_xact_id_if_assigned() AS text) AS ticket"))
 _LAZILY = text("SET LOCAL synchronous_commit TO off")
 _status = text("SELECT pg_xact_status(CAST(:ticket AS xid8)) AS fate")

@@ -47,7 +47,8 @@ def _all_at_once() -> Any:
     """Answer, enter and count in one statement (PostgreSQL).
 
     A settlement locks entries and then batches, and here it is the other way round. So this waits for no entry:
-    what another has locked is left to the look-up.
+    what another has locked is left to the look-up. What is found stays locked until it has been counted, so that
+    nobody drops it meanwhile (see `db.cache_contents`).
     """
     found = (
         select(

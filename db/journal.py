@@ -31,11 +31,20 @@ class Journal:
         DatabaseError: The database could not be written for a minute; what was asked is not written.
     """
 
-    def __init__(self, database: Database, worker_id: str, *, lease_ms: int, upstream: str = "") -> None:
+    def __init__(
+        self,
+        database: Database,
+        worker_id: str,
+        *,
+        lease_ms: int,
+        upstream: str = "",
+        runs_too: bool = True,
+    ) -> None:
         self.database = database
         self.worker_id = worker_id
         self.lease_ms = lease_ms
         self.upstream = upstream
+        self.runs_too = runs_too
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._looks: list[tuple[list[Job], asyncio.Future[list[Job]]]] = []
         self._sends: list[tuple[tuple[Job, str, str], asyncio.Future[Attempt | None]]] = []
@@ -66,6 +75,7 @@ class Journal:
                 lease_ms=self.lease_ms,
                 only_batch=only_batch,
                 upstream=self.upstream,
+                runs_too=self.runs_too,
             )
         )
         if not taken.jobs:

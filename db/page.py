@@ -14,10 +14,16 @@ from db.engine import Transaction
 
 @dataclass(slots=True)
 class Page:
-    """The ledger entries and counter changes that one transaction collects."""
+    """The ledger entries and counter changes that one transaction collects.
+
+    Attributes:
+        uses: How often each entry of the cache has answered.
+        found: By key, the answers that were found in the cache.
+    """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     uses: Counter[str] = field(default_factory=Counter)
+    found: dict[str, int] = field(default_factory=dict)
     changes: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, batch: int, **amounts: Any) -> None:
@@ -47,13 +53,15 @@ class Page:
 
     def enter_hit(self, tx: Transaction, job: Job, hit: Hit) -> None:
         """Enter a request that the cache answered."""
+        assert job.cache_key is not None
+        self.found[job.cache_key] = hit.answer_id
         self.entries.append(ledger.of_hit(tx, job, provider=hit.provider, model=hit.model, ok=hit.ok))
         self.add(job.batch.id, cached=1, **{state_of(hit).value: 1})
 
     def write(self, tx: Transaction) -> dict[int, BatchState]:
         """Write it, batches last; their states."""
         ledger.append(tx, self.entries)
-        cache.used(tx, self.uses)
+        cache.used(tx, self.uses, self.found)
         return batches.count(tx, self.changes)
 
 

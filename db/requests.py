@@ -94,7 +94,7 @@ _end_idle = {
     )
     .values(_ended_now),
 }
-_results = (
+RESULTS = (
     select(
         requests.c.id,
         requests.c.state,
@@ -107,7 +107,10 @@ _results = (
     )
     .join_from(requests, inputs, inputs.c.request_id == requests.c.id)
     .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
-    .where(requests.c.id > bindparam("after"), requests.c.id <= bindparam("last"))
+)
+"""Requests with their answers."""
+_results = (
+    RESULTS.where(requests.c.id > bindparam("after"), requests.c.id <= bindparam("last"))
     .order_by(requests.c.id)
     .limit(bindparam("most", type_=INT))
 )

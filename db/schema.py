@@ -43,6 +43,14 @@ def version(database: Database) -> str | None:
         return str(found[0][0]) if found else None
 
 
+def nowhere() -> Database:
+    """An empty database of this schema in memory, for whoever reads where there is none yet."""
+    database = Database("sqlite:///:memory:")
+    with database.write() as tx:
+        metadata.create_all(tx.connection)
+    return database
+
+
 def upgrade(database: Database, to: str = "head") -> bool:
     """Bring the database up to date; whether there was anything to do. Two at once do no harm.
 

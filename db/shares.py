@@ -9,6 +9,7 @@ from sqlalchemy import and_, bindparam, case, func, not_, or_, select, update
 from batchmill.requests.ids import MAX_PLACES
 from batchmill.requests.model import Lane
 from db.batches import claimable
+from db.bulk import BOOL
 from db.engine import Transaction
 from db.prepared import Prepared, among
 from db.tables import batches, shares
@@ -32,6 +33,7 @@ _is_offered = and_(
         bindparam("only_batch", type_=batches.c.id.type).is_(None),
         batches.c.id == bindparam("only_batch"),
     ),
+    or_(bindparam("runs_too", type_=BOOL), batches.c.output_path.is_(None)),
     not_(among(batches.c.id, "passed_over")),
 )
 _fairest_batch = Prepared(
@@ -61,12 +63,14 @@ class Offer:
     Attributes:
         upstream: Whose requests it is for: the base address of a provider.
         only_batch: It is for this batch alone.
+        runs_too: It is for batches of `batchmill run` as well.
         most: How many requests it has room for.
         passed_over: Batches that have given it all they can.
     """
 
     upstream: str
     only_batch: int | None
+    runs_too: bool
     most: int
     passed_over: list[int] = field(default_factory=lambda: [-1])
 
@@ -91,6 +95,7 @@ class Offer:
             "upstream": self.upstream,
             "lanes": list(lanes),
             "only_batch": self.only_batch,
+            "runs_too": self.runs_too,
             "passed_over": self.passed_over,
         }
 

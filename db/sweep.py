@@ -82,7 +82,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     _free_stranded(database)
     _end_overdue(database)
     _discard_abandoned(database)
-    _finish_undelivered(database)
+    finish_undelivered(database)
     with database.write() as tx:
         to_ring = claims.lanes_with_work(tx)
         tx.run(
@@ -195,7 +195,7 @@ def _discard_abandoned(database: Database) -> None:
         discard(database, batch.id, "its ingest was abandoned")
 
 
-def _finish_undelivered(database: Database) -> None:
+def finish_undelivered(database: Database) -> None:
     """A batch that owes nobody files has ended with its last request."""
     with database.write() as tx:
         for batch in batches.undelivered(tx):

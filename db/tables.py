@@ -3,7 +3,7 @@
 Times are milliseconds since 1970 (`_ms`), money is nano-dollars (`_nanos`). States are text, so that anyone
 may read them in a database shell. Rows that change often (`requests`) are kept apart from rows that are large
 (`inputs`, `answers`). There are no foreign keys between the hot tables: their writers hold a claim, and
-the tests' audit of the books checks what a key would.
+the audit (`db.audit`) checks what a key would.
 """
 
 from enum import StrEnum

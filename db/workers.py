@@ -4,7 +4,7 @@ import os
 import socket
 import uuid
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from db.engine import Transaction
 from db.tables import claims, workers
@@ -33,6 +33,11 @@ def of_home(tx: Transaction, home: str) -> list[str]:
     """The workers of that home on this machine."""
     here = select(workers.c.id).where(workers.c.host == socket.gethostname(), workers.c.home == home)
     return [row.id for row in tx.rows(here)]
+
+
+def count(tx: Transaction) -> int:
+    """How many workers are on the list, of whatever home."""
+    return int(tx.rows(select(func.count()).select_from(workers))[0][0])
 
 
 def claims_of(tx: Transaction, worker_ids: list[str]) -> list[int]:

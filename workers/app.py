@@ -29,7 +29,7 @@ def broker_of(settings: Settings) -> str:
     if settings.broker.url is None:
         raise SettingsError(
             "BROKER_URL (or REDIS_URL) is not set, and workers that serve others need a broker they share",
-            "for example redis://localhost:6379; `batchmill run` needs none, it brings its own",
+            "for example redis://localhost:6379; `batchmill run` needs none, nor does a worker on an embedded home",
         )
     return settings.broker.url
 

@@ -1,10 +1,11 @@
 """Puts the parts together as the settings say; the only place that knows them all."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
-from batchmill.errors import ProviderError
+from batchmill.errors import ProviderError, SettingsError
 from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
 from batchmill.requests.judge import Judge, RetryRules
@@ -32,8 +33,18 @@ def prepared_database(settings: Settings) -> Database:
         DatabaseError: It cannot be reached, or is of another schema.
     """
     database = make_database(settings)
-    prepare(database)
+    try:
+        prepare(database)
+    except BaseException:
+        database.close()
+        raise
     return database
+
+
+def has_database(settings: Settings) -> bool:
+    """Whether there is a database; of a shared one that is taken for granted."""
+    path = settings.database.path
+    return path is None or path.exists()
 
 
 def prepare(database: Database) -> None:
@@ -46,6 +57,40 @@ def prepare(database: Database) -> None:
         schema.upgrade(database)
     else:
         schema.check(database)
+
+
+def seen_database(settings: Settings) -> Database | None:
+    """The database in force for those who only look: None while there is no embedded one, and none is made.
+
+    Raises:
+        DatabaseError: It cannot be reached, or is of another schema.
+    """
+    return prepared_database(settings) if has_database(settings) else None
+
+
+def existing_database(settings: Settings) -> Database:
+    """The same for those who add up: while there is no embedded one, an empty one in memory.
+
+    Raises:
+        DatabaseError: It cannot be reached, or is of another schema.
+    """
+    return seen_database(settings) or schema.nowhere()
+
+
+def make_home(home: Path) -> None:
+    """Make the folder of the embedded parts.
+
+    Raises:
+        SettingsError: It cannot be made.
+    """
+    try:
+        (home / "run").mkdir(parents=True, exist_ok=True)
+        (home / "logs").mkdir(exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f'the home "{home}" cannot be used: {error.strerror}',
+            "name a folder that you may write to, with --home or BATCHMILL_HOME",
+        ) from error
 
 
 def require_key(settings: Settings) -> None:

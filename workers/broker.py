@@ -83,7 +83,7 @@ class EmbeddedBroker:
             BrokerError: There is none after that time.
         """
         deadline = time.monotonic() + within_s
-        while not self.ensure() and not self._answers():
+        while not self.ensure() and not self.answers():
             if time.monotonic() > deadline:
                 raise BrokerError(
                     f"the embedded broker in {self._folder} does not answer",
@@ -127,7 +127,7 @@ class EmbeddedBroker:
         except (ValkeyServerError, OSError) as error:
             raise self._no_start(error) from error
         deadline = time.monotonic() + START_WITHIN_S
-        while not self._answers():
+        while not self.answers():
             if self._server.poll() is not None:
                 raise self._no_start(f"it ended at once with status {self._server.returncode}")
             if time.monotonic() > deadline:
@@ -154,7 +154,8 @@ class EmbeddedBroker:
     def _client(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it runs."""
         client = self._client()
         try:
             return bool(client.ping())

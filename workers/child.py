@@ -44,6 +44,7 @@ class Duty:
     Attributes:
         concurrency: Most calls in flight in each process.
         only_batch: Row number of the one batch they serve; None for all.
+        runs_too: Whether they serve batches of `batchmill run`, which bring a worker of their own.
         stopping: Set by the parent when it is told to stop.
     """
 
@@ -51,6 +52,7 @@ class Duty:
     concurrency: int
     lanes: tuple[Lane, ...]
     only_batch: int | None = None
+    runs_too: bool = True
     stopping: Any = field(default_factory=multiprocessing.get_context("fork").Event)
 
 
@@ -120,6 +122,7 @@ class Child:
             kept.worker_id,
             lease_ms=int(settings.workers.lease_s * 1000),
             upstream=settings.openai.upstream,
+            runs_too=self.duty.runs_too,
         )
         async with journal.open(), kept.prices.followed(every_s=settings.workers.lease_s / 3):
             pipeline = Pipeline(
@@ -185,14 +188,21 @@ def show_life(home: Path, worker_id: str) -> IO[bytes]:
     return file
 
 
-def is_alive(home: Path, worker_id: str) -> bool:
-    """Whether the worker of that name still lives on this machine."""
+def shows_life(home: Path, worker_id: str) -> bool:
+    """Whether the worker of that name still lives on this machine; nothing is changed."""
     try:
         with (life_signs(home) / worker_id).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:
+        return True
+    return False
+
+
+def is_alive(home: Path, worker_id: str) -> bool:
+    """The same for whoever takes over from the dead: what they leave behind is removed."""
+    if shows_life(home, worker_id):
         return True
     (life_signs(home) / worker_id).unlink(missing_ok=True)
     return False

@@ -1,6 +1,6 @@
 """Delivery: the results of a batch as files, in input order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from batchmill.results.files import ResultFiles, remove_leftovers
 from batchmill.results.lines import error_line, output_line
 from db import batches, requests
 from db.engine import Database
+from db.results import ENDED
 
 _ENDED_EARLY = {
     RequestState.CANCELLED: ("batch_cancelled", "This request was not made because the batch was cancelled."),
@@ -28,18 +29,31 @@ def deliver(database: Database, batch: Any, check: Callable[[], None] = lambda: 
     Raises:
         OutputError: A file cannot be written; the batch stays in `finalizing`.
     """
-    output, errors = Path(batch.output_path), Path(batch.errors_path)
-    remove_leftovers([output, errors])
-    with ResultFiles(output=output, errors=errors) as files:
-        for row in requests.results(database, batch.id):
-            check()
-            line, answered = _line(batch.public_id, row)
-            (files.add_output if answered else files.add_error)(line)
+    write_files(database, batch, Path(batch.output_path), Path(batch.errors_path), check)
     with database.write() as tx:
         batches.finish(tx, batch.id)
 
 
-def _line(batch_public_id: str, row: Any) -> tuple[bytes, bool]:
+def write_files(
+    database: Database, batch: Any, output: Path, errors: Path, check: Callable[[], None] = lambda: None
+) -> None:
+    """Write the lines that have ended to two files, each whole or not at all; who may write there, see `deliver`."""
+    remove_leftovers([output, errors])
+    with ResultFiles(output=output, errors=errors) as files:
+        for line, answered in ended_lines(database, batch):
+            check()
+            (files.add_output if answered else files.add_error)(line)
+
+
+def ended_lines(database: Database, batch: Any) -> Iterator[tuple[bytes, bool]]:
+    """The lines of a batch that have ended, in input order, and whether each is answered. Memory stays flat."""
+    for row in requests.results(database, batch.id):
+        if row.state in ENDED:
+            yield result_line(batch.public_id, row)
+
+
+def result_line(batch_public_id: str, row: Any) -> tuple[bytes, bool]:
+    """The line of a request that has ended, in OpenAI's format, and whether it is answered."""
     name = public_request_id(batch_public_id, row.id)
     state = RequestState(row.state)
     if state is RequestState.DONE:

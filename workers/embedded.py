@@ -1,4 +1,4 @@
-"""The embedded launcher: a worker of one command's own, in its own process group, that never outlives the command."""
+"""The embedded worker: one command's own, in its own process group, that never outlives the command."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from batchmill.requests.model import Lane
 from batchmill.settings import Settings
 
 log = structlog.get_logger()
@@ -23,11 +24,11 @@ _CELERY_TROUBLE = re.compile(r"\[[^\]]*: (?:ERROR|CRITICAL)/[^\]]*\] (.*)")
 
 @dataclass(slots=True, kw_only=True)
 class EmbeddedWorker:
-    """One `batchmill worker` that serves one batch.
+    """One `batchmill worker` that serves one batch, or all that is submitted in some lanes.
 
     Attributes:
-        batch: Row number of the batch.
-        queue: The queue its doorbell rings in.
+        batch: Row number of the one batch; None = whatever is submitted.
+        queue: The queue in which the doorbell for that one batch rings; "" = the lanes' own.
         concurrency: Most calls in flight over all its processes.
         restarts: How often it had to be started again.
         trouble: The last error it logged; "" without one.
@@ -35,8 +36,9 @@ class EmbeddedWorker:
 
     settings: Settings
     broker_url: str
-    batch: int
-    queue: str
+    batch: int | None = None
+    queue: str = ""
+    lanes: tuple[Lane, ...] = tuple(Lane)
     processes: int
     concurrency: int
     restarts: int = 0
@@ -102,15 +104,11 @@ class EmbeddedWorker:
             self._read_to = self.log_path.stat().st_size if self.log_path.exists() else 0
         environ = os.environ | self.settings.to_environ() | {"BROKER_URL": self.broker_url}
         environ |= {"BATCHMILL_LOG_FORMAT": "json"}  # for `listen`
+        each = max(1, self.concurrency // self.processes)
         command = [
             *(sys.executable, "-P", "-m", "cli.main", "worker", "--parent", str(os.getpid())),
-            *("--batch", str(self.batch), "--queue", self.queue),
-            *(
-                "--processes",
-                str(self.processes),
-                "--concurrency",
-                str(max(1, self.concurrency // self.processes)),
-            ),
+            *self._share(),
+            *("--processes", str(self.processes), "--concurrency", str(each)),
         ]
         with self.log_path.open("ab") as output:
             return subprocess.Popen(
@@ -121,6 +119,12 @@ class EmbeddedWorker:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def _share(self) -> tuple[str, ...]:
+        """The options that say what it serves."""
+        if self.batch is not None:
+            return ("--batch", str(self.batch), "--queue", self.queue)
+        return ("--submitted-only", "--lanes", ",".join(self.lanes))
 
 
 def _trouble(line: str) -> str:

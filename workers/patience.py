@@ -21,6 +21,10 @@ class Patience:
         self._restarts = 0
         self._database_away_since: float | None = None
 
+    def begin_anew(self) -> None:
+        """Nothing is to move for now: somebody wants it so."""
+        self._moved_at = time.monotonic()
+
     def database_is_back(self) -> None:
         """It has answered."""
         self._database_away_since = None

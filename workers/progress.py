@@ -9,7 +9,8 @@ class Progress:
     """How far a run has come.
 
     Attributes:
-        phase: `reading` (then `completed` counts lines taken in), `answering`, `stopping` or `writing`.
+        phase: `reading` (then `completed` counts lines taken in), `answering`, `paused`, `stopping` or
+            `writing`.
         expired: The part of the failed that was not asked before the deadline.
         spent_nanos: What it has cost as far as that is known.
         unpriced: Answers whose cost is not known.

@@ -19,7 +19,6 @@ from batchmill.errors import (
     ConflictError,
     DatabaseError,
     ProviderError,
-    SettingsError,
     StoppedError,
 )
 from batchmill.requests.deadline import require_future
@@ -29,9 +28,9 @@ from batchmill.results.files import check_writable
 from batchmill.settings import Settings
 from db import attempts, batches, claims, requests, sweep
 from db.engine import Database
-from workers import outputs
+from workers import attendance
 from workers.app import make_app
-from workers.assembly import make_database, make_judge, prepare
+from workers.assembly import make_database, make_home, make_judge, prepare
 from workers.broker import EmbeddedBroker
 from workers.crew import Crew
 from workers.delivery import deliver
@@ -40,7 +39,7 @@ from workers.embedded import EmbeddedWorker
 from workers.intake import take_in
 from workers.patience import Patience
 from workers.progress import Progress, progress_of
-from workers.upkeep import UNATTENDED, bury_the_dead, clear_up, leave
+from workers.upkeep import PAUSED_BY_HAND, UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
 SWEEP_EVERY_S = 1.0
@@ -123,12 +122,12 @@ class Run:
         begun = time.monotonic()
         wanted = self._wanted
         check_writable([wanted.output, wanted.errors], source=wanted.source.path)
-        _make_home(self._settings.home)
+        make_home(self._settings.home)
         key = wanted.key()
         self._database = make_database(self._settings, patience_s=ASK_AGAIN_FOR_S)
         try:
             prepare(self._database)
-            with outputs.attend(self._settings, wanted.output), self._doorbell() as doorbell:
+            with attendance.attend(self._settings, wanted.output), self._doorbell() as doorbell:
                 clear_up(self._database, self._settings, self._judge)
                 batch, resumed = self._find_or_create(key)
                 if batch.state == BatchState.FINALIZING:
@@ -278,21 +277,28 @@ class Run:
         """See how it goes and lend a hand; whether the answers are delivered."""
         row = self._row(batch.id)
         crew.worker.listen()
-        self._watch(progress_of(row, "answering", patience.note(row, crew)))
         if row.state == BatchState.FINALIZING:
             self._deliver(row)
             return True
+        if row.state == BatchState.PAUSED and row.paused_reason.startswith(PAUSED_BY_HAND):
+            self._watch(progress_of(row, "paused", _how_to_resume(row)))
+            patience.begin_anew()
+        else:
+            self._watch(progress_of(row, "answering", patience.note(row, crew)))
+            self._keep_going(row, crew, patience)
+        crew.worker.ensure()
+        if time.monotonic() - crew.swept_at > SWEEP_EVERY_S:
+            crew.swept_at = time.monotonic()
+            self._sweep(row, crew)
+        return False
+
+    def _keep_going(self, row: Any, crew: Crew, patience: Patience) -> None:
         if row.state == BatchState.PAUSED and row.paused_reason == UNATTENDED:
             self._resume(row)  # we were asleep for so long that another command took us for dead
         elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
             raise _standing_still(row)
         if patience.is_out(row, crew):
             patience.give_up(row, crew, self._oldest_in_flight_ms(row))
-        crew.worker.ensure()
-        if time.monotonic() - crew.swept_at > SWEEP_EVERY_S:
-            crew.swept_at = time.monotonic()
-            self._sweep(row, crew)
-        return False
 
     def _deliver(self, row: Any) -> None:
         self._watch(progress_of(row, "writing"))
@@ -345,15 +351,8 @@ class Run:
         )
 
 
-def _make_home(home: Path) -> None:
-    try:
-        (home / "run").mkdir(parents=True, exist_ok=True)
-        (home / "logs").mkdir(exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f'the home "{home}" cannot be used: {error.strerror}',
-            "name a folder that you may write to, with --home or BATCHMILL_HOME",
-        ) from error
+def _how_to_resume(row: Any) -> str:
+    return f"{row.paused_reason}; `batchmill resume {row.public_id}` lets it go on"
 
 
 def _standing_still(row: Any) -> BatchmillError:

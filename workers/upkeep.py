@@ -2,7 +2,6 @@
 
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,13 +12,14 @@ from batchmill.settings import Settings
 from db import batches, sweep, workers
 from db.engine import Database
 from db.sweep import Judging, Swept
-from workers import outputs
+from workers import attendance
 from workers.assembly import make_database, make_judge
 from workers.child import is_alive
 
 log = structlog.get_logger()
 
 UNATTENDED = "the command that ran it has ended"
+PAUSED_BY_HAND = "paused by hand"
 
 
 def sweep_and_ring(settings: Settings) -> Swept | None:
@@ -58,7 +58,7 @@ def clear_up(database: Database, settings: Settings, judge: Judging) -> None:
     with database.read() as tx:
         rows = batches.of_commands(tx)
     for row in rows:
-        if not outputs.is_attended(settings, Path(row.output_path)):
+        if not attendance.is_attended(settings, row):
             leave(database, row)
 
 

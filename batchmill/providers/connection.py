@@ -141,8 +141,12 @@ class Connection(asyncio.Protocol):
             self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+        """One header; it takes its part of the room."""
+        self._room -= len(name) + len(value)
+        if self._room < 0:
+            self._too_large()
+        else:
+            self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         """The status counts from here on; that of an interim answer (100 to 199) says nothing yet."""
@@ -164,7 +168,7 @@ class Connection(asyncio.Protocol):
                 return
         self._room -= len(body)
         if self._room < 0:
-            self._fail(AnswerTooLargeError(f"it is larger than {self._most_bytes} bytes"))
+            self._too_large()
         else:
             self._chunks.append(body)
 
@@ -180,6 +184,9 @@ class Connection(asyncio.Protocol):
         elif self._answered is not None and not self._answered.done():
             self._exchange.body = b"".join(self._chunks)
             self._answered.set_result(None)
+
+    def _too_large(self) -> None:
+        self._fail(AnswerTooLargeError(f"it is larger than {self._most_bytes} bytes"))
 
     def _fail(self, error: Exception) -> None:
         if self._answered is not None and not self._answered.done():

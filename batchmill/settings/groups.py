@@ -74,6 +74,11 @@ class DatabaseSettings(Group):
         """True for SQLite, which only processes of one machine can share."""
         return self.url.startswith("sqlite:")
 
+    @property
+    def path(self) -> Path | None:
+        """SQLite's file; None for a server."""
+        return Path(self.url.removeprefix("sqlite:///").partition("?")[0]) if self.is_embedded else None
+
 
 class BrokerSettings(Group):
     """What carries the doorbells between processes."""

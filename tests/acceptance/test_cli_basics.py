@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 COMMAND = Path(sys.executable).with_name("batchmill")
-COMMANDS = {"run", "providers", "worker", "beat", "sandbox", "config", "db", "version"}
+COMMANDS = {
+    *("run", "submit", "status", "results", "list", "cancel", "pause", "resume", "tokens"),
+    *("usage", "doctor", "cache", "providers"),
+    *("worker", "beat", "sandbox", "config", "db", "version"),
+}
 
 
 @pytest.fixture

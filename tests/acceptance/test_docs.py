@@ -16,6 +16,7 @@ from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
 from cli.main import COMMANDS, batchmill
+from db.audit import CHECKS
 from db.sweep import LOST
 from docs.make_reference import PAGES, REFERENCE
 from tests.support.mill import PATIENCE_S, Mill, sandbox
@@ -186,6 +187,13 @@ def test_every_code_is_explained():
         text = source.read_text(encoding="utf-8")
         codes |= set(re.findall(r'Fault\(\s*"(\w+)"', text))
     assert not {code for code in codes if f"`{code}`" not in page}
+
+
+def test_every_check_of_the_doctor_is_explained():
+    """Each promise that is checked has its line, with its number and in the same words."""
+    page = (REFERENCE / "doctor.md").read_text(encoding="utf-8").lower()
+    for check in CHECKS:
+        assert f"| `{check.name}` | {check.invariant} | {check.promise.lower()}. |" in page
 
 
 def test_every_decision_is_in_the_index():

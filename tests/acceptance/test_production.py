@@ -91,3 +91,22 @@ def test_sigterm_lets_calls_in_flight_finish(grown_up: tuple[Mill, Database], tm
             doorbell.ring(queue=Lane.HIGH, lane=Lane.HIGH, batch="label", requests=300)
             wait_until(lambda: state_of(database, batch) is BatchState.FINALIZING, 30)
         assert len(witness.calls()) == 300
+
+
+def test_submitted_followed_and_steered(grown_up: tuple[Mill, Database], tmp_path: Path) -> None:
+    """The same commands as at home; submit and resume ring for the workers, and results are followed from anywhere."""
+    mill, _ = grown_up
+    path = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(60)])
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        submitted = [mill("submit", path, "--cache", "off") for _ in range(2)]
+        assert [done.stderr for done in submitted] == ["60 requests accepted\n"] * 2
+        first, second = (done.stdout.strip() for done in submitted)
+        assert mill("pause", second).returncode == 0
+        with service(mill, "worker"):  # it hears what was rung before; no sweep will ring
+            followed = mill("results", first, "--follow")
+            assert (followed.returncode, len(followed.stdout.splitlines())) == (0, 60)
+            assert mill("resume", second).stdout == f"{second} in_progress\n"
+            followed = mill("results", second, "--follow")
+            assert (followed.returncode, len(followed.stdout.splitlines())) == (0, 60)
+        assert len(witness.calls()) == 120

@@ -13,7 +13,7 @@ import pytest
 from tests.support.mill import Mill, chat_line, read_lines, sandbox, write_lines
 
 REPORT = [
-    *("batch_id", "total", "completed", "failed", "cached", "calls", "unknown_attempts"),
+    *("batch_id", "total", "completed", "failed", "expired", "cached", "calls", "unknown_attempts"),
     *("cost_usd", "elapsed_s", "output", "errors"),
 ]
 

@@ -17,6 +17,7 @@ from sqlalchemy import func, select, text
 from batchmill.requests.judge import Judge, RetryRules
 from batchmill.requests.model import CacheMode, Lane
 from db import batches, sweep
+from db.cache_contents import Choice, drop
 from db.engine import Database
 from db.tables import attempts, claims, requests
 from tests.support.audit import audit
@@ -100,7 +101,7 @@ class Hammer:
         database.close()
 
     def command(self) -> None:
-        """Pause, resume, cancel, add; and look whether any question is being asked twice at a time."""
+        """Pause, resume, cancel, add, clear the cache; and look whether any question is being asked twice at a time."""
         database, chance = Database(self.url), random.Random(1)
         doubled = (
             select(requests.c.cache_key)
@@ -117,6 +118,8 @@ class Hammer:
             do: Callable[..., Any] = chance.choice([_pause, batches.resume, batches.resume, batches.cancel])
             with database.write() as tx:
                 do(tx, batch)
+            if chance.random() < 0.1:
+                drop(database, Choice(made_by_ms=database.now_ms()), pause=lambda _: None)
             with database.read() as tx:
                 assert tx.rows(doubled) == [], "asked twice at the same time"
         database.close()

@@ -230,6 +230,20 @@ def test_huge_answer_is_dropped(packed: bool) -> None:
     assert (reply.verdict, reply.error_code, reply.body) == (Verdict.UNKNOWN, "answer_too_large", None)
 
 
+def test_endless_headers_are_dropped() -> None:
+    """Headers count as the rest of an answer does: a server cannot fill our memory with them."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(1_000_000):
+            writer.write(b"x-%d: %b\r\n" % (number, b"y" * 10_000))
+            await writer.drain()
+
+    reply = reply_of(behave, max_answer_bytes=1_000_000)
+    assert (reply.verdict, reply.error_code) == (Verdict.UNKNOWN, "answer_too_large")
+
+
 def test_half_an_emoji_does_not_lose_the_answer() -> None:
     """A lone surrogate, cut by a token limit, is replaced; the rest is kept as valid JSON."""
     reply = reply_of(answers(http(200, WHOLE.replace(b'"hi"', b'"hi \\ud83d"'))))

@@ -23,7 +23,7 @@ from batchmill.sandbox.compose import count_tokens
 from batchmill.sandbox.faults import FAULTS, SAME_AS
 from batchmill.sandbox.files import CallLog, load_replies
 from batchmill.sandbox.server import Server
-from cli.sandbox import sandbox
+from cli.main import batchmill
 
 ROOT = Path(__file__).parents[2]
 HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
@@ -427,7 +427,7 @@ def test_command_says_what_it_is_and_stops_on_a_signal(number: signal.Signals, t
 
 def test_help_lists_every_fault() -> None:
     """What can be asked for is found where one looks."""
-    shown = CliRunner().invoke(sandbox, ["--help"]).output
+    shown = CliRunner().invoke(batchmill, ["sandbox", "--help"]).output
     assert all(f"\n  {name} " in shown for name in (*FAULTS, *SAME_AS))
     assert "sandbox/flaky-N" in shown
 
@@ -449,6 +449,6 @@ def test_help_lists_every_fault() -> None:
 )
 def test_misuse_is_refused(arguments: tuple[str, ...]) -> None:
     """A bad value is a misuse, exit 2, and names itself."""
-    result = CliRunner().invoke(sandbox, list(arguments))
+    result = CliRunner().invoke(batchmill, ["sandbox", *arguments])
     assert result.exit_code == 2
     assert arguments[0] in result.output

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -52,7 +53,7 @@ def http(
 
 
 @contextlib.asynccontextmanager
-async def misbehaving(behave: Behave) -> AsyncIterator[str]:
+async def misbehaving(behave: Behave, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server that does what `behave` does with each connection; gives its base URL."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -66,9 +67,9 @@ async def misbehaving(behave: Behave) -> AsyncIterator[str]:
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    server = await asyncio.start_server(meet, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
         for task in tasks:

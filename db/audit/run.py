@@ -1,0 +1,34 @@
+"""All checks, one after the other."""
+
+from collections.abc import Iterator
+
+from batchmill.findings import Finding
+from db.audit import calls, lines, money
+from db.engine import Database
+
+CHECKS = (
+    lines.ends,
+    lines.answered,
+    lines.claimable,
+    lines.waiting,
+    lines.kept,
+    calls.numbers,
+    calls.doubled,
+    calls.counted,
+    calls.reasons,
+    lines.held,
+    calls.in_flight,
+    money.entries,
+    money.hits,
+    money.spent,
+    lines.counters,
+    calls.of_batches,
+)
+"""By the number of their promise."""
+
+
+def audit(database: Database) -> Iterator[Finding]:
+    """Make every check, each in a short reading transaction of its own."""
+    for check in CHECKS:
+        with database.snapshot() as tx:
+            yield check.find(tx)

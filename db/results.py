@@ -1,0 +1,54 @@
+"""Results as they come: which requests of a batch have ended, read while others are still being answered.
+
+Every state that ends a request is for good, so what was seen to have ended never needs a second look, and what
+was still open is simply asked about again. No order of commits is relied upon.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, func, select
+
+from batchmill.requests.ids import place_of
+from batchmill.requests.model import RequestState
+from db.bulk import INT
+from db.engine import Transaction
+from db.requests import RESULTS, span
+from db.tables import requests
+
+ENDED = (RequestState.DONE, RequestState.FAILED, RequestState.CANCELLED, RequestState.EXPIRED)
+
+_states = (
+    select(requests.c.id, requests.c.state)
+    .where(requests.c.id >= bindparam("first"), requests.c.id <= bindparam("last"))
+    .order_by(requests.c.id)
+    .limit(bindparam("most", type_=INT))
+)
+_ended_of = (
+    select(requests.c.id)
+    .where(requests.c.id.in_(bindparam("ids", expanding=True)), requests.c.state.in_(ENDED))
+    .order_by(requests.c.id)
+)
+_results_of = RESULTS.where(requests.c.id.in_(bindparam("ids", expanding=True))).order_by(requests.c.id)
+
+
+def states(tx: Transaction, first: int, last: int, most: int) -> Sequence[Any]:
+    """The first so many requests from `first` to `last`: rows of (id, state), in input order."""
+    return tx.rows(_states, first=first, last=last, most=most)
+
+
+def ended_of(tx: Transaction, ids: Sequence[int]) -> list[int]:
+    """Those of these requests that have ended, in input order."""
+    return [row.id for row in tx.rows(_ended_of, ids=list(ids))] if ids else []
+
+
+def of(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
+    """These requests with their answers, in input order."""
+    return tx.rows(_results_of, ids=list(ids)) if ids else []
+
+
+def taken_in(tx: Transaction, batch: int) -> int:
+    """How many lines of a batch are stored so far."""
+    first, last = span(batch)
+    found = tx.rows(select(func.max(requests.c.id)).where(requests.c.id.between(first, last)))[0][0]
+    return place_of(found) if found is not None else 0

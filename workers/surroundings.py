@@ -1,0 +1,167 @@
+"""The surroundings: database, broker, workers, sweep, disk and key, looked at without changing anything."""
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+from batchmill.errors import BatchmillError, BrokerError, ProviderError, SettingsError
+from batchmill.findings import Example, Finding, Level
+from batchmill.settings import Settings
+from batchmill.settings.fields import mask_url
+from db import health, schema, workers
+from db.audit import EXAMPLES
+from db.engine import Database
+from workers.app import make_app
+from workers.assembly import has_database, make_judge, require_key
+from workers.broker import EmbeddedBroker
+from workers.child import shows_life
+from workers.doorbell import Doorbell
+
+GB = 1_000_000_000
+LEAST_FREE_BYTES = 1 * GB
+SWEEP_STALE_MS = 60_000
+LOOK_AGAIN_S = 2.0
+
+
+def on_this_machine(settings: Settings) -> Iterator[Finding]:
+    """What needs no database."""
+    yield _settings(settings)
+    yield _disk(settings)
+    yield _key(settings)
+    yield _broker(settings)
+
+
+def found(settings: Settings) -> Finding:
+    """That the database is there, and of this code's schema; whoever got here has opened it."""
+    where = mask_url(settings.database.url)
+    if not has_database(settings):
+        message = f"there is none yet: the first `batchmill run` makes {settings.database.path}"
+    else:
+        message = f"{where} is reachable and of schema {schema.newest()}"
+    return Finding(check="database", level=Level.OK, message=message)
+
+
+def not_found(error: BatchmillError) -> Finding:
+    """That the database cannot be used, and why."""
+    return Finding(check="database", level=Level.FAILURE, message=error.message, hint=error.hint)
+
+
+def at_work(
+    settings: Settings, database: Database, pause: Callable[[float], None] = time.sleep
+) -> Iterator[Finding]:
+    """Whether those who should be at work are."""
+    yield _sweep(settings, database)
+    yield _workers(settings, database)
+    yield _idle(settings, database, pause)
+
+
+def _settings(settings: Settings) -> Finding:
+    try:
+        make_judge(settings)
+    except SettingsError as error:
+        return Finding(check="settings", level=Level.FAILURE, message=error.message, hint=error.hint)
+    return Finding(check="settings", level=Level.OK, message="prices and times to live can be read")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.database.path.parent if settings.database.path else settings.home
+    try:
+        free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    except OSError as error:
+        told = f"{folder} cannot be looked at: {error.strerror}"
+        return Finding(check="disk", level=Level.WARNING, message=told, hint="check its permissions")
+    message = f"{free / GB:,.1f} GB are free at {folder}"
+    if free >= LEAST_FREE_BYTES:
+        return Finding(check="disk", level=Level.OK, message=message)
+    hint = "free some space, or name another home with BATCHMILL_HOME; a full disk stops the work, and loses nothing"
+    return Finding(check="disk", level=Level.WARNING, message=message, hint=hint)
+
+
+def _key(settings: Settings) -> Finding:
+    try:
+        require_key(settings)
+    except ProviderError as error:
+        return Finding(check="key", level=Level.WARNING, message=error.message, hint=error.hint)
+    return Finding(check="key", level=Level.OK, message=f"calls can go to {settings.openai.base_url}")
+
+
+def _broker(settings: Settings) -> Finding:
+    if settings.broker.url is None:
+        is_up = EmbeddedBroker(settings.home).answers()
+        message = "the embedded one runs" if is_up else "the embedded one starts when a command needs it"
+        return Finding(check="broker", level=Level.OK, message=message)
+    try:
+        Doorbell(make_app(settings.broker.url)).waiting("normal")
+    except BrokerError as error:
+        return Finding(check="broker", level=Level.FAILURE, message=error.message, hint=error.hint)
+    return Finding(check="broker", level=Level.OK, message=f"{mask_url(settings.broker.url)} is reachable")
+
+
+def _sweep(settings: Settings, database: Database) -> Finding:
+    with database.snapshot() as tx:
+        now = health.sweeping(tx)
+    last = (
+        "there was none yet" if now.age_ms is None else f"the last one ended {now.age_ms / 1000:,.0f} s ago"
+    )
+    message = f"{last}; unfinished batches that count on it: {now.unfinished}"
+    is_stale = now.unfinished > 0 and (now.age_ms is None or now.age_ms > SWEEP_STALE_MS)
+    if not is_stale and not now.lost_claims:
+        return Finding(check="sweep", level=Level.OK, message=message)
+    if now.lost_claims:
+        message += f"; claims of lost workers not taken back: {now.lost_claims}"
+    hint = (
+        "`batchmill run` sweeps while it works: run the command of the unfinished batch again"
+        if settings.broker.is_embedded
+        else "see that `batchmill beat` and a `batchmill worker --maintenance` run"
+    )
+    return Finding(check="sweep", level=Level.WARNING, message=message, hint=hint)
+
+
+def _workers(settings: Settings, database: Database) -> Finding:
+    home = str(settings.home)
+    with database.snapshot() as tx:
+        here, elsewhere = workers.of_home(tx, home), workers.count(tx)
+    dead = [worker for worker in here if not shows_life(settings.home, worker)]
+    elsewhere -= len(here)
+    alive, host = len(here) - len(dead), socket.gethostname()
+    message = f"{alive} alive in this home on {host}, {len(dead)} dead, {elsewhere} elsewhere"
+    if not dead:
+        return Finding(check="workers", level=Level.OK, message=message)
+    return Finding(
+        check="workers",
+        level=Level.WARNING,
+        message=message,
+        examples=tuple(Example(detail=f"worker {worker} is dead") for worker in dead[:EXAMPLES]),
+        has_more=len(dead) > EXAMPLES,
+        hint="nothing is lost: the next command or sweep takes back what they held",
+    )
+
+
+def _idle(settings: Settings, database: Database, pause: Callable[[float], None]) -> Finding:
+    with database.snapshot() as tx:
+        first = {row.public_id: row for row in health.idle(tx)}
+    if first:
+        pause(LOOK_AGAIN_S)  # a worker may just have been between two claims
+        with database.snapshot() as tx:
+            first = {row.public_id: row for row in health.idle(tx) if row.public_id in first}
+    if not first:
+        return Finding(check="work", level=Level.OK, message="nothing lies about that nobody works on")
+    examples = tuple(
+        Example(batch=name, detail=f"in lane {row.lane}, meant for {row.upstream or 'any provider'}")
+        for name, row in list(first.items())[:EXAMPLES]
+    )
+    owned = any(row.output_path for row in first.values())
+    hint = (
+        "run the command of that batch again: it goes on"
+        if owned
+        else "start a `batchmill worker` with the same DATABASE_URL and OPENAI_BASE_URL"
+    )
+    return Finding(
+        check="work",
+        level=Level.WARNING,
+        message=f"batches with work that nobody claims: {len(first)}",
+        examples=examples,
+        has_more=len(first) > EXAMPLES,
+        hint=hint,
+    )

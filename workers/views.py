@@ -1,0 +1,83 @@
+"""Views: a batch as it is shown to people and programs."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from batchmill.money.nanos import usd_text
+from batchmill.requests.model import BatchState
+from db import listings
+from db.engine import Database
+
+RATE_OVER_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a batch goes.
+
+    Attributes:
+        rate_per_s: Lines answered a second, over the last minute or since the start.
+        left_s: How long the rest takes at that rate; None when nothing moves.
+    """
+
+    rate_per_s: float
+    left_s: float | None
+
+
+def view(row: Any) -> dict[str, Any]:
+    """A batch's row as JSON shows it. Times are UTC, money is exact dollars as text."""
+    failed = row.failed + row.cancelled + row.expired
+    return {
+        "id": row.public_id,
+        "state": row.state,
+        "lane": row.lane,
+        "endpoint": row.endpoint or None,
+        "job_name": row.job_name or None,
+        "request_type": row.request_type or None,
+        "tenant": row.tenant,
+        "user": row.user_id or None,
+        "agent": row.agent or None,
+        "upstream": row.upstream or None,
+        "total": row.total,
+        "completed": row.done,
+        "failed": failed,
+        "cancelled": row.cancelled,
+        "expired": row.expired,
+        "pending": row.total - row.done - failed,
+        "cached": row.cached,
+        "calls": row.calls,
+        "unknown_attempts": row.unknown_attempts,
+        "cost_usd": usd_text(row.spent_nanos),
+        "unpriced": row.unpriced,
+        "created_at": _time(row.created_ms),
+        "started_at": _time(row.started_ms),
+        "ended_at": _time(row.ended_ms),
+        "deadline": _time(row.deadline_ms),
+        "paused_reason": row.paused_reason if row.state == BatchState.PAUSED else None,
+        "last_error": row.last_error or None,
+        "output": row.output_path,
+    }
+
+
+def view_with_pace(database: Database, row: Any) -> dict[str, Any]:
+    """The same and, while it runs, how fast: `rate_per_s` and `left_s`."""
+    pace = _pace(database, row)
+    return view(row) | (asdict(pace) if pace is not None else {"rate_per_s": None, "left_s": None})
+
+
+def _pace(database: Database, row: Any) -> Pace | None:
+    if row.started_ms is None or row.ended_ms is not None:
+        return None
+    with database.read() as tx:
+        since_ms = max(row.started_ms, tx.now_ms - RATE_OVER_MS)
+        answered = listings.answered_since(tx, row.id, since_ms)
+        rate = answered * 1000 / max(1, tx.now_ms - since_ms)
+    pending = row.total - row.done - row.failed - row.cancelled - row.expired
+    return Pace(rate_per_s=round(rate, 3), left_s=round(pending / rate, 1) if rate else None)
+
+
+def _time(at_ms: int | None) -> str | None:
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
