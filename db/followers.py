@@ -7,17 +7,16 @@ ledger entries and counts them in one go.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, any_, bindparam, func, insert, literal_column, select, true, update
+from sqlalchemy import and_, any_, func, select, update
 
 from batchmill.requests.model import RequestState
+from db import ledger
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
-from db.ledger import HIT
 from db.prepared import Prepared
-from db.tables import batches, ledger, requests, word
+from db.tables import batches, requests, word
 
 _columns = {"cache_key": STR, "state": STR, "answer_id": INT, "provider": STR, "model": STR}
-_copied = ("endpoint", "tenant", "user_id", "agent")
 
 
 def _is_follower(given: Any) -> Any:
@@ -28,25 +27,6 @@ def _answer(given: Any) -> Any:
     return (
         update(requests).where(_is_follower(given)).values(state=given.c.state, answer_id=given.c.answer_id)
     )
-
-
-def _enter(answered: Any, source: Any) -> Any:
-    """Ledger entries for rows with `id, batch_id, request_type, state, provider, model`, selected from `source`."""
-    is_done = answered.state == word(RequestState.DONE)
-    values = {
-        "at_ms": bindparam("at_ms", type_=INT),
-        "kind": literal_column(f"'{HIT}'"),
-        "batch_id": answered.batch_id,
-        "request_id": answered.id,
-        "request_type": func.coalesce(func.nullif(answered.request_type, ""), batches.c.request_type),
-        **{name: batches.c[name] for name in _copied},
-        "provider": answered.provider,
-        "model": answered.model,
-        "cost_nanos": literal_column("0"),
-        "cache_hit": true(),
-        "success": is_done,
-    }
-    return insert(ledger).from_select(list(values), source(list(values.values())))
 
 
 def _all_at_once(dialect: str) -> Any:
@@ -68,7 +48,7 @@ def _all_at_once(dialect: str) -> Any:
         )
         .cte("moved")
     )
-    entered = _enter(
+    entered = ledger.enter_hits(
         moved.c, lambda values: select(*values).join_from(moved, batches, batches.c.id == moved.c.batch_id)
     ).cte("entered")
     keys = (moved.c.batch_id, moved.c.cache_key, moved.c.state)
@@ -89,7 +69,7 @@ class _Answered:
 
 def _enter_first(dialect: str) -> Any:
     given = rows_of(dialect, _columns)
-    return _enter(
+    return ledger.enter_hits(
         _Answered(given),
         lambda values: (
             select(*values)

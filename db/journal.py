@@ -66,8 +66,8 @@ class Journal:
             self._thread.shutdown()
 
     async def claim(self, room: Mapping[Lane, int], only_batch: int | None = None) -> tuple[int, list[Job]]:
-        """Claim requests, answer from the cache what can be; how many were claimed, and those left to be called."""
-        jobs = await self._in_thread(
+        """Take requests, answer from the cache what can be; how many were taken, and those left to be called."""
+        taken = await self._in_thread(
             lambda tx: claims.take(
                 tx,
                 worker_id=self.worker_id,
@@ -78,13 +78,13 @@ class Journal:
                 runs_too=self.runs_too,
             )
         )
-        if not jobs:
-            return 0, []
-        self._open.update(job.claim_id for job in jobs)
+        if not taken.jobs:
+            return taken.lines, []
+        self._open.update(job.claim_id for job in taken.jobs)
         looked_up: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
-        self._looks.append((jobs, looked_up))
+        self._looks.append((taken.jobs, looked_up))
         self._wake.set()
-        return len(jobs), await looked_up
+        return taken.lines, await looked_up
 
     async def send(self, job: Job, provider: str, model: str) -> Attempt | None:
         """Record a call about to be made; None when it must not be: the lease is lost, or the batch stands still."""

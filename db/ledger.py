@@ -1,14 +1,17 @@
 """The ledger: one row for every attempt and every cache hit, appended and never changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from sqlalchemy import Insert, Select, bindparam, func, insert, literal_column, true
 
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Verdict
+from batchmill.requests.model import RequestState
 from batchmill.requests.work import Job, Outcome
 from db.bulk import BOOL, INT, STR, bulk_insert
 from db.engine import Transaction
-from db.tables import ledger
+from db.tables import batches, ledger, word
 
 CALL, HIT, CORRECTION = "call", "hit", "correction"
 
@@ -39,6 +42,7 @@ _columns = {
     "error": STR,
 }
 _append = bulk_insert(ledger, _columns)
+_of_batch = ("endpoint", "tenant", "user_id", "agent")
 _NO_USAGE = Usage()
 
 
@@ -79,6 +83,29 @@ def of_hit(tx: Transaction, job: Job, *, provider: str, model: str, ok: bool) ->
         "cache_hit": True,
         "success": ok,
     }
+
+
+def enter_hits(answered: Any, source: Callable[[list[Any]], Select[Any]]) -> Insert:
+    """The statement that enters requests which the database answers where they are; it takes `at_ms`.
+
+    Args:
+        answered: Columns `id, batch_id, request_type, state, provider, model`.
+        source: Selects what it is given from wherever those columns are, joined with `batches`.
+    """
+    values: dict[str, Any] = {
+        "at_ms": bindparam("at_ms", type_=INT),
+        "kind": literal_column(f"'{HIT}'"),
+        "batch_id": answered.batch_id,
+        "request_id": answered.id,
+        "request_type": func.coalesce(func.nullif(answered.request_type, ""), batches.c.request_type),
+        **{name: batches.c[name] for name in _of_batch},
+        "provider": answered.provider,
+        "model": answered.model,
+        "cost_nanos": literal_column("0"),
+        "cache_hit": true(),
+        "success": answered.state == word(RequestState.DONE),
+    }
+    return insert(ledger).from_select(list(values), source(list(values.values())))
 
 
 def _entry(tx: Transaction, job: Job) -> dict[str, Any]:

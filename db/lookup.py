@@ -1,4 +1,8 @@
-"""Look-up: what of a claim the cache answers, what waits behind another request, and what is to be called."""
+"""Look-up: what of a claim the cache answers, what waits behind another request, and what is to be called.
+
+Most hits never come here: `db.hits` answers fresh requests before they are claimed. What comes are requests to be
+tried again, which may lead those who wait, and what has been answered since the claim.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence

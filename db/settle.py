@@ -1,7 +1,8 @@
 """What one transaction of the writer does: look-ups, settlements, dispatches, hand-backs, together.
 
-Locks are always taken in the same order: claims, flights, requests, batches, (budgets). Money and answers
-follow the attempt, so they are true even when the claim was lost meanwhile; the request follows the claim.
+Locks are always taken in the same order: claims, flights, requests, cache entries, batches, (budgets); a claim, which
+begins with the batch, waits for no entry (see `db.hits`). Money and answers follow the attempt, so they are true even
+when the claim was lost meanwhile; the request follows the claim.
 """
 
 from collections import Counter

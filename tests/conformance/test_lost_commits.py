@@ -15,7 +15,7 @@ from db.engine import Database
 from db.journal import Journal
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
-from tests.support.hands import LEASE_MS, add_batch, batch_of
+from tests.support.hands import LEASE_MS, Worker, add_batch, batch_of
 from tests.support.replies import ANSWERED, make_judge
 from tests.support.servers import PostgresCluster
 from tests.support.wire import Wire, wire_to
@@ -68,6 +68,25 @@ def test_connection_dies_during_commit(wired: tuple[Wire, Database], step: str, 
     asyncio.run(work(wire, database, step, how))
     assert (batch_of(database, batch).calls, batch_of(database, batch).done) == (1, 2)
     assert (wire.cut_after, wire.cut_before) == (0, 0)
+    assert audit(database).claims == {}
+
+
+@pytest.mark.parametrize("how", ["cut_after", "cut_before"])
+def test_connection_dies_while_the_cache_answers(wired: tuple[Wire, Database], how: str) -> None:
+    """Lines that are answered as they are claimed are answered, entered and counted once, whatever became of the
+    commit."""
+    wire, database = wired
+    add_batch(database, ["known"])
+    worker = Worker(database)
+    worker.answer(ANSWERED, *worker.take())
+    batch = add_batch(database, ["known"] * 5)
+    setattr(wire, how, 1)
+    assert worker.claim() == []
+    assert (wire.cut_after, wire.cut_before) == (0, 0)
+    row = batch_of(database, batch)
+    assert (row.state, row.done, row.cached) == (BatchState.FINALIZING, 5, 5)
+    with database.read() as tx:
+        assert tx.rows(text("SELECT usage_count FROM cache_entries"))[0][0] == 5
     assert audit(database).claims == {}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
+from batchmill.requests.model import Lane
 from db import batches, sweep
 from db.engine import Database, Transaction
 from db.prepared import DriverStatement
@@ -83,6 +84,8 @@ def test_nothing_reads_all_requests(database: Database, clock: FakeClock, mode: 
         clock.advance(LEASE_MS + 60_000)
         sweep.sweep(database, judge, "test")
         worker.hand_back(*worker.take(10))
+        add_batch(database, [*(f"key-{nth}" for nth in range(50)), "new"], lane=Lane.HIGH)
+        assert len(worker.claim(10, lanes=[Lane.HIGH])) == 1
         small = add_batch(database, ["key-1", "new"])
         with database.write() as tx:
             batches.cancel(tx, small)

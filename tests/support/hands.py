@@ -70,13 +70,13 @@ class Worker:
     def claim(
         self, most: int = 1_000, *, lanes: Sequence[Lane] = tuple(Lane), only_batch: int | None = None
     ) -> list[Job]:
-        """Claim up to so many requests."""
+        """Claim up to so many requests; lines that the cache answers are answered on the way."""
         room = dict.fromkeys(lanes, most)
         jobs = self.database.persist(
             lambda tx: claims.take(
                 tx, worker_id=self.id, room=room, lease_ms=self.lease_ms, only_batch=only_batch
             )
-        )
+        ).jobs
         self.open.update(job.claim_id for job in jobs)
         return jobs
 
