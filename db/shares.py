@@ -63,7 +63,7 @@ class Offer:
     Attributes:
         upstream: Whose requests it is for: the base address of a provider.
         only_batch: It is for this batch alone.
-        runs_too: It is for batches of `batchmill run` as well.
+        runs_too: It is also for batches of `batchmill run`.
         most: How many requests it has room for.
         passed_over: Batches that have given it all they can.
     """

@@ -79,10 +79,10 @@ def test_an_embedded_worker_claims_what_was_submitted(database: Database) -> Non
         assert claims.lanes_with_work(tx, submitted_for="http://elsewhere") == {}
         assert [row.id for row in listings.submitted_to_do(tx)] == [submitted]
         room = {batch_of(database, owed).lane: 10}
-        jobs = claims.take(tx, worker_id="w", room=room, lease_ms=1, runs_too=False).jobs
-        assert {job.batch.id for job in jobs} == {submitted}
-        jobs = claims.take(tx, worker_id="w", room=room, lease_ms=1).jobs
-        assert {job.batch.id for job in jobs} == {owed}
+        taken = claims.take(tx, worker_id="w", room=room, lease_ms=1, runs_too=False)
+        assert {job.batch.id for job in taken.jobs} == {submitted}
+        taken = claims.take(tx, worker_id="w", room=room, lease_ms=1)
+        assert {job.batch.id for job in taken.jobs} == {owed}
 
 
 def test_the_pace_of_a_batch(database: Database, clock: FakeClock) -> None:
