@@ -1,6 +1,7 @@
 """Connections to one provider, kept and used again."""
 
 import asyncio
+import os
 import ssl
 import time
 from collections import deque
@@ -33,6 +34,7 @@ class Pool:
         assert origin.raw_host is not None
         assert origin.port is not None
         self._address = origin.raw_host, origin.port
+        self._server = origin.authority
         self._connect_timeout_s = connect_timeout_s
         self._most_bytes = most_bytes
         self._slots = asyncio.Semaphore(most)
@@ -82,14 +84,26 @@ class Pool:
             connection.close()
 
     async def _connect(self) -> Connection:
-        async with asyncio.timeout(self._connect_timeout_s):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self._most_bytes),
-                *self._address,
-                ssl=self._tls,
-                happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S,
-            )
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._most_bytes),
+                    *self._address,
+                    ssl=self._tls,
+                    happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S,
+                )
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ConnectionError(f"{self._server}: {_reason(error)}") from error
         return connection
+
+
+def _reason(error: OSError) -> str:
+    """Why there is no connection; asyncio puts its own words for the address into what the system says."""
+    if isinstance(error, ConnectionError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _tls() -> ssl.SSLContext:
