@@ -89,6 +89,7 @@ def test_a_claim_answers_no_more_than_so_many(database: Database, monkeypatch: p
     answered = []
     while lines := take(database, 4).lines:
         answered.append(lines)
+        assert batch_of(database, batch).cursor == sum(answered), "no line is looked at again"
         audit(database)
     assert sum(answered) == 50
     assert max(answered) <= 24
