@@ -13,14 +13,15 @@ WORDS: Mapping[Part, tuple[str, str]] = {
     Part.UNIQUE: (
         "Unique lines",
         "`batchmill run` on {lines:,} lines nobody asked before, one worker process, 64 calls in flight, a sandbox that"
-        " answers at once. *Answered* is measured by the database's own times, from the start of the batch (its last"
-        " line stored) to the commit that settled its last request: what is left of the worker's start is in it."
-        " CPU is what the kernel counted in that time, for each process.",
+        " answers at once. *Answered* is the pace from the first commit that settled lines to the last, by the"
+        " database's own times. *From the batch's start* (its last line stored) has what is left of the worker's start"
+        " in it, about a second; the whole command also starts a broker, stores the file and writes the results."
+        " CPU is what the kernel counted from the batch's start on, for each process.",
     ),
     Part.CACHED: (
         "Cached lines",
-        "The same file once more: every line is answered from the cache, no call is made. Measured as above. The"
-        " whole command also starts a broker and a worker, checks and stores the file, and writes the results.",
+        "The same file once more: every line is answered from the cache, no call is made. Measured as above; at this"
+        " size the processes' start is most of it.",
     ),
     Part.INGEST: (
         "Ingest",

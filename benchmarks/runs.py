@@ -30,14 +30,15 @@ class Measured:
     Attributes:
         command_s: The whole command, from its start to its exit.
         answering_s: From the batch's start, its last line stored, to the commit that settled its last request.
-        serving_s: From the first commit that settled requests to the last.
+        settled_per_s: Lines a second from the first commit that settled any to the last. Commits are known by when
+            they began, so the last one's lines are not counted.
         batch: Its row.
     """
 
     lines: int
     command_s: float
     answering_s: float
-    serving_s: float
+    settled_per_s: float
     batch: Any
     watch: Watch
 
@@ -66,12 +67,12 @@ def measure(
         )
     report = json.loads(said)
     batch = newest_batch(home.database)
-    first_ms, last_ms = _settled_between(home.database, batch.id)
+    answering_s = (batch.finalizing_ms - batch.started_ms) / 1000
     return Measured(
         lines=report["total"],
         command_s=command_s,
-        answering_s=(batch.finalizing_ms - batch.started_ms) / 1000,
-        serving_s=(last_ms - first_ms) / 1000,
+        answering_s=answering_s,
+        settled_per_s=_settled_per_s(home.database, batch.id) or report["total"] / answering_s,
         batch=batch,
         watch=watch,
     )
@@ -105,8 +106,12 @@ def call_times_ms(database: Database) -> Sequence[tuple[int, int]]:
     return [(row.sent_ms, row.ended_ms) for row in found]
 
 
-def _settled_between(database: Database, batch: int) -> tuple[int, int]:
-    bounds = select(func.min(ledger.c.at_ms).label("first"), func.max(ledger.c.at_ms).label("last"))
+def _settled_per_s(database: Database, batch: int) -> float | None:
+    """None where all were settled by a single commit."""
+    commits = select(ledger.c.at_ms, func.count().label("lines")).where(ledger.c.batch_id == batch)
     with database.read() as tx:
-        (row,) = tx.rows(bounds.where(ledger.c.batch_id == batch))
-    return row.first, row.last
+        found = tx.rows(commits.group_by(ledger.c.at_ms).order_by(ledger.c.at_ms))
+    *before, last = found
+    if not before:
+        return None
+    return float(sum(row.lines for row in before) * 1000 / (last.at_ms - before[0].at_ms))

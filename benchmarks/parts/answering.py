@@ -33,8 +33,8 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
 
 def _unique(store: Store, measured: Measured) -> Samples:
     samples = {
-        f"{store}: answered, req/s": measured.lines / measured.answering_s,
-        f"{store}: between first and last answer stored, req/s": measured.lines / measured.serving_s,
+        f"{store}: answered, req/s": measured.settled_per_s,
+        f"{store}: from the batch's start, req/s": measured.lines / measured.answering_s,
         f"{store}: whole command, s": measured.command_s,
     }
     for role in _ACCOUNTS:
@@ -45,8 +45,8 @@ def _unique(store: Store, measured: Measured) -> Samples:
 
 def _cached(store: Store, measured: Measured) -> Samples:
     return {
-        f"{store}: answered, lines/s": measured.lines / measured.answering_s,
-        f"{store}: between first and last answer stored, lines/s": measured.lines / measured.serving_s,
+        f"{store}: answered, lines/s": measured.settled_per_s,
+        f"{store}: from the batch's start, lines/s": measured.lines / measured.answering_s,
         f"{store}: whole command, s": measured.command_s,
         f"{store}: worker, ms CPU a request": measured.cpu_ms_a_line(Role.WORKER),
     }
