@@ -268,6 +268,12 @@ def any_of(tx: Transaction, batch: int) -> bool:
     return bool(tx.rows(select(claims.c.id).where(claims.c.batch_id == batch).limit(1)))
 
 
+def any_of_submitted(tx: Transaction) -> bool:
+    """Whether anyone holds requests of a submitted batch."""
+    held = select(claims.c.id).join(batches, batches.c.id == claims.c.batch_id)
+    return bool(tx.rows(held.where(batches.c.output_path.is_(None)).limit(1)))
+
+
 def lanes_with_work(tx: Transaction, submitted_for: str | None = None) -> dict[str, tuple[int, int]]:
     """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed.
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 
 LOG_BYTES = 10_000_000
 LONGEST_LOOK_BYTES = 256_000
+GONE_WITHIN_S = 1.0
 _CELERY_TROUBLE = re.compile(r"\[[^\]]*: (?:ERROR|CRITICAL)/[^\]]*\] (.*)")
 
 
@@ -95,6 +97,12 @@ class EmbeddedWorker:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            # Its children hold their signs of life for a moment longer: who looks now takes them for alive.
+            deadline = time.monotonic() + GONE_WITHIN_S
+            while time.monotonic() < deadline:
+                os.killpg(self._process.pid, 0)
+                time.sleep(0.01)
         self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:

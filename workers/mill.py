@@ -94,6 +94,7 @@ class EmbeddedMill:
             while not self._look_after() or not until_idle:
                 self._check()
                 time.sleep(LOOK_EVERY_S)
+            self._worker.stop()  # it may have found something just now
         except StoppedError as stopped:
             if not stopped.at_once:
                 self._tell("stopping: the calls in flight may finish; once more ends them at once")
@@ -152,10 +153,12 @@ class EmbeddedMill:
                 )
 
     def _is_idle(self) -> bool:
-        """Whether no submitted batch can go on here. What is meant for another address or lane waits for others."""
-        idle = True
+        """Whether no submitted batch can go on here, and no call is out, as of one paused meanwhile may be.
+
+        What is meant for another address or lane waits for others.
+        """
         with self._database.read() as tx:
-            to_do = listings.submitted_to_do(tx)
+            to_do, idle = listings.submitted_to_do(tx), not claims.any_of_submitted(tx)
         for row in to_do:
             if row.state == BatchState.IN_PROGRESS and row.upstream != self._settings.openai.upstream:
                 self._tell_once(
