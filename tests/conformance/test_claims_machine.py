@@ -255,7 +255,7 @@ def test_any_order_of_events_on_sqlite(sqlite_template: Path) -> None:
         shutil.copy(sqlite_template, folder / "db")
         return f"sqlite:///{folder / 'db'}", lambda: shutil.rmtree(folder)
 
-    run(fresh, 10)
+    run(fresh, 5)
 
 
 @pytest.mark.timeout(120 + 120 * PROOF)
@@ -266,4 +266,4 @@ def test_any_order_of_events_on_postgresql(postgres: Any) -> None:
         url = postgres.create()
         return url, lambda: postgres.drop(url)
 
-    run(fresh, 3)
+    run(fresh, 2)
