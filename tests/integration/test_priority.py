@@ -13,12 +13,12 @@ from batchmill.providers.base import Call, Reply
 from batchmill.requests.model import Lane
 from db.engine import Database
 from db.journal import Journal
+from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of
 from tests.support.replies import ANSWERED, make_judge
 from workers.pump import Pump
 
 LEASE_MS = 60_000
-PATIENCE_S = 110.0
 
 Act = Callable[["NotingProvider"], Awaitable[None]]
 
@@ -46,13 +46,6 @@ class NotingProvider:
 
     async def close(self) -> None:
         """Nothing to close."""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.01)
 
 
 def pumping(database: Database, act: Act, *, concurrency: int, latency_s: float = 0.0) -> NotingProvider:

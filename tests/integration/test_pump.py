@@ -13,6 +13,7 @@ from batchmill.requests.model import BatchState, Lane
 from db import attempts, requests, schema
 from db.engine import Database
 from db.journal import Journal
+from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of, states_of
 from tests.support.replies import ANSWERED, make_judge
 from workers.pump import POLL_S, Pump
@@ -45,13 +46,6 @@ def mill_database(tmp_path: Path) -> Database:
     database = Database(f"sqlite:///{tmp_path / 'pump.db'}")
     schema.upgrade(database)
     return database
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something to become true, ten seconds at most."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.01)
 
 
 def pumping(

@@ -1,5 +1,18 @@
 """Time as tests have it."""
 
+import asyncio
+from collections.abc import Callable
+
+PATIENCE_S = 110.0
+"""How long a slow machine is given; a little less than a whole test is."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to become true, patiently."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.01)
+
 
 class FakeClock:
     """A clock that stands still until it is moved."""
