@@ -12,6 +12,7 @@ from batchmill.errors import SettingsError
 from batchmill.providers.base import Call, Reply, Verdict
 from batchmill.providers.openai import OpenAICompatible
 from batchmill.requests.model import Endpoint
+from batchmill.sandbox.faults import FAULTS, SAME_AS
 from tests.support.provider_servers import (
     KEY,
     WHOLE,
@@ -55,37 +56,50 @@ def test_every_endpoint_is_answered(endpoint: Endpoint, body: dict[str, Any], fi
     assert (reply.usage.output_tokens > 0) is bool(finish_reason)
 
 
-@pytest.mark.parametrize(
-    ("model", "verdict", "code", "status"),
-    [
-        ("400", Verdict.REFUSED, "invalid_request_error", 400),
-        ("401", Verdict.BLOCKED, "invalid_api_key", 401),
-        ("402", Verdict.BLOCKED, "billing_error", 402),
-        ("403", Verdict.BLOCKED, "permission_error", 403),
-        ("404", Verdict.REFUSED, "model_not_found", 404),
-        ("408", Verdict.RETRY, "server_error", 408),
-        ("409", Verdict.RETRY, "conflict_error", 409),
-        ("422", Verdict.REFUSED, "invalid_request_error", 422),
-        ("429", Verdict.THROTTLED, "rate_limit_exceeded", 429),
-        ("500", Verdict.RETRY, "server_error", 500),
-        ("502", Verdict.RETRY, "server_error", 502),
-        ("503", Verdict.RETRY, "slow_down", 503),
-        ("504", Verdict.RETRY, "server_error", 504),
-        ("529", Verdict.RETRY, "overloaded_error", 529),
-        ("quota", Verdict.BLOCKED, "insufficient_quota", 429),
-        ("too-large", Verdict.REFUSED, "request_too_large", 429),
-        ("200-error", Verdict.RETRY, "http_502", 200),
-        ("malformed", Verdict.UNKNOWN, "malformed_answer", 200),
-        ("flaky-1", Verdict.RETRY, "server_error", 500),
-    ],
-)
+MET: list[tuple[str, Verdict, str, int | None]] = [
+    ("400", Verdict.REFUSED, "invalid_request_error", 400),
+    ("401", Verdict.BLOCKED, "invalid_api_key", 401),
+    ("402", Verdict.BLOCKED, "billing_error", 402),
+    ("403", Verdict.BLOCKED, "permission_error", 403),
+    ("404", Verdict.REFUSED, "model_not_found", 404),
+    ("408", Verdict.RETRY, "server_error", 408),
+    ("409", Verdict.RETRY, "conflict_error", 409),
+    ("422", Verdict.REFUSED, "invalid_request_error", 422),
+    ("429", Verdict.THROTTLED, "rate_limit_exceeded", 429),
+    ("500", Verdict.RETRY, "server_error", 500),
+    ("502", Verdict.RETRY, "server_error", 502),
+    ("503", Verdict.RETRY, "slow_down", 503),
+    ("504", Verdict.RETRY, "server_error", 504),
+    ("529", Verdict.RETRY, "overloaded_error", 529),
+    ("quota", Verdict.BLOCKED, "insufficient_quota", 429),
+    ("too-large", Verdict.REFUSED, "request_too_large", 429),
+    ("200-error", Verdict.RETRY, "http_502", 200),
+    ("malformed", Verdict.UNKNOWN, "malformed_answer", 200),
+    ("flaky-1", Verdict.RETRY, "server_error", 500),
+    ("truncated", Verdict.UNKNOWN, "broken_answer", 200),
+    ("reset-before", Verdict.UNKNOWN, "connection_reset", None),
+    ("reset-after", Verdict.UNKNOWN, "connection_reset", None),
+    ("reset", Verdict.UNKNOWN, "connection_reset", None),
+    ("timeout", Verdict.UNKNOWN, "request_timeout", None),
+    ("hang", Verdict.UNKNOWN, "request_timeout", None),
+    ("length", Verdict.ANSWERED, "", 200),
+]
+
+
+@pytest.mark.parametrize(("model", "verdict", "code", "status"), MET)
 def test_every_fault_of_the_sandbox_has_its_verdict(
-    model: str, verdict: Verdict, code: str, status: int
+    model: str, verdict: Verdict, code: str, status: int | None
 ) -> None:
-    """Over a real socket, what the table says."""
-    reply = reply_of_sandbox(chat(f"sandbox/{model}"))
+    """Over a real socket, what the table says. What may have been billed is unknown, never simply tried again."""
+    timeout_s = 0.5 if code == "request_timeout" else 5.0
+    reply = reply_of_sandbox(chat(f"sandbox/{model}", timeout_s))
     assert (reply.verdict, reply.error_code, reply.status_code) == (verdict, code, status)
-    assert reply.error_message
+    assert bool(reply.error_message) == bool(code)
+
+
+def test_no_fault_is_left_out() -> None:
+    """The table above is whole; what becomes of a drip hangs on the time it is given, see test_sandbox_faults."""
+    assert {model for model, *_ in MET} == {*FAULTS, *SAME_AS, "flaky-1"} - {"drip"}
 
 
 def test_throttled_carries_the_wait() -> None:
@@ -97,16 +111,6 @@ def test_cut_answer_is_an_answer() -> None:
     """`length` is answered and billed; whether to keep it is another's decision."""
     reply = reply_of_sandbox(chat("sandbox/length"))
     assert (reply.verdict, reply.finish_reason) == (Verdict.ANSWERED, "length")
-
-
-@pytest.mark.parametrize(
-    ("model", "code"), [("sandbox/reset", "connection_reset"), ("sandbox/hang", "request_timeout")]
-)
-def test_lost_answer_is_unknown(model: str, code: str) -> None:
-    """Reset or silence after sending: nobody can say whether it was billed."""
-    reply = reply_of_sandbox(chat(model, timeout_s=0.3))
-    assert (reply.verdict, reply.status_code) == (Verdict.UNKNOWN, None)
-    assert reply.error_code in (code, "disconnected")
 
 
 # what goes out
@@ -187,10 +191,13 @@ def test_large_body_goes_out_whole() -> None:
         + http(200, WHOLE, "x-empty:", "X-Request-ID: mine"),
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-request-id: mine\r\n\r\n"
         + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (WHOLE[:7], WHOLE[7:], b"")),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-request-id: mine\r\n\r\n"
+        + b"%x;a=b\r\n%b\r\n0\r\nx-request-id: other\r\nx-cost: 1\r\n\r\n" % (len(WHOLE), WHOLE),
+        http(200, WHOLE, "x-request-id: mine", "upgrade: h2,h2c", "connection: upgrade, keep-alive"),
     ],
 )
 def test_answers_are_read_however_they_are_sent(answer: bytes) -> None:
-    """In chunks, after an interim answer, byte by byte; twice over one connection."""
+    """In chunks, with trailers, after an interim answer, offering HTTP/2, byte by byte; twice over one connection."""
     connections = 0
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

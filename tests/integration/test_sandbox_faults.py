@@ -237,32 +237,6 @@ def test_sdk_meets_faults(fault: str, expected: type[Exception]) -> None:
     assert isinstance(meet(fault, lambda base_url: by_sdk(base_url, patience_s(fault)))[0], expected)
 
 
-@pytest.mark.parametrize(
-    ("fault", "verdict", "code"),
-    [
-        ("400", Verdict.REFUSED, "invalid_request_error"),
-        ("401", Verdict.BLOCKED, "invalid_api_key"),
-        ("429", Verdict.THROTTLED, "rate_limit_exceeded"),
-        ("500", Verdict.RETRY, "server_error"),
-        ("503", Verdict.RETRY, "slow_down"),
-        ("529", Verdict.RETRY, "overloaded_error"),
-        ("quota", Verdict.BLOCKED, "insufficient_quota"),
-        ("too-large", Verdict.REFUSED, "request_too_large"),
-        ("200-error", Verdict.RETRY, "http_502"),
-        ("malformed", Verdict.UNKNOWN, "malformed_answer"),
-        ("truncated", Verdict.UNKNOWN, "broken_answer"),
-        ("reset-before", Verdict.UNKNOWN, "connection_reset"),
-        ("reset-after", Verdict.UNKNOWN, "connection_reset"),
-        ("timeout", Verdict.UNKNOWN, "request_timeout"),
-        ("length", Verdict.ANSWERED, ""),
-    ],
-)
-def test_batchmill_reads_faults(fault: str, verdict: Verdict, code: str) -> None:
-    """What may have been billed is unknown, never simply tried again or lost."""
-    reply, _ = meet(fault, lambda base_url: by_batchmill(base_url, patience_s(fault)))
-    assert (reply.verdict, reply.error_code) == (verdict, code)
-
-
 def test_every_billed_fault_is_answered_or_unknown_to_batchmill() -> None:
     """No fault that is charged for is one that batchmill takes for free."""
     for name, fault in FAULTS.items():
