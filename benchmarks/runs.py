@@ -72,7 +72,7 @@ def measure(
         lines=report["total"],
         command_s=command_s,
         answering_s=answering_s,
-        settled_per_s=_settled_per_s(home.database, batch.id) or report["total"] / answering_s,
+        settled_per_s=settled_per_s(_commits(home.database, batch.id)) or report["total"] / answering_s,
         batch=batch,
         watch=watch,
     )
@@ -106,12 +106,19 @@ def call_times_ms(database: Database) -> Sequence[tuple[int, int]]:
     return [(row.sent_ms, row.ended_ms) for row in found]
 
 
-def _settled_per_s(database: Database, batch: int) -> float | None:
-    """None where all were settled by a single commit."""
+def settled_per_s(commits: Sequence[tuple[int, int]]) -> float | None:
+    """Lines a second, of when each commit began, in milliseconds, and how many lines it settled; None of a single one.
+
+    From the first beginning to the last: what the last commit settled took longer, and is not counted.
+    """
+    *before, (ended_ms, _) = commits
+    if not before:
+        return None
+    return sum(lines for _, lines in before) * 1000 / (ended_ms - before[0][0])
+
+
+def _commits(database: Database, batch: int) -> Sequence[tuple[int, int]]:
     commits = select(ledger.c.at_ms, func.count().label("lines")).where(ledger.c.batch_id == batch)
     with database.read() as tx:
         found = tx.rows(commits.group_by(ledger.c.at_ms).order_by(ledger.c.at_ms))
-    *before, last = found
-    if not before:
-        return None
-    return float(sum(row.lines for row in before) * 1000 / (last.at_ms - before[0].at_ms))
+    return [(row.at_ms, row.lines) for row in found]

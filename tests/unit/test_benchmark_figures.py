@@ -5,6 +5,7 @@ import pytest
 from benchmarks.figures import AtLeast, AtMost, Part, figures_of, number
 from benchmarks.parts.rivals import CELERY, SDK, ratios
 from benchmarks.parts.utilisation import steady_calls_a_second
+from benchmarks.runs import settled_per_s
 
 
 def test_the_median_of_the_rounds_is_judged():
@@ -48,6 +49,20 @@ def test_the_steady_part_is_counted_alone():
         for slot in range(10)
     ]
     assert steady_calls_a_second(times_ms, longest_s=1.0) == pytest.approx(10.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("commits", "pace"),
+    [
+        ([(0, 100), (50, 100), (100, 100)], 2_000.0),
+        ([(0, 100), (50, 100), (100, 1)], 2_000.0),
+        ([(9_000, 30), (9_010, 30)], 3_000.0),
+        ([(9_000, 30)], None),
+    ],
+)
+def test_the_pace_is_that_between_commits(commits, pace):
+    """What was settled from the first commit's beginning to the last one's, however little the last one held."""
+    assert settled_per_s(commits) == pace
 
 
 @pytest.mark.parametrize(
