@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of
+from benchmarks.machine import describe
 from benchmarks.page import Outcome
 from benchmarks.parts import answering, intake, memory, rivals, utilisation
 from benchmarks.profile import explain
@@ -54,6 +55,7 @@ def main(
     """Measure batchmill on this machine; missed targets are told, and no reason to fail."""
     wanted = _parts(only)
     sizes = QUICK if quick else FULL
+    machine = describe()
     folder = Path(tempfile.mkdtemp(prefix="batchmill-bench-"))
     stage = Stage(folder, replace(sizes, rounds=rounds or sizes.rounds))
     try:
@@ -62,7 +64,13 @@ def main(
     finally:
         stage.close()
         shutil.rmtree(folder, ignore_errors=True)
-    outcome = Outcome(sizes=stage.sizes, is_quick=quick, figures=tuple(figures), profiles=tuple(profiles))
+    outcome = Outcome(
+        machine=machine,
+        sizes=stage.sizes,
+        is_quick=quick,
+        figures=tuple(figures),
+        profiles=tuple(profiles),
+    )
     print_table(outcome.as_table())
     if json_path:
         json_path.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.figures import Figure, Part, number
-from benchmarks.machine import describe
 from benchmarks.profile import Profile
 from benchmarks.sizes import Sizes
 
@@ -72,8 +71,9 @@ QUICK_NOTICE = "**Made with `--quick`: small sizes, one round. It says nothing a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """All that has been measured."""
+    """All that has been measured, and on what."""
 
+    machine: Mapping[str, str]
     sizes: Sizes
     is_quick: bool
     figures: tuple[Figure, ...]
@@ -82,7 +82,7 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         return {
-            "machine": dict(describe()),
+            "machine": dict(self.machine),
             "figures": [
                 {
                     "part": figure.part,
@@ -123,7 +123,7 @@ class Outcome:
             "Made by `make bench`, with the installed command and real servers; nothing here is typed by hand.",
             *([QUICK_NOTICE] if self.is_quick else []),
             self._summary(),
-            "\n".join(["## The machine", "", "| | |", "|---|---|", *_rows(describe().items())]),
+            "\n".join(["## The machine", "", "| | |", "|---|---|", *_rows(self.machine.items())]),
         ]
         parts += [self._section(part) for part in Part if self._of(part)]
         if self.profiles:
