@@ -114,12 +114,17 @@ class Connection(asyncio.Protocol):
             self.reusable = False
             self._transport.abort()
             return
+        room = self._room
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             broken = NotHttpError if self._exchange.status is None else BrokenAnswerError
             self._fail(broken(f"its answer is not HTTP: {error}"))
             self.reusable = False
+        if self._room == room:  # the parser or the unpacker keeps it: of a header that does not end, for instance
+            self._room -= len(data)
+            if self._room < 0:
+                self._too_large()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way. Where no length was said, the end of the connection ends the body."""
