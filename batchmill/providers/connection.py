@@ -54,6 +54,10 @@ class Exchange:
     trouble: Exception | None = None
 
 
+_OVER = Exchange(status=0)
+"""In place of the exchange that has ended: an idle connection holds nobody's answer."""
+
+
 class Connection(asyncio.Protocol):
     """A connection; it carries one exchange at a time.
 
@@ -73,6 +77,11 @@ class Connection(asyncio.Protocol):
         self._answered: asyncio.Future[None] | None = None
         self.reusable = True
         self.idle_since = 0.0
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is about to be lost: what is sent now goes nowhere."""
+        return self._transport.is_closing()
 
     async def carry(self, request: bytes, exchange: Exchange) -> None:
         """Send a request and fill in the exchange with its answer. Cut short, the connection is closed.
@@ -96,6 +105,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self._transport.abort()
             raise
+        self._exchange, self._chunks, self._unpacker = _OVER, [], None
 
     def close(self) -> None:
         """Close it without a word, as of the loop's next turn; an exchange under way ends as disconnected."""
@@ -121,10 +131,16 @@ class Connection(asyncio.Protocol):
             broken = NotHttpError if self._exchange.status is None else BrokenAnswerError
             self._fail(broken(f"its answer is not HTTP: {error}"))
             self.reusable = False
-        if self._room == room:  # the parser or the unpacker keeps it: of a header that does not end, for instance
+        if (
+            self._room == room
+        ):  # the parser or the unpacker keeps it: of a header that does not end, for instance
             self._room -= len(data)
             if self._room < 0:
                 self._too_large()
+
+    def eof_received(self) -> None:
+        """The server says no more. `connection_lost` comes a turn of the loop later, over TLS several."""
+        self.reusable = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way. Where no length was said, the end of the connection ends the body."""

@@ -34,7 +34,7 @@ class Pool:
         assert origin.raw_host is not None
         assert origin.port is not None
         self._address = origin.raw_host, origin.port
-        self._server = origin.authority
+        self._server = origin.host_port_subcomponent
         self._connect_timeout_s = connect_timeout_s
         self._most_bytes = most_bytes
         self._slots = asyncio.Semaphore(most)
@@ -72,7 +72,7 @@ class Pool:
             self._idle.popleft().close()
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable:
+            if connection.reusable and not connection.is_closing:
                 return connection
         return None
 

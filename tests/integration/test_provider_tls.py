@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -67,6 +68,35 @@ def test_a_trusted_server_is_called_over_one_connection(authority: trustme.CA) -
     replies, seen = calls(serving(authority, "127.0.0.1"), times=2)
     assert [(reply.verdict, reply.body) for reply in replies] == [(Verdict.ANSWERED, WHOLE)] * 2
     assert len(seen) == 2
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("polite", [True, False])
+def test_a_connection_that_is_just_closing_is_not_used(authority: trustme.CA, polite: bool) -> None:
+    """TLS takes some turns of the loop to end; a call that comes in between takes another connection."""
+
+    async def run() -> list[Verdict]:
+        answered = asyncio.Event()
+
+        async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            writer.write(http())
+            await answered.wait()
+            if not polite:
+                writer.transport.abort()
+
+        async with (
+            misbehaving(behave, serving(authority, "127.0.0.1")) as base_url,
+            provider(base_url) as made,
+        ):
+            first = await made.call(chat())
+            answered.set()
+            ending: Any = made._pool._idle[0]._transport
+            while ending._ssl_protocol._app_state.name != "STATE_EOF":  # noqa: ASYNC110 - this very turn is meant
+                await asyncio.sleep(0)
+            return [first.verdict, (await made.call(chat())).verdict]
+
+    assert asyncio.run(run()) == [Verdict.ANSWERED] * 2
 
 
 def test_a_server_nobody_vouches_for_sees_nothing(authority: trustme.CA) -> None:

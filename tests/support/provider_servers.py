@@ -53,7 +53,9 @@ def http(
 
 
 @contextlib.asynccontextmanager
-async def misbehaving(behave: Behave, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+async def misbehaving(
+    behave: Behave, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[str]:
     """A server that does what `behave` does with each connection; gives its base URL."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -67,9 +69,10 @@ async def misbehaving(behave: Behave, tls: ssl.SSLContext | None = None) -> Asyn
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(meet, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(meet, host, 0, ssl=tls)
     try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        named = f"[{host}]" if ":" in host else host
+        yield f"{'https' if tls else 'http'}://{named}:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
         for task in tasks:
