@@ -21,6 +21,7 @@ from benchmarks.workload import questions
 ROOT = Path(__file__).parents[2]
 SDK, CELERY = "bare AsyncOpenAI loop", "one Celery task a request"
 PROCESSES = 2
+WARM_UP_CALLS = 64
 WAIT_S = 120.0
 
 
@@ -69,13 +70,16 @@ def _sdk_loop(provider: Provider, calls: int) -> dict[str, float]:
 
 
 def _celery(stage: Stage) -> dict[str, float]:
-    """The worker is up and its clients are made; every task is queued; then it is let loose."""
-    from benchmarks.rivals.celery_app import QUEUE, app, ask
+    """The worker has answered questions already; every task is queued; then it is let loose."""
+    from benchmarks.rivals.celery_app import QUEUE, WARM_UP, app, ask
 
     provider, calls = stage.provider(), stage.sizes.rival_calls
     app.conf.broker_url = stage.valkey_url
     with _celery_worker(stage, provider) as worker:
-        _wait_until(lambda: bool(app.control.ping(timeout=0.5)), "the Celery worker did not start")
+        cold = provider.calls()
+        for body in questions(WARM_UP_CALLS):
+            ask.apply_async((body,), queue=WARM_UP)
+        _wait_until(lambda: provider.calls() - cold >= WARM_UP_CALLS, "the Celery worker did not start")
         cpu_begun = time.process_time()
         for body in questions(calls):
             ask.apply_async((body,), queue=QUEUE)
@@ -96,13 +100,15 @@ def _celery(stage: Stage) -> dict[str, float]:
 
 @contextmanager
 def _celery_worker(stage: Stage, provider: Provider) -> Iterator[subprocess.Popen[bytes]]:
+    from benchmarks.rivals.celery_app import WARM_UP
+
     options = (
         "--pool",
         "prefork",
         "--concurrency",
         str(PROCESSES),
         "--queues",
-        "none",
+        WARM_UP,
         "--loglevel",
         "ERROR",
     )

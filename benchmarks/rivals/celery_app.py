@@ -11,7 +11,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 from openai import OpenAI
 
-QUEUE = "questions"
+QUEUE, WARM_UP = "questions", "warm-up"
 
 app = Celery("rival")
 # What is quickest for it: no results, early ack, many tasks fetched at once, no events.
