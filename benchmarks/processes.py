@@ -12,7 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 
 LOOK_EVERY_S = 0.05
-LOOKS_TO_A_SEARCH = 8
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,14 +52,14 @@ class Watch:
 
     roots: Mapping[int, Role]
     peak_bytes: dict[Role, int] = field(default_factory=lambda: defaultdict(int))
+    _parents: dict[int, int] = field(default_factory=dict)
     _known: dict[int, Role] = field(default_factory=dict)
     _cpu_s: dict[int, float] = field(default_factory=dict)
     _seen: list[tuple[float, dict[Role, float]]] = field(default_factory=list)
 
     def look(self) -> None:
         """Take note of what everyone has used by now."""
-        if len(self._seen) % LOOKS_TO_A_SEARCH == 0:
-            self._search()
+        self._search()
         for pid, role in self._known.items():
             if (stat := _stat(pid)) is not None:
                 self._cpu_s[pid] = stat.cpu_s
@@ -83,7 +82,9 @@ class Watch:
         return self._seen[min(nth, len(self._seen) - 1)][1].get(role, 0.0)
 
     def _search(self) -> None:
-        parents = {int(entry): stat.parent for entry in _pids() if (stat := _stat(int(entry))) is not None}
+        self._parents = parents = {
+            pid: parent for pid in _pids() if (parent := self._parents.get(pid) or _parent(pid)) is not None
+        }
         for pid, parent in sorted(parents.items()):
             if pid in self.roots:
                 self._known[pid] = self.roots[pid]
@@ -112,9 +113,9 @@ def watching(roots: Mapping[int, Role]) -> Iterator[Watch]:
 
 def parent_of(pid: int) -> int:
     """The pid of a process's parent."""
-    stat = _stat(pid)
-    assert stat is not None, f"no process {pid}"
-    return stat.parent
+    parent = _parent(pid)
+    assert parent is not None, f"no process {pid}"
+    return parent
 
 
 def _role_of(pid: int, parent: Role | None) -> Role:
@@ -134,8 +135,13 @@ def _is_below(pid: int, roots: Mapping[int, Role], parents: Mapping[int, int]) -
     return False
 
 
-def _pids() -> Iterator[str]:
-    return (entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit())
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _parent(pid: int) -> int | None:
+    stat = _stat(pid)
+    return stat.parent if stat else None
 
 
 def _stat(pid: int) -> _Stat | None:
