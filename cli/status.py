@@ -10,7 +10,7 @@ from batchmill.requests.model import BatchState
 from batchmill.settings import Settings
 from cli.batch import batch_argument, open_batch
 from cli.home import home_option, settings_at
-from cli.output import counted, json_option, narrate, print_json, print_json_line
+from cli.output import counted, in_one_line, json_option, narrate, print_json, print_json_line
 
 if TYPE_CHECKING:
     from db.engine import Database
@@ -91,7 +91,7 @@ def _print(database: "Database", row: Any, as_json: bool) -> None:
     lines = {name: text for name, text in _lines(shown, row.spent_nanos) if text}
     width = max(map(len, lines))
     for name, text in lines.items():
-        click.echo(f"{name.ljust(width)}  {text}")
+        click.echo(f"{name.ljust(width)}  {in_one_line(text)}")
 
 
 def _lines(shown: dict[str, Any], spent_nanos: int) -> Iterator[tuple[str, str | None]]:

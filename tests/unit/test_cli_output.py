@@ -1,0 +1,32 @@
+"""What is printed stays in its line, whoever wrote it: providers' messages and producers' names are shown, too."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli.output import in_one_line, narrate, print_table
+from cli.progress import _row
+from workers.progress import Progress
+
+NASTY = "one\ntwo\x1b[2J\udcff"
+SHOWN = r"one\ntwo\x1b[2J\udcff"
+
+
+def test_text_of_others_is_shown_in_one_line(capsys: Any) -> None:
+    """Nothing of it breaks a table's line or reaches the terminal as a command; letters of all languages stay."""
+    print_table([{"model": NASTY, "type": "Übersetzung 好"}])
+    narrate(NASTY)
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].split("  ") == [SHOWN, "Übersetzung 好"]
+    assert told.err.splitlines() == [SHOWN]
+    assert in_one_line("a · b") == "a · b"
+
+
+@pytest.mark.parametrize("phase", ["answering", "paused", "writing"])
+def test_brackets_in_a_message_are_no_markup(phase: str) -> None:
+    """On a terminal a local model's `[/INST]` is shown like any other word."""
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    terminal.print(_row(Progress(phase=phase, total=2), 1, f"1 of 2 · http_500: [/INST] [bold]{NASTY}"))
+    assert f"http_500: [/INST] [bold]{SHOWN}" in terminal.file.getvalue()  # type: ignore[attr-defined]
