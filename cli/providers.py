@@ -15,6 +15,7 @@ from batchmill.settings import Settings, load_settings
 from cli.catalogue_options import Name, entry_options, tier_choice
 from cli.catalogue_output import Shown, show, tell, tell_bare_tier, tell_setup, tell_unknown_price
 from cli.output import json_option, narrate, print_json
+from cli.text import Text
 
 
 @click.group()
@@ -28,7 +29,7 @@ def providers() -> None:
 
 
 @providers.command("list")
-@click.option("--provider", metavar="NAME", help="Of this provider only.")
+@click.option("--provider", type=Text(), metavar="NAME", help="Of this provider only.")
 @click.option("--tier", type=tier_choice, help="Of this tier only.")
 @click.option("--active", is_flag=True, help="Without those disabled.")
 @json_option

@@ -7,8 +7,9 @@ import click
 
 from batchmill.errors import InvalidLinesError
 from batchmill.settings import load_settings
-from cli.inputs import InputArguments, Text, reads_input, tell_bad_line
+from cli.inputs import InputArguments, reads_input, tell_bad_line
 from cli.output import json_option, print_json, print_table
+from cli.text import Text
 
 TOTAL = "(all)"
 

@@ -14,6 +14,7 @@ from batchmill.periods import zone_of
 from cli.home import home_option, settings_at
 from cli.output import json_option, print_json, print_table
 from cli.points import point_of
+from cli.text import Text
 
 TOTALS = ("requests", "calls", "hits", "unknown")
 AMOUNTS = (*TOTALS, "unpriced", "input_tokens", "cached_tokens", "output_tokens")
@@ -23,7 +24,11 @@ FILTERS = [column for column in Column if column is not Column.DAY]
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for column in reversed(FILTERS):
         command = click.option(
-            f"--{column}", f"only_{column}", metavar=column.upper(), help=f"Only what is of this {column}."
+            f"--{column}",
+            f"only_{column}",
+            type=Text(),
+            metavar=column.upper(),
+            help=f"Only what is of this {column}.",
         )(command)
     return command
 

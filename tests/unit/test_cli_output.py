@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cli.main import run
 from cli.output import in_one_line, narrate, print_table
 from cli.progress import _row
 from workers.progress import Progress
@@ -30,3 +31,29 @@ def test_brackets_in_a_message_are_no_markup(phase: str) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     terminal.print(_row(Progress(phase=phase, total=2), 1, f"1 of 2 · http_500: [/INST] [bold]{NASTY}"))
     assert f"http_500: [/INST] [bold]{SHOWN}" in terminal.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("usage", "--tenant"),
+        ("list", "--job-name"),
+        ("list", "--tenant"),
+        ("cache", "clear", "--yes", "--model"),
+        ("cache", "clear", "--yes", "--tenant"),
+        ("cache", "clear", "--yes", "--type"),
+        ("pause", "latest", "--reason"),
+        ("providers", "list", "--provider"),
+    ],
+)
+def test_an_option_that_is_not_utf8_is_misuse(
+    command: tuple[str, ...], tmp_path: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    """It is told with the option, before any database is asked; and none is made."""
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert run([*command, "\udcff"]) == 2
+    told = capsys.readouterr().err
+    assert command[-1] in told
+    assert "UTF-8" in told
+    assert not (tmp_path / "home").exists()
