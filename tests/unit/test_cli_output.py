@@ -1,6 +1,7 @@
 """What is printed stays in its line, whoever wrote it: providers' messages and producers' names are shown, too."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_brackets_in_a_message_are_no_markup(phase: str) -> None:
     ],
 )
 def test_an_option_that_is_not_utf8_is_misuse(
-    command: tuple[str, ...], tmp_path: Any, monkeypatch: Any, capsys: Any
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     """It is told with the option, before any database is asked; and none is made."""
     monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
@@ -57,3 +58,10 @@ def test_an_option_that_is_not_utf8_is_misuse(
     assert command[-1] in told
     assert "UTF-8" in told
     assert not (tmp_path / "home").exists()
+
+
+def test_an_input_that_is_no_text_is_not_called_a_line(tmp_path: Path, capsys: Any) -> None:
+    """Nothing in it is a line: the file is what is not valid."""
+    (tmp_path / "in.jsonl").write_bytes(b"\x1f\x8b\x08")
+    assert run(["tokens", str(tmp_path / "in.jsonl")]) == 1
+    assert "error: the file is not valid; nothing was counted" in capsys.readouterr().err
