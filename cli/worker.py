@@ -65,9 +65,8 @@ def worker(
     settings = settings_at(home)
     if not maintenance:
         require_key(settings)
-    make_judge(
-        settings
-    )  # a price file or a time to live that cannot be read stops us here, not at the first claim
+    # A price file or a time to live that cannot be read stops us here, not at the first claim.
+    make_judge(settings)
     duty = Duty(
         settings=settings,
         concurrency=concurrency or settings.workers.concurrency,

@@ -205,7 +205,7 @@ def _check(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        hint = f"it was looked for in {Path.cwd()}" if not path.is_absolute() else ""
+        hint = "check its name" if path.is_absolute() else f"it was looked for in {Path.cwd()}"
         raise InputError(f'input file "{path}" does not exist', hint) from error
     except (OSError, ValueError) as error:
         raise _unreadable(f'input file "{path}"', error) from error
