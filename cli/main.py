@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        print_error(error.format_message(), _usage_hint(error))
+        print_error(" ".join(error.format_message().split()), _usage_hint(error))
         return error.exit_code
     except BatchmillError as error:
         print_error(error.message, error.hint)

@@ -62,6 +62,8 @@ def worker(
     from workers.assembly import make_judge, require_key
     from workers.child import Duty
 
+    if until_idle and maintenance:
+        raise MisuseError("--until-idle and --maintenance exclude each other", "leave out one of them")
     settings = settings_at(home)
     if not maintenance:
         require_key(settings)
