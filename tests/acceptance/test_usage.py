@@ -79,6 +79,15 @@ def test_what_usage_cannot_tell(used: tuple[Mill, int], arguments: list[str], na
     assert "hint: " in said
 
 
+def test_usage_of_a_batch_by_any_of_its_names(used: tuple[Mill, int]) -> None:
+    """Its first digits, or `latest`, as everywhere."""
+    mill, _ = used
+    ((name,),) = mill.query("SELECT public_id FROM batches")
+    for meant in (name[:12], "latest"):
+        rows = json.loads(mill("usage", "--json", "--by", "batch", "--batch", meant).stdout)["rows"]
+        assert [(row["batch"], row["requests"]) for row in rows] == [(name, 32)]
+
+
 def test_home_that_does_not_exist_yet(mill: Mill) -> None:
     """Nothing was used; and looking makes no home."""
     assert json.loads(mill("usage", "--json").stdout)["total"] == {
