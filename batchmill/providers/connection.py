@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         reusable: Whether another exchange may follow: the last answer was whole, nothing came after it, and the
             server has not closed.
-        idle_since: When the last exchange ended, by the loop's clock; the pool's note.
+        idle_since: When the last exchange ended, by the monotonic clock; the pool's note.
     """
 
     def __init__(self, most_bytes: int) -> None:

@@ -60,7 +60,7 @@ class Pool:
                 self._keep(connection)
 
     def close(self) -> None:
-        """Close every connection; exchanges under way end as disconnected."""
+        """Close every connection; exchanges under way end as disconnected, one still connecting goes on."""
         for connection in (*self._idle, *self._busy):
             connection.close()
         self._idle.clear()
