@@ -6,12 +6,17 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from db import schema
 from db.engine import Database
 from tests.support.clocks import FakeClock
 from tests.support.mill import Mill
 from tests.support.servers import PostgresCluster, postgres_cluster, valkey_server
+
+# A slow machine fails no test: how long an example takes says nothing about what is right.
+settings.register_profile("batchmill", deadline=None)
+settings.load_profile("batchmill")
 
 
 @pytest.fixture

@@ -131,9 +131,8 @@ class Connection(asyncio.Protocol):
             broken = NotHttpError if self._exchange.status is None else BrokenAnswerError
             self._fail(broken(f"its answer is not HTTP: {error}"))
             self.reusable = False
-        if (
-            self._room == room
-        ):  # the parser or the unpacker keeps it: of a header that does not end, for instance
+        # What the parser or the unpacker keeps to itself counts, too: a header that does not end, for instance.
+        if self._room == room:
             self._room -= len(data)
             if self._room < 0:
                 self._too_large()

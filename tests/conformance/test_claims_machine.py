@@ -237,7 +237,6 @@ def run(fresh: Any, examples: int) -> None:
     machine.TestCase.settings = settings(
         max_examples=examples * PROOF,
         stateful_step_count=35,
-        deadline=None,
         database=None,
         # Shrinking a long run takes minutes: in CI the first failure as it is found will do.
         phases=[Phase.generate, Phase.shrink] if PROOF > 1 else [Phase.generate],

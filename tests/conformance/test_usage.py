@@ -108,7 +108,7 @@ entries_made_up = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=entries_made_up, by=st.lists(st.sampled_from(list(Column)), max_size=3))
 def test_sums_are_the_ledgers(database: Database, entries: list[dict[str, Any]], by: list[Column]) -> None:
     """Every entry is in one row, with every nano-dollar and token; the total counts each request once."""

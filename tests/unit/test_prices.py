@@ -334,7 +334,7 @@ def usages(draw: st.DrawFn) -> Usage:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     listed=st.sampled_from(MODELS) | st.sampled_from(MODELS_WITH_VARIANTS),
     usage=usages(),
