@@ -154,6 +154,8 @@ def _first(error: Any, driver: Any) -> Any:
 
 
 _DAMAGED = "it is damaged: put back a copy, or move it away to begin anew (what was answered is asked again)"
+_FULL = "free some space; nothing that was accepted is lost, and the same command goes on"
+_TOO_MANY = "raise max_connections on the server, or start fewer worker processes"
 
 
 def database_error(url: str, cause: str) -> DatabaseError:
@@ -163,7 +165,8 @@ def database_error(url: str, cause: str) -> DatabaseError:
     hints = {
         "database is locked": "another process has held it for too long; end that one, or raise "
         "BATCHMILL_DATABASE_WAIT_S, then run the same command again",
-        "disk is full": "free some space; nothing that was accepted is lost, and the same command goes on",
+        "disk is full": _FULL,
+        "No space left on device": _FULL,
         "disk I/O error": "check the disk; nothing that was accepted is lost, and the same command goes on",
         "not a database": _DAMAGED,
         "malformed": _DAMAGED,
@@ -172,6 +175,9 @@ def database_error(url: str, cause: str) -> DatabaseError:
         "cannot be made": "check the permissions, or name another home with BATCHMILL_HOME or --home",
         "whose connection is gone": "end that connection on the server (pg_stat_activity shows it idle in transaction)",
         "no such table": "run `batchmill db upgrade`",
+        "authentication failed": "correct user and password in DATABASE_URL; percent-encode what is special in them",
+        "too many clients": _TOO_MANY,
+        "connection slots": _TOO_MANY,
         "does not exist": "create it (createdb, createuser), or correct DATABASE_URL",
     }
     hint = next(
