@@ -22,7 +22,7 @@ from batchmill.errors import (
     StoppedError,
 )
 from batchmill.requests.deadline import require_future
-from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
+from batchmill.requests.model import BatchOptions, BatchState, LineError
 from batchmill.requests.source import InputFile
 from batchmill.results.files import check_writable
 from batchmill.settings import Settings
@@ -233,16 +233,12 @@ class Run:
         take_in(
             self._database,
             batch,
-            self._checked(self._wanted.source.lines()),
+            self._wanted.source.lines(),
             self._wanted.options,
             on_bad_line=self._bad_line,
             on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
+            check=self._check,
         )
-
-    def _checked(self, lines: Iterator[RequestLine | LineError]) -> Iterator[RequestLine | LineError]:
-        for line in lines:
-            self._check()
-            yield line
 
     def _dismiss(self, batch: Any, crew: Crew) -> None:
         """Let the calls in flight finish and leave nothing behind; an unfinished batch stands still from here on."""

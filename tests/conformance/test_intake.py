@@ -7,9 +7,9 @@ import orjson
 import pytest
 from sqlalchemy import select, text
 
-from batchmill.errors import DatabaseError, InvalidLinesError
+from batchmill.errors import DatabaseError, InvalidLinesError, StoppedError
 from batchmill.requests.lines import read_lines
-from batchmill.requests.model import BatchOptions, LineError, RequestLine
+from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
 from db import batches, requests
 from db.engine import Database
 from db.tables import inputs
@@ -81,6 +81,30 @@ def test_two_names_of_one_hash_are_two_names(database: Database, monkeypatch: py
     """What only looks repeated in memory is accepted: the database has the last word."""
     monkeypatch.setattr(intake, "hash", len, raising=False)
     assert take_in(database, ["aa", "ab", "ba"]) == []
+
+
+def test_stopped_while_lines_come_in(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to stop stops at the next line, with what was stored gone again."""
+    monkeypatch.setattr(intake, "CHUNK", 2)
+    read: list[bytes] = []
+
+    def stop() -> None:
+        if len(read) == 5:
+            raise StoppedError("stopped")
+
+    def lines() -> Iterator[RequestLine | LineError]:
+        for name in "abcdefgh":
+            read.append(line_of(name))
+            yield from read_lines(io.BufferedReader(io.BytesIO(read[-1])))
+
+    with database.write() as tx:
+        batch = batches.create(tx, BatchOptions())
+    with pytest.raises(StoppedError):
+        intake.take_in(database, batch, lines(), BatchOptions(), on_bad_line=pytest.fail, check=stop)
+    assert len(read) == 5
+    with database.read() as tx:
+        assert tx.rows(select(inputs.c.line)) == []
+        assert batches.rows(tx, [batch.id])[batch.id].state == BatchState.FAILED
 
 
 @pytest.fixture
