@@ -14,6 +14,7 @@ from db import batches, requests
 from db.engine import Database
 from db.tables import inputs
 from db.tables import requests as request_rows
+from tests.support.servers import on_postgresql
 from workers import intake
 
 ODD_TEXTS = [
@@ -107,17 +108,11 @@ def test_stopped_while_lines_come_in(database: Database, monkeypatch: pytest.Mon
         assert batches.rows(tx, [batch.id])[batch.id].state == BatchState.FAILED
 
 
-@pytest.fixture
-def on_a_server(dialect: str) -> None:
-    if dialect == "sqlite":
-        pytest.skip("SQLite has no server")
-
-
 ROW = {"request_id": 1, "batch_id": 1, "line": 1, "custom_id": "a", "model": "m", "body": "{}"}
 ROW |= {"cache_key": None, "request_type": ""}
 
 
-@pytest.mark.usefixtures("on_a_server")
+@on_postgresql
 def test_a_server_that_leaves_during_the_load(database: Database) -> None:
     """A connection that ends while rows go in is told as every other loss of the database is."""
 
@@ -134,7 +129,7 @@ def test_a_server_that_leaves_during_the_load(database: Database) -> None:
         assert tx.rows(select(inputs.c.line)) == []
 
 
-@pytest.mark.usefixtures("on_a_server")
+@on_postgresql
 def test_a_server_that_refuses_the_load(database: Database) -> None:
     """So is what a server that is still there cannot do: a full disk, or as here a lock that is not to be had."""
 

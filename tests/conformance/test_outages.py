@@ -11,14 +11,17 @@ from db.engine import Database
 from db.prepared import Prepared
 from db.tables import batches
 from tests.support.mill import wait_until
-from tests.support.servers import PostgresCluster
+from tests.support.servers import PostgresCluster, on_postgresql
 
 OFTEN = 10
 """The driver has the server prepare what it has executed five times."""
 
+REASON = "terminating connection|server closed the connection"
+"""The server's last word; or, if that was not heard any more, that it is gone."""
+
 _find = Prepared(select(batches.c.id).where(batches.c.id == bindparam("id")))
 
-pytestmark = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+pytestmark = on_postgresql
 
 
 def find(database: Database) -> list[Any]:
@@ -34,7 +37,7 @@ def test_connection_ended_under_a_prepared_statement(
     for _ in range(OFTEN):
         find(database)
     postgres.kill_connections(database_url)
-    with pytest.raises(DatabaseError, match="terminating connection"):
+    with pytest.raises(DatabaseError, match=REASON):
         find(database)
     assert find(database) == []
 
@@ -55,7 +58,7 @@ def test_connection_ended_within_a_transaction(database: Database) -> None:
             wait_until(lambda: not is_there(database, pid), 30)
             tx.rows(_find, id=1)
 
-    with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
+    with pytest.raises(DatabaseError, match=REASON):
         idle()
     assert find(database) == []
 
@@ -83,7 +86,7 @@ def test_server_that_ends_whatever_connects(
 
     postgres.kill_connections(database_url)
     event.listen(database.engine, "connect", end)
-    with pytest.raises(DatabaseError, match="terminating connection"):
+    with pytest.raises(DatabaseError, match=REASON):
         find(database)
     event.remove(database.engine, "connect", end)
     assert find(database) == []
