@@ -28,7 +28,7 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 	@BIN=$(BIN) bash examples/demo.sh
 
 test: setup ## Run the tests
-	@$(BIN)/python -m pytest -n 3
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (six minutes)
 	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)

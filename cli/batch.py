@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchmill.settings import Settings
-from cli.output import print_json
+from cli.output import print_json_line
 
 if TYPE_CHECKING:
     from db.engine import Database
@@ -46,8 +46,8 @@ def open_batch(settings: Settings, name: str) -> "Iterator[tuple[Database, Any]]
 
 
 def print_state(row: Any, as_json: bool) -> None:
-    """Print what has become of a batch."""
+    """Print what has become of a batch, in a line."""
     if as_json:
-        print_json({"id": row.public_id, "state": row.state})
+        print_json_line({"id": row.public_id, "state": row.state})
     else:
         click.echo(f"{row.public_id} {row.state}")

@@ -15,6 +15,7 @@ from batchmill.money.nanos import format_usd, usd_text
 from cli.home import home_option, settings_at
 from cli.output import json_option, narrate, print_json, print_table
 from cli.points import point_of
+from cli.text import Text
 
 if TYPE_CHECKING:
     from db.cache_contents import Contents, Dropped
@@ -80,9 +81,11 @@ def cleanup(dry_run: bool, home: Path | None, as_json: bool) -> None:
 
 
 @cache.command()
-@click.option("--type", "request_type", metavar="TYPE", help="Only answers to this type of request.")
-@click.option("--tenant", metavar="TENANT", help="Only this tenant's.")
-@click.option("--model", metavar="MODEL", help="Only answers of this model.")
+@click.option(
+    "--type", "request_type", type=Text(), metavar="TYPE", help="Only answers to this type of request."
+)
+@click.option("--tenant", type=Text(), metavar="TENANT", help="Only this tenant's.")
+@click.option("--model", type=Text(), metavar="MODEL", help="Only answers of this model.")
 @click.option(
     "--older-than", metavar="TIME", help="Only those made before: 7d, 24h, a date, an ISO time (UTC)."
 )

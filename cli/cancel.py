@@ -18,7 +18,8 @@ def cancel(names: tuple[str, ...], home: Path | None, as_json: bool) -> int:
     """End batches early.
 
     BATCH is a batch's id, its first digits (six at least), or `latest`. Nothing new is sent; calls in flight
-    finish or are cut off within seconds. What has been answered stays, for `batchmill results`.
+    finish or are cut off within seconds. What has been answered stays, for `batchmill results`. --json prints a
+    document on a line of its own for each batch.
     """
     from workers import steering
     from workers.naming import batch_named

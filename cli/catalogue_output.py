@@ -7,7 +7,7 @@ from typing import Any
 
 from batchmill.catalogue.entries import Capability, ModelEntry, Tier
 from batchmill.catalogue.in_force import PriceInForce, PriceSource
-from batchmill.catalogue.prices import PRICE_FIELDS, ModelPrices
+from batchmill.catalogue.prices import NAMES_IN_USD, ModelPrices
 from batchmill.catalogue.setup import Difference, SetupPlan
 from batchmill.money.nanos import usd_text
 from cli.output import narrate, print_json, print_table
@@ -95,8 +95,8 @@ def _plain(entry: ModelEntry, name: str) -> Any:
     """A field's value as JSON has it; of a price, its parts that are set, none where the list's counts."""
     value = getattr(entry, name)
     if isinstance(value, ModelPrices):
-        parts = ((part.replace("nanos", "usd"), getattr(value, part)) for part in PRICE_FIELDS)
-        return {part: usd_text(nanos) for part, nanos in parts if nanos is not None}
+        parts = ((in_usd, getattr(value, name)) for name, in_usd in NAMES_IN_USD.items())
+        return {in_usd: usd_text(nanos) for in_usd, nanos in parts if nanos is not None}
     return _words(value) if name == "capabilities" else value
 
 

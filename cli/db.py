@@ -1,8 +1,10 @@
 """`batchmill db`: the database's schema."""
 
+from pathlib import Path
+
 import click
 
-from batchmill.settings import load_settings
+from cli.home import home_option, settings_at
 from cli.output import json_option, narrate, print_json
 
 
@@ -12,13 +14,14 @@ def db() -> None:
 
 
 @db.command()
+@home_option
 @json_option
-def upgrade(as_json: bool) -> None:
+def upgrade(home: Path | None, as_json: bool) -> None:
     """Bring the database's schema up to date. Safe to run at any time, twice."""
     from db import schema
     from workers.assembly import make_database
 
-    database = make_database(load_settings())
+    database = make_database(settings_at(home))
     try:
         before = schema.version(database)
         changed = schema.upgrade(database)

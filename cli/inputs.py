@@ -18,38 +18,12 @@ from batchmill.requests.shape import InputFormat, InputShape
 from batchmill.requests.source import InputFile, SpooledInput
 from batchmill.settings import Settings
 from cli.output import narrate
+from cli.text import Name, Text
 
 STDIN = Path("-")
-MAX_NAME_LENGTH = 200
 LOCAL_TENANT = BatchOptions().tenant
 
 Command = Callable[..., Any]
-
-
-class Text(click.ParamType[str]):
-    """Text that can be stored and sent: UTF-8."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            self.fail(f"{text!a} is not UTF-8.", param, ctx)
-        return text
-
-
-class Name(Text):
-    """A name for the books: short text, in one line."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = super().convert(value, param, ctx).strip()
-        if len(text) > MAX_NAME_LENGTH or not text.isprintable():
-            self.fail(f"{text!a} is not one line of at most {MAX_NAME_LENGTH} characters.", param, ctx)
-        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from batchmill.requests.model import BatchState
 from cli.batch import open_database
 from cli.home import home_option, settings_at
 from cli.output import json_option, narrate, print_json, print_table
+from cli.text import Text
 
 
 @click.command()
@@ -19,8 +20,8 @@ from cli.output import json_option, narrate, print_json, print_table
     type=click.Choice([state.value for state in BatchState]),
     help="Only batches in this state; may be given several times.",
 )
-@click.option("--job-name", help="Only batches of this job.")
-@click.option("--tenant", help="Only batches of this tenant.")
+@click.option("--job-name", type=Text(), help="Only batches of this job.")
+@click.option("--tenant", type=Text(), help="Only batches of this tenant.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most."
 )

@@ -12,10 +12,10 @@ import click
 from batchmill.errors import BatchmillError
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import narrate, print_error
+from cli.stopping import EXIT_INTERRUPTED
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 COMMANDS = {
     "run": LazyCommand(module="cli.run", help="Answer a file of requests, each exactly once."),
@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        print_error(error.format_message(), _usage_hint(error))
+        print_error(" ".join(error.format_message().split()), _usage_hint(error))
         return error.exit_code
     except BatchmillError as error:
         print_error(error.message, error.hint)

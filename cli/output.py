@@ -15,9 +15,16 @@ json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 
 
 def narrate(text: str) -> None:
-    """Tell the person at the terminal how it is going; never part of the data."""
+    """Tell the person at the terminal how it is going, in one line; never part of the data."""
     with contextlib.suppress(OSError):  # nobody is there to be told: the terminal is closed, or the pipe
-        click.echo(text, err=True)
+        click.echo(in_one_line(text), err=True)
+
+
+def in_one_line(text: str) -> str:
+    """The text with escapes for what would break the line or steer the terminal: it may be a provider's."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -51,7 +58,7 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
         return
     names = list(rows[0])
     cells = [[name.upper().replace("_", " ") for name in names]]
-    cells += [["-" if row[name] is None else str(row[name]) for name in names] for row in rows]
+    cells += [["-" if row[name] is None else in_one_line(str(row[name])) for name in names] for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
     for line in cells:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

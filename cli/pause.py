@@ -7,11 +7,12 @@ import click
 from cli.batch import batch_argument, open_batch, print_state
 from cli.home import home_option, settings_at
 from cli.output import json_option, narrate
+from cli.text import Name
 
 
 @click.command()
 @batch_argument
-@click.option("--reason", default="", help="Why, for whoever looks at it.")
+@click.option("--reason", type=Name(), default="", help="Why, for whoever looks at it.")
 @home_option
 @json_option
 def pause(batch: str, reason: str, home: Path | None, as_json: bool) -> None:

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from batchmill.money.nanos import format_usd
-from cli.output import narrate
+from cli.output import in_one_line, narrate
 from workers.progress import Progress
 
 PLAIN_EVERY_S = 5.0
@@ -90,10 +91,11 @@ class ProgressLine:
 
 def _row(progress: Progress, ended: int, text: str) -> Table:
     row = Table.grid(padding=(0, 1))
+    words = Text(in_one_line(text))  # not as it is: brackets in a provider's message are no markup
     if progress.phase in ("answering", "paused"):
-        row.add_row(ProgressBar(total=max(1, progress.total), completed=ended, width=30), text)
+        row.add_row(ProgressBar(total=max(1, progress.total), completed=ended, width=30), words)
     else:
-        row.add_row(text)
+        row.add_row(words)
     return row
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,10 +12,12 @@ import click
 from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.catalogue.prices import PRICE_FIELDS
 from batchmill.errors import MisuseError
-from batchmill.settings import Settings, load_settings
+from batchmill.settings import Settings
 from cli.catalogue_options import Name, entry_options, tier_choice
 from cli.catalogue_output import Shown, show, tell, tell_bare_tier, tell_setup, tell_unknown_price
+from cli.home import home_option, settings_at
 from cli.output import json_option, narrate, print_json
+from cli.text import Text
 
 
 @click.group()
@@ -28,19 +31,20 @@ def providers() -> None:
 
 
 @providers.command("list")
-@click.option("--provider", metavar="NAME", help="Of this provider only.")
+@click.option("--provider", type=Text(), metavar="NAME", help="Of this provider only.")
 @click.option("--tier", type=tier_choice, help="Of this tier only.")
 @click.option("--active", is_flag=True, help="Without those disabled.")
+@home_option
 @json_option
-def list_(provider: str | None, tier: str | None, active: bool, as_json: bool) -> None:
-    """Show the models, with the prices that count and whose they are.
+def list_(provider: str | None, tier: str | None, active: bool, home: Path | None, as_json: bool) -> None:
+    """Show the models, and the prices that count.
 
     Prices are US dollars per million tokens, and per request. PRICE says whose: file (BATCHMILL_PRICES), own
     (set here), list (the public one; "to N in": more input tokens are dearer), unknown.
     """
     from db import catalogue
 
-    settings = load_settings()
+    settings = settings_at(home)
     with _catalogue(settings) as tx:
         entries = catalogue.entries(
             tx, provider=provider, tier=Tier(tier) if tier else None, active_only=active
@@ -58,8 +62,9 @@ def list_(provider: str | None, tier: str | None, active: bool, as_json: bool) -
 @click.option("--provider", "wanted", metavar="NAME", multiple=True, help="Of this provider; repeatable.")
 @click.option("--reset", is_flag=True, help="Take the shipped values for what you have changed, too.")
 @click.option("--yes", is_flag=True, help="Do not ask whether to reset.")
+@home_option
 @json_option
-def setup(wanted: tuple[str, ...], reset: bool, yes: bool, as_json: bool) -> None:
+def setup(wanted: tuple[str, ...], reset: bool, yes: bool, home: Path | None, as_json: bool) -> None:
     """Put the models shipped with this version into the catalogue.
 
     What is there already stays as you have it, disabled ones too; it is told where that differs from what is
@@ -78,7 +83,7 @@ def setup(wanted: tuple[str, ...], reset: bool, yes: bool, as_json: bool) -> Non
     entries = [entry for entry in shipped.entries if not wanted or entry.provider in wanted]
     if reset and not yes:
         _ask_to_reset()
-    with _catalogue(load_settings(), writing=True) as tx:
+    with _catalogue(settings_at(home), writing=True) as tx:
         plan = catalogue.set_up(tx, entries, reset=reset)
         bare = [tier for tier in Tier if catalogue.default_of(tx, tier) is None]
     tell_setup(plan, shipped.as_of.isoformat(), reset=reset, bare=bare, as_json=as_json)
@@ -88,8 +93,9 @@ def setup(wanted: tuple[str, ...], reset: bool, yes: bool, as_json: bool) -> Non
 @click.argument("name", metavar="PROVIDER/MODEL", type=Name())
 @click.option("--tier", type=tier_choice, required=True, help="Which tier it belongs to.")
 @entry_options
+@home_option
 @json_option
-def add(name: tuple[str, str], tier: str, as_json: bool, **fields: Any) -> None:
+def add(name: tuple[str, str], tier: str, home: Path | None, as_json: bool, **fields: Any) -> None:
     """Add a model.
 
     The provider is what stands before the first slash; the model is written as requests name it, and may hold
@@ -102,7 +108,7 @@ def add(name: tuple[str, str], tier: str, as_json: bool, **fields: Any) -> None:
     changes, prices = _given(fields)
     bare = ModelEntry(provider=name[0], model=name[1], tier=Tier(tier))
     entry = replace(bare, **changes, prices=priced(bare, prices))
-    settings = load_settings()
+    settings = settings_at(home)
     with _catalogue(settings, writing=True) as tx:
         catalogue.add(tx, entry)
         [model] = _shown(tx, settings, [entry])
@@ -115,8 +121,11 @@ def add(name: tuple[str, str], tier: str, as_json: bool, **fields: Any) -> None:
 @click.option("--tier", type=tier_choice, help="Move it to this tier; a default is none there.")
 @entry_options
 @click.option("--list-price", is_flag=True, help="Let the public list's price count again.")
+@home_option
 @json_option
-def edit(name: tuple[str, str], tier: str | None, list_price: bool, as_json: bool, **fields: Any) -> None:
+def edit(
+    name: tuple[str, str], tier: str | None, list_price: bool, home: Path | None, as_json: bool, **fields: Any
+) -> None:
     """Change a model's price, tier, limits, or estimates.
 
     What is not named stays. Workers go by a new price within seconds, without a restart; entries in the ledger
@@ -128,7 +137,7 @@ def edit(name: tuple[str, str], tier: str | None, list_price: bool, as_json: boo
     changes, prices = _given(fields)
     if tier is not None:
         changes["tier"] = Tier(tier)
-    settings = load_settings()
+    settings = settings_at(home)
     with _catalogue(settings, writing=True) as tx:
         before = catalogue.get(tx, *name)
         entry = edited(before, changes=changes, prices=prices, list_price=list_price)
@@ -141,28 +150,31 @@ def edit(name: tuple[str, str], tier: str | None, list_price: bool, as_json: boo
 
 @providers.command()
 @click.argument("names", metavar="PROVIDER/MODEL...", type=Name(), nargs=-1, required=True)
+@home_option
 @json_option
-def enable(names: Sequence[tuple[str, str]], as_json: bool) -> None:
+def enable(names: Sequence[tuple[str, str]], home: Path | None, as_json: bool) -> None:
     """Let models be chosen again."""
-    _switch(names, on=True, as_json=as_json)
+    _switch(names, on=True, home=home, as_json=as_json)
 
 
 @providers.command()
 @click.argument("names", metavar="PROVIDER/MODEL...", type=Name(), nargs=-1, required=True)
+@home_option
 @json_option
-def disable(names: Sequence[tuple[str, str]], as_json: bool) -> None:
+def disable(names: Sequence[tuple[str, str]], home: Path | None, as_json: bool) -> None:
     """Let models be chosen no more.
 
     The price still counts, should a request name one. A default that is disabled is none any more, which is
     told.
     """
-    _switch(names, on=False, as_json=as_json)
+    _switch(names, on=False, home=home, as_json=as_json)
 
 
 @providers.command("set-default")
 @click.argument("name", metavar="PROVIDER/MODEL", type=Name())
+@home_option
 @json_option
-def set_default(name: tuple[str, str], as_json: bool) -> None:
+def set_default(name: tuple[str, str], home: Path | None, as_json: bool) -> None:
     """Let a model stand for its tier, in place of the one that did.
 
     Each tier has one default at most, over all providers.
@@ -170,7 +182,7 @@ def set_default(name: tuple[str, str], as_json: bool) -> None:
     from batchmill.catalogue.edits import made_default
     from db import catalogue
 
-    settings = load_settings()
+    settings = settings_at(home)
     with _catalogue(settings, writing=True) as tx:
         entry = made_default(catalogue.get(tx, *name))
         before = catalogue.default_of(tx, entry.tier)
@@ -183,12 +195,13 @@ def set_default(name: tuple[str, str], as_json: bool) -> None:
 
 @providers.command()
 @click.argument("names", metavar="PROVIDER/MODEL...", type=Name(), nargs=-1, required=True)
+@home_option
 @json_option
-def remove(names: Sequence[tuple[str, str]], as_json: bool) -> None:
+def remove(names: Sequence[tuple[str, str]], home: Path | None, as_json: bool) -> None:
     """Take models out of the catalogue, with the prices set here."""
     from db import catalogue
 
-    with _catalogue(load_settings(), writing=True) as tx:
+    with _catalogue(settings_at(home), writing=True) as tx:
         entries = [catalogue.get(tx, *name) for name in dict.fromkeys(names)]
         for entry in entries:
             catalogue.remove(tx, entry)
@@ -199,11 +212,11 @@ def remove(names: Sequence[tuple[str, str]], as_json: bool) -> None:
         tell_bare_tier(entry, None)
 
 
-def _switch(names: Sequence[tuple[str, str]], *, on: bool, as_json: bool) -> None:
+def _switch(names: Sequence[tuple[str, str]], *, on: bool, home: Path | None, as_json: bool) -> None:
     from batchmill.catalogue.edits import switched
     from db import catalogue
 
-    settings = load_settings()
+    settings = settings_at(home)
     with _catalogue(settings, writing=True) as tx:
         before = [catalogue.get(tx, *name) for name in dict.fromkeys(names)]
         after = [switched(entry, on=on) for entry in before]
@@ -224,11 +237,11 @@ def _given(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
 
 @contextmanager
 def _catalogue(settings: Settings, *, writing: bool = False) -> Iterator[Any]:
-    """A transaction on the catalogue; one that writes has it for itself."""
+    """A transaction on the catalogue; one that writes has it for itself, one that only looks makes no home."""
     from db import catalogue
-    from workers.assembly import prepared_database
+    from workers.assembly import existing_database, prepared_database
 
-    database = prepared_database(settings)
+    database = prepared_database(settings) if writing else existing_database(settings)
     try:
         with database.write() if writing else database.read() as tx:
             if writing:

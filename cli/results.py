@@ -13,11 +13,10 @@ from cli.batch import batch_argument, open_batch
 from cli.home import home_option, settings_at
 from cli.output import counted, narrate
 from cli.paths import real_path, shown_path
+from cli.stopping import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from db.engine import Database
-
-INTERRUPTED = 130
 
 
 @click.command()
@@ -50,7 +49,7 @@ def results(
             return _follow(database, settings, row)
         except KeyboardInterrupt:
             narrate("no longer followed; the batch goes on")
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
 
 
 def _refuse_misuse(output: Path | None, errors: Path | None, partial: bool, follow: bool) -> None:

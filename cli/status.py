@@ -10,12 +10,12 @@ from batchmill.requests.model import BatchState
 from batchmill.settings import Settings
 from cli.batch import batch_argument, open_batch
 from cli.home import home_option, settings_at
-from cli.output import counted, json_option, narrate, print_json, print_json_line
+from cli.output import counted, in_one_line, json_option, narrate, print_json, print_json_line
+from cli.stopping import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from db.engine import Database
 
-INTERRUPTED = 130
 _PLAIN = ("lane", "endpoint", "job_name", "request_type", "tenant", "user", "agent", "upstream", "output")
 _TIMES = ("created_at", "started_at", "ended_at", "deadline")
 
@@ -40,7 +40,7 @@ def status(batch: str, watches: bool, home: Path | None, as_json: bool) -> int:
             return _watch(database, settings, row, as_json)
         except KeyboardInterrupt:
             narrate("no longer watched; the batch goes on")
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
 
 
 def _watch(database: "Database", settings: Settings, batch: Any, as_json: bool) -> int:
@@ -91,7 +91,7 @@ def _print(database: "Database", row: Any, as_json: bool) -> None:
     lines = {name: text for name, text in _lines(shown, row.spent_nanos) if text}
     width = max(map(len, lines))
     for name, text in lines.items():
-        click.echo(f"{name.ljust(width)}  {text}")
+        click.echo(f"{name.ljust(width)}  {in_one_line(text)}")
 
 
 def _lines(shown: dict[str, Any], spent_nanos: int) -> Iterator[tuple[str, str | None]]:

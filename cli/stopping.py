@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from batchmill.errors import StoppedError
 
+EXIT_INTERRUPTED = StoppedError.exit_code
+
 
 class Stop:
     """The first signal is noted and seen at the next check, the second ends the command where it stands.

@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from batchmill.errors import InvalidLinesError
-from batchmill.settings import load_settings
-from cli.inputs import InputArguments, Text, reads_input, tell_bad_line
+from batchmill.requests.model import told_bad
+from cli.home import settings_at
+from cli.inputs import InputArguments, reads_input, tell_bad_line
 from cli.output import json_option, print_json, print_table
+from cli.text import Text
 
 TOTAL = "(all)"
 
@@ -28,13 +30,13 @@ def tokens(given: InputArguments, as_model: str, home: Path | None, as_json: boo
     """
     from batchmill.tokens.survey import Tally, survey
 
-    settings = load_settings(overrides={"BATCHMILL_HOME": str(home.absolute())} if home else None)
-    source = given.defaulting(as_model).open(settings)
-    tallies, bad = survey(source.lines(), on_bad_line=tell_bad_line, model=as_model)
-    source.release()
+    source = given.defaulting(as_model).open(settings_at(home))
+    try:
+        tallies, bad = survey(source.lines(), on_bad_line=tell_bad_line, model=as_model)
+    finally:
+        source.release()
     if bad:
-        lines = "1 line is" if bad == 1 else f"{bad:,} lines are"
-        raise InvalidLinesError(f"{lines} not valid; nothing was counted", "correct the input first")
+        raise InvalidLinesError(f"{told_bad(bad)} not valid; nothing was counted", "correct the input first")
     total = Tally()
     for tally in tallies.values():
         total.add(lines=tally.lines, tokens=tally.tokens, is_exact=tally.is_exact)

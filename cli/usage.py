@@ -3,17 +3,23 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchmill.errors import NotFoundError
 from batchmill.money.nanos import format_usd, usd_text
 from batchmill.money.summary import Column, Group, Selection, Summary, Sums
 from batchmill.periods import zone_of
 from cli.home import home_option, settings_at
 from cli.output import json_option, print_json, print_table
 from cli.points import point_of
+from cli.text import Text
+
+if TYPE_CHECKING:
+    from db.engine import Database
 
 TOTALS = ("requests", "calls", "hits", "unknown")
 AMOUNTS = (*TOTALS, "unpriced", "input_tokens", "cached_tokens", "output_tokens")
@@ -23,7 +29,11 @@ FILTERS = [column for column in Column if column is not Column.DAY]
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for column in reversed(FILTERS):
         command = click.option(
-            f"--{column}", f"only_{column}", metavar=column.upper(), help=f"Only what is of this {column}."
+            f"--{column}",
+            f"only_{column}",
+            type=Text(),
+            metavar=column.upper(),
+            help=f"Only what is of this {column}.",
         )(command)
     return command
 
@@ -71,13 +81,7 @@ def usage(
     columns = tuple(Column(name) for name in dict.fromkeys(by))
     database = existing_database(settings_at(home))
     try:
-        now_ms = database.now_ms()
-        selection = Selection(
-            since_ms=point_of("--since", since, zone=zone, now_ms=now_ms),
-            until_ms=point_of("--until", until, zone=zone, now_ms=now_ms),
-            only={column: value for column in FILTERS if (value := only[f"only_{column.value}"]) is not None},
-        )
-        _refuse_backward(selection, since, until)
+        selection = _selection(database, since, until, zone, only)
         summary = summarize(database, columns, selection, zone=zone)
     finally:
         database.close()
@@ -87,6 +91,35 @@ def usage(
         _print_csv(columns, summary.groups)
     else:
         print_table([*map(_for_people, summary.groups), _total_for_people(columns, summary.total)])
+
+
+def _selection(
+    database: "Database", since: str | None, until: str | None, zone: tzinfo, only: dict[str, str | None]
+) -> Selection:
+    now_ms = database.now_ms()
+    wanted = {Column(name.removeprefix("only_")): value for name, value in only.items() if value is not None}
+    if Column.BATCH in wanted:
+        wanted[Column.BATCH] = _batch_meant(database, wanted[Column.BATCH])
+    selection = Selection(
+        since_ms=point_of("--since", since, zone=zone, now_ms=now_ms),
+        until_ms=point_of("--until", until, zone=zone, now_ms=now_ms),
+        only=wanted,
+    )
+    _refuse_backward(selection, since, until)
+    return selection
+
+
+def _batch_meant(database: "Database", name: str) -> str:
+    """The whole id of a batch that is named as everywhere: by its first digits, or as `latest`."""
+    from workers.naming import batch_named
+
+    try:
+        public_id: str = batch_named(database, name).public_id
+    except NotFoundError:
+        if name.isdecimal():  # what a batch is called that is gone; its entries are not
+            return name
+        raise
+    return public_id
 
 
 def _refuse_backward(selection: Selection, since: str | None, until: str | None) -> None:

@@ -62,12 +62,13 @@ def worker(
     from workers.assembly import make_judge, require_key
     from workers.child import Duty
 
+    if until_idle and maintenance:
+        raise MisuseError("--until-idle and --maintenance exclude each other", "leave out one of them")
     settings = settings_at(home)
     if not maintenance:
         require_key(settings)
-    make_judge(
-        settings
-    )  # a price file or a time to live that cannot be read stops us here, not at the first claim
+    # A price file or a time to live that cannot be read stops us here, not at the first claim.
+    make_judge(settings)
     duty = Duty(
         settings=settings,
         concurrency=concurrency or settings.workers.concurrency,

@@ -27,8 +27,8 @@ def cli_page() -> str:
         "Data goes to standard output, everything else to standard error."
         " Every command takes its settings from [variables](settings.md).",
         "| exit status | meaning |\n|---|---|\n"
-        "| 0 | done; for `run`: every line is answered |\n"
-        "| 1 | refused or failed; for `run` also: some lines failed, they are in the errors file |\n"
+        "| 0 | done; for `run`, `results` and `status --watch`: every line is answered |\n"
+        "| 1 | refused or failed; for those three also: not every line is answered |\n"
         "| 2 | misused: a wrong option, or a setting that cannot be used |\n"
         "| 130 | interrupted by Ctrl-C, SIGTERM or SIGHUP; the same command goes on |",
     ]

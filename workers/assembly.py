@@ -110,7 +110,7 @@ def require_key(settings: Settings) -> None:
 
 def make_provider(settings: Settings, concurrency: int) -> Provider:
     """The provider that calls go to."""
-    from batchmill.providers.openai import OpenAICompatible  # brings aiohttp, which only workers need
+    from batchmill.providers.openai import OpenAICompatible  # brings httptools, which only workers need
 
     key = settings.openai.api_key
     return OpenAICompatible(

@@ -11,7 +11,7 @@ from batchmill.cache.keys import RequestKeys
 from batchmill.cache.policy import may_share
 from batchmill.errors import DatabaseError, InputError, InvalidLinesError
 from batchmill.requests.ids import request_id
-from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine
+from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine, told_bad
 from db import batches, requests, sweep
 from db.engine import Database
 
@@ -85,7 +85,7 @@ def _take_in(
         bad |= _report_duplicates(database, batch.id, on_bad_line)
     if bad:
         raise InvalidLinesError(
-            f"{_counted(bad)} not valid; nothing was accepted", "correct the input, then run it again"
+            f"{told_bad(bad)} not valid; nothing was accepted", "correct the input, then run it again"
         )
     if chunk.endpoint is None:
         raise InputError("the input has no requests", "put one request on each line")
@@ -170,12 +170,6 @@ class _Names:
     def may_repeat(self) -> bool:
         """Whether two names have one hash, or there were too many to tell."""
         return self._left < 0 or any(len(set(share)) < len(share) for share in self._hashes)
-
-
-def _counted(bad: set[int | None]) -> str:
-    if bad == {None}:
-        return "the file is"
-    return "1 line is" if len(bad) == 1 else f"{len(bad):,} lines are"
 
 
 def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:

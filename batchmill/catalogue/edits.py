@@ -23,7 +23,9 @@ def edited(
         MisuseError: When there is nothing to change, or the result cannot be.
     """
     if list_price and prices:
-        raise MisuseError("a price of your own and the list's price exclude each other")
+        raise MisuseError(
+            "a price of your own and the list's price exclude each other", "leave out one of them"
+        )
     if not (changes or prices or list_price):
         raise MisuseError(f"there is nothing to change about {entry.name}", "give one option at least")
     tier: Tier = changes.get("tier", entry.tier)

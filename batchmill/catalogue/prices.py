@@ -51,19 +51,16 @@ class ModelPrices:
         """The same in the form in which answers are priced; what a native batch costs, it does not say."""
         return owner_price(
             {
-                name: Decimal(nanos).scaleb(-_NINE_DECIMALS)
-                for name, nanos in (
-                    ("input_usd_per_mtok", self.input_nanos_per_mtok),
-                    ("cached_input_usd_per_mtok", self.cached_input_nanos_per_mtok),
-                    ("output_usd_per_mtok", self.output_nanos_per_mtok),
-                    ("usd_per_request", self.nanos_per_request),
-                )
-                if nanos is not None
+                in_usd: Decimal(nanos).scaleb(-_NINE_DECIMALS)
+                for name, in_usd in NAMES_IN_USD.items()
+                if (nanos := getattr(self, name)) is not None
             }
         )
 
 
 PRICE_FIELDS = tuple(field.name for field in fields(ModelPrices))
+NAMES_IN_USD = {name: name.replace("nanos", "usd") for name in PRICE_FIELDS}
+"""What a field is called where prices are dollars: `usd_per_request`, as in an entry of BATCHMILL_PRICES."""
 
 
 def price_nanos(text: str) -> int:

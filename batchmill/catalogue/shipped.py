@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.catalogue.entries import Capability, ModelEntry, Tier
-from batchmill.catalogue.prices import ModelPrices, price_nanos
+from batchmill.catalogue.prices import NAMES_IN_USD, ModelPrices, price_nanos
 
 _FILE = Path(__file__).with_name("shipped.toml")
-_PRICES = {
-    "input_usd_per_mtok": "input_nanos_per_mtok",
-    "cached_input_usd_per_mtok": "cached_input_nanos_per_mtok",
-    "output_usd_per_mtok": "output_nanos_per_mtok",
-    "usd_per_request": "nanos_per_request",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +38,7 @@ def read_shipped() -> Shipped:
 
 
 def _entry(model: Mapping[str, Any]) -> ModelEntry:
-    prices = {field: price_nanos(model[name]) for name, field in _PRICES.items() if name in model}
+    prices = {name: price_nanos(model[in_usd]) for name, in_usd in NAMES_IN_USD.items() if in_usd in model}
     return ModelEntry(
         provider=model["provider"],
         model=model["model"],

@@ -1,12 +1,11 @@
 """Deadlines: until when a batch may make calls, as people write it."""
 
-import re
 from datetime import UTC, datetime
 
 from batchmill.errors import MisuseError
+from batchmill.periods import span_ms
 
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_LONGEST_MS = 3_650 * _UNITS_MS["d"]
+_LONGEST_MS = 3_650 * 86_400_000
 _HINT = "write a time from now (90s, 30m, 2h, 1d) or a moment with its zone (2027-03-01T18:00Z)"
 
 
@@ -20,10 +19,8 @@ def parse_deadline(text: str, now_ms: int) -> int:
         MisuseError: It is neither, or more than ten years away.
     """
     text = text.strip()
-    if match := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
-        deadline_ms = now_ms + int(match[1]) * _UNITS_MS[match[2]]
-    else:
-        deadline_ms = _moment_ms(text)
+    span = span_ms(text)
+    deadline_ms = _moment_ms(text) if span is None else now_ms + span
     if deadline_ms > now_ms + _LONGEST_MS:
         raise MisuseError(f"--deadline: {text!r} is more than ten years away", _HINT)
     return deadline_ms
@@ -45,6 +42,6 @@ def _moment_ms(text: str) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise MisuseError(f"--deadline: {text!r} has no time zone", _HINT)
-        return int(moment.timestamp() * 1000)
+        return int(moment.astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise MisuseError(f"--deadline: {text!r} is no time", _HINT) from None

@@ -37,7 +37,7 @@ def read_objects(
 ) -> Iterator[tuple[int, dict[str, Any]] | LineError]:
     """Yield the number and the object of every line, or its error; nothing for a blank one.
 
-    A file that is no JSONL at all (UTF-16, gzip, one JSON array) yields a single error with `line=None`.
+    A file that is no JSONL at all (UTF-16, gzip, a workbook, one JSON array) yields a single error with `line=None`.
     At most one line of `max_line_bytes` is held; a longer one is skipped in chunks and reported.
 
     Args:
@@ -169,6 +169,11 @@ def unreadable_fault(first_line: bytes) -> Fault | None:
     """What the first line shows of a file that is no UTF-8 text at all."""
     if first_line.startswith(b"\x1f\x8b"):
         return Fault("invalid_json_line", "The file is compressed with gzip. Unpack it first with `gunzip`.")
+    if first_line.startswith(b"PK\x03\x04"):
+        return Fault(
+            "invalid_json_line",
+            "The file is an Excel workbook or a zip archive. Save it as CSV, or unpack it.",
+        )
     if first_line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first_line[:4]:
         advice = "Save it as UTF-8, for instance with `iconv -f UTF-16 -t UTF-8`."
         return Fault("invalid_json_line", f"The file looks like UTF-16 or UTF-32, not UTF-8. {advice}")

@@ -1,6 +1,6 @@
 """What a request and a batch are: their words, states and options."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -135,3 +135,10 @@ class LineError:
     code: str
     message: str
     param: str | None = None
+
+
+def told_bad(lines: Collection[int | None]) -> str:
+    """How many lines are bad, to begin a sentence: "2,000 lines are"; their numbers are given, or None for the file."""
+    if set(lines) == {None}:
+        return "the file is"
+    return "1 line is" if len(lines) == 1 else f"{len(lines):,} lines are"

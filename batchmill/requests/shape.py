@@ -74,9 +74,8 @@ class InputShape:
             shape = replace(self, format=self._detected(beginning.removeprefix(BOM).lstrip(), suffix.lower()))
         shape._check()
         if shape.format is InputFormat.CSV and beginning.strip():
-            shape._table(
-                BytesIO(beginning), len(beginning)
-            )  # so that a wrong column is told before any work starts
+            # So that a wrong column is told before any work starts.
+            shape._table(BytesIO(beginning), len(beginning))
         return shape
 
     def read(self, stream: BinaryIO, *, max_line_bytes: int) -> Iterator[RequestLine | LineError]:

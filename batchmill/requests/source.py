@@ -65,8 +65,6 @@ class InputFile:
         """
         if not self._sha256:
             with self._pass() as file:
-                while file.stream.read(READ_CHUNK_BYTES):
-                    pass
                 self._settle(file)
         return self._sha256
 
@@ -180,7 +178,9 @@ class _Pass:
             raise _unreadable(self._name, error) from error
 
     def finish(self) -> str:
-        """The hash of all that was read; called at the end of the file."""
+        """The hash of the whole file; what has not been read of it is read now."""
+        while self.stream.read(READ_CHUNK_BYTES):
+            pass
         if _fingerprint(self._raw) != self._before:
             raise _changed(self._name)
         return self._raw.digest.hexdigest()
@@ -205,7 +205,7 @@ def _check(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        hint = f"it was looked for in {Path.cwd()}" if not path.is_absolute() else ""
+        hint = "check its name" if path.is_absolute() else f"it was looked for in {Path.cwd()}"
         raise InputError(f'input file "{path}" does not exist', hint) from error
     except (OSError, ValueError) as error:
         raise _unreadable(f'input file "{path}"', error) from error

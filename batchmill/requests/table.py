@@ -151,7 +151,7 @@ def _separator(header: str) -> str:
 def _columns(records: Iterator[tuple[int, list[str] | Fault]]) -> list[str]:
     _, cells = next(records, (1, []))
     if isinstance(cells, Fault):
-        raise InputError(f"the header cannot be read: {cells.message}")
+        raise InputError(f"the header cannot be read: {cells.message}", "save the table as CSV in UTF-8")
     columns = [cell.strip() for cell in cells]
     if not any(columns):
         raise InputError("the table has no header", "name the columns in the first row")

@@ -28,8 +28,8 @@ class Tally:
 
 def survey(
     lines: Iterable[RequestLine | LineError], *, on_bad_line: Callable[[LineError], None], model: str = ""
-) -> tuple[dict[str, Tally], int]:
-    """The tallies by model, in order of first appearance, and how many lines are bad. Holds one line at a time.
+) -> tuple[dict[str, Tally], set[int | None]]:
+    """The tallies by model, in order of first appearance, and the numbers of bad lines. Holds one line at a time.
 
     Args:
         on_bad_line: Told of every fault.
@@ -45,4 +45,4 @@ def survey(
         name = model or line.model
         counted = count_request(name, line.endpoint, line.body)
         tallies.setdefault(name, Tally()).add(lines=1, tokens=counted.tokens, is_exact=counted.is_exact)
-    return tallies, len(bad)
+    return tallies, bad

@@ -1,5 +1,6 @@
 """The documentation says what is true of the code beside it."""
 
+import inspect
 import json
 import os
 import re
@@ -10,16 +11,22 @@ from pathlib import Path
 import click
 import pytest
 
+import cli.cache
+import cli.run
+import cli.tokens
+import cli.usage
 from batchmill.errors import BatchmillError
 from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
+from cli import catalogue_output
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
 from docs.make_reference import PAGES, REFERENCE
 from tests.support.mill import PATIENCE_S, Mill, sandbox
+from workers import views
 from workers.delivery import _ENDED_EARLY
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +194,28 @@ def test_every_code_is_explained():
         text = source.read_text(encoding="utf-8")
         codes |= set(re.findall(r'Fault\(\s*"(\w+)"', text))
     assert not {code for code in codes if f"`{code}`" not in page}
+
+
+@pytest.mark.parametrize(
+    "made_by",
+    [
+        views.view,
+        cli.run._as_json,
+        cli.usage._as_json,
+        cli.cache._exact,
+        cli.tokens._row,
+        catalogue_output._as_json,
+        catalogue_output.tell_setup,
+    ],
+    ids=lambda function: f"{function.__module__}.{function.__name__}",
+)
+def test_every_field_of_json_is_explained(made_by):
+    """Each name that a program finds in what `--json` prints stands on the page about that."""
+    page = (REFERENCE / "reports.md").read_text(encoding="utf-8")
+    fields = set(re.findall(r'^\s*"(\w+)": ', inspect.getsource(made_by), re.MULTILINE))
+    fields |= set(re.findall(r'[{,] ?"(\w+)": ', inspect.getsource(made_by)))
+    assert fields
+    assert not {field for field in fields if f"`{field}`" not in page and f'"{field}":' not in page}
 
 
 def test_every_check_of_the_doctor_is_explained():

@@ -23,20 +23,6 @@ from tests.support.mill import (
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
-def piped(mill: Mill, data: bytes, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command with that on standard input."""
-    done = subprocess.run(
-        [BATCHMILL, *map(str, arguments)],
-        input=data,
-        env=mill.environment(),
-        cwd=mill.folder,
-        capture_output=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
 def asked(mill: Mill) -> dict[str, Any]:
     """The bodies that were taken in, by custom_id."""
     return {
@@ -86,7 +72,7 @@ def test_a_table_from_standard_input_killed_and_gone_on_with(mill: Mill, tmp_pat
     """A CSV with a template, piped in; kill -9 half-way, the same command with the same bytes goes on; nothing of the
     input is left under the home."""
     rows = "".join(f'{n},"Text {n}, with ""quotes""\nand a second line"\n' for n in range(40))
-    table = ("\ufeffnumber,text\n" + rows).encode()
+    table = "\ufeffnumber,text\n" + rows
     command = ["run", "-", "-o", "out.jsonl", "--model", "gpt-4o-mini", "--prompt", "Summarise {{{text}}}"]
     command += ["--id-column", "number", "--cache", "off", "--concurrency", "4"]
     with sandbox(tmp_path, "--latency", "0.3") as witness:
@@ -100,16 +86,16 @@ def test_a_table_from_standard_input_killed_and_gone_on_with(mill: Mill, tmp_pat
             start_new_session=True,
         )
         assert process.stdin is not None
-        process.stdin.write(table)
+        process.stdin.write(table.encode())
         process.stdin.close()
         wait_until(lambda: len(witness.calls()) >= 8, PATIENCE_S)
         mill.kill_everything()
         process.wait(10)
         assert not list((mill.home / "run").glob("input-*"))
-        other = piped(mill, table + b"40,x\n", *command)
+        other = mill(*command, stdin=table + "40,x\n")
         assert other.returncode == 1
         assert "is owed the results of" in other.stderr
-        done = piped(mill, table, *command, "--json")
+        done = mill(*command, "--json", stdin=table)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["completed"] == 40
     assert mill.states() == {"completed": 1}
@@ -171,7 +157,7 @@ def test_misuse_is_told_before_anything_is_done(mill: Mill, tmp_path: Path) -> N
         assert_told(done.stderr)
         assert said in done.stderr, (arguments, done.stderr)
     assert mill.states() == {}  # the database is made when a deadline is looked at
-    empty = piped(mill, b"", "run", "-", "-o", "out.jsonl")
+    empty = mill("run", "-", "-o", "out.jsonl", stdin="")
     assert (empty.returncode, "error: standard input is empty" in empty.stderr) == (1, True)
     assert not list(tmp_path.glob("out*"))
     assert mill.processes() == []

@@ -139,6 +139,15 @@ def test_default_enable_and_disable(mill: Mill) -> None:
     assert (enabled["active"], enabled["default"]) == (True, False)
 
 
+def test_only_looking_makes_no_home(mill: Mill, tmp_path: Path) -> None:
+    """An empty catalogue is told with what fills it; the home may be named as everywhere."""
+    other = str(tmp_path / "other")
+    assert "`batchmill providers setup` fills it" in said(mill, "list")
+    assert "added 3" in said(mill, "setup", "--provider", "gemini", "--home", other)
+    assert len(listed(mill, "--home", other)) == 3
+    assert not mill.home.exists()
+
+
 def test_shared_database_of_an_older_schema_is_refused(mill: Mill, postgres: PostgresCluster) -> None:
     """A shared database is not upgraded in passing: the command says what to run."""
     mill.environ["DATABASE_URL"] = url = postgres.create(empty=True)

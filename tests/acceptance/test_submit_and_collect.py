@@ -237,6 +237,8 @@ def test_list_shows_the_newest_first(mill: Mill, tmp_path: Path) -> None:
     assert (nightly["id"], nightly["deadline"] > nightly["created_at"]) == (names[1], True)
     assert '"batch_ffffff"' in mill.refused("cancel", names[0], "batch_ffffff")
     assert mill.states() == {"in_progress": 2}
+    cancelled = mill("cancel", *names, "--json").stdout.splitlines()
+    assert [json.loads(line) for line in cancelled] == [{"id": name, "state": "cancelled"} for name in names]
 
 
 def test_only_looking_makes_no_home(mill: Mill) -> None:

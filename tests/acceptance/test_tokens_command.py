@@ -1,10 +1,9 @@
 """`batchmill tokens`: counts by model, from any input, with no network and no key."""
 
 import json
-import subprocess
 from pathlib import Path
 
-from tests.support.mill import BATCHMILL, PATIENCE_S, Mill, chat_line, write_lines
+from tests.support.mill import Mill, chat_line, write_lines
 
 
 def test_counts_by_model(mill: Mill, tmp_path: Path) -> None:
@@ -33,16 +32,8 @@ def test_counts_by_model(mill: Mill, tmp_path: Path) -> None:
 
 def test_a_table_on_standard_input(mill: Mill) -> None:
     """The options that say how an input is read are those of `run`."""
-    done = subprocess.run(
-        [BATCHMILL, "tokens", "-", "--prompt", "{text} {text}", "--model", "gpt-4o", "--json"],
-        input="text\nhello\n" * 1,
-        env=mill.environment(),
-        cwd=mill.folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    table = ("tokens", "-", "--prompt", "{text} {text}", "--model", "gpt-4o", "--json")
+    done = mill(*table, stdin="text\nhello\n")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["total"] == {"lines": 1, "tokens": 9, "is_exact": True}
     assert not list((mill.home / "run").iterdir())

@@ -83,15 +83,16 @@ class Mill:
         return inherited | {"BATCHMILL_HOME": str(self.home)} | self.environ
 
     def __call__(
-        self, *arguments: str | Path, timeout_s: float = PATIENCE_S
+        self, *arguments: str | Path, stdin: str | None = None, timeout_s: float = PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
+        """Run the command to its end; with that on standard input, else with the tester's own."""
         return subprocess.run(
             [BATCHMILL, *map(str, arguments)],
             env=self.environment(),
             cwd=self.folder,
+            input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=timeout_s,
             check=False,
         )

@@ -74,3 +74,21 @@ def test_a_defect_is_told_also_when_nothing_can_be_logged(capfd, monkeypatch):
     monkeypatch.setenv("BATCHMILL_WORKERS", "none")
     assert run(["fail", "defect"]) == 1
     assert "BATCHMILL_DEBUG=1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["providers", "add", "openai/x"],
+            "Missing option '--tier'. Choose from: cheap, normal, premium",
+        ),
+        (["worker", "--until-idle", "--maintenance"], "--until-idle and --maintenance exclude each other"),
+    ],
+)
+def test_misuse_is_one_line_and_a_hint(capfd, arguments, told):
+    """Also where the message has several lines by itself."""
+    assert run(arguments) == 2
+    error, hint = capfd.readouterr().err.splitlines()
+    assert error == f"error: {told}"
+    assert hint.startswith("hint: ")

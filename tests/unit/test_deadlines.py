@@ -42,6 +42,7 @@ def test_times_from_now_and_moments(text: str, from_now_ms: int) -> None:
         ("4000d", "more than ten years away"),
         ("999999999d", "more than ten years away"),
         ("9999-12-31T23:59:59Z", "more than ten years away"),
+        ("0001-01-01T00:00+14:00", "is no time"),
     ],
 )
 def test_what_is_no_deadline(text: str, said: str) -> None:

@@ -1,6 +1,7 @@
 """Inputs as files: standard input kept without a name, and what tells one input from another."""
 
 import errno
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchmill.errors import InputError, MisuseError
-from batchmill.requests.model import RequestLine
+from batchmill.requests.model import LineError, RequestLine
 from batchmill.requests.shape import InputFormat, InputShape
 from batchmill.requests.source import InputFile, SpooledInput
 
@@ -68,6 +69,18 @@ def test_what_changes_the_requests_makes_another_input(tmp_path: Path, change: d
     """The same bytes, read otherwise, are other requests."""
     shape = {name: getattr(SHAPE, name) for name in SHAPE.__slots__} | change
     assert identity(TABLE, tmp_path, InputShape(**shape)) != identity(TABLE, tmp_path, SHAPE)
+
+
+def test_a_table_that_is_not_read_to_its_end_has_not_changed(tmp_path: Path) -> None:
+    """Behind a row that is too long nothing is read; that is no other file, whether hashed before or after."""
+    path = tmp_path / "in.csv"
+    path.write_bytes(b"id,text\n1," + b"x" * 2_000_000 + b"\n2,Hi\n")
+    for hashes_first in (True, False):
+        source = InputFile(path, SHAPE, max_line_bytes=1_000)
+        before = source.sha256() if hashes_first else ""
+        (told,) = source.lines()
+        assert isinstance(told, LineError)
+        assert source.sha256() == (before or hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_streams_that_cannot_be_used(tmp_path: Path) -> None:

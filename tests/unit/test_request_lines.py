@@ -240,8 +240,9 @@ def test_invalid_utf8_names_the_byte_offset():
         (request_line().decode().encode("utf-16-be"), "iconv"),
         (b"\n[" + request_line().strip() + b"," + request_line().strip() + b"]\n", "jq"),
         (b"\x1f\x8b\x08\x00\n\n\n", "gunzip"),
+        (b"PK\x03\x04\x14\x00\n\n", "CSV"),
     ],
-    ids=["utf-16", "utf-16-le", "utf-16-be", "JSON array", "gzip"],
+    ids=["utf-16", "utf-16-le", "utf-16-be", "JSON array", "gzip", "workbook"],
 )
 def test_a_file_that_is_no_jsonl_gets_one_error_with_a_way_out(data, hint):
     """One sentence about the file instead of one about each of its lines."""

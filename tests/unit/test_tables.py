@@ -175,6 +175,7 @@ def test_a_row_beyond_the_limit() -> None:
         (b"caf\xe9\n1\n", {}, InputError, "the header cannot be read: This row is not UTF-8"),
         ("id,text\n".encode("utf-16"), {}, InputError, "UTF-16"),
         (b"\x1f\x8b\x08", {}, InputError, "gzip"),
+        (b"PK\x03\x04\x14\0", {}, InputError, "Excel"),
         (b"id,txt\n1,Hi\n", {}, MisuseError, "--prompt-column: the input has no column 'text'"),
         (b"id,text\n1,Hi\n", {"id_column": "key"}, MisuseError, "--id-column: the input has no column 'key'"),
         (b"a,b\n1,2\n", {"prompt_column": ""}, MisuseError, "nothing says which column"),
