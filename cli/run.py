@@ -54,7 +54,8 @@ def run(
     from batchmill.results.files import default_errors_path
     from cli.progress import ProgressLine
     from workers.assembly import require_key
-    from workers.runs import Run, Wanted
+    from workers.runs import Run
+    from workers.undertaking import Wanted
 
     settings = settings_at(home)
     require_key(settings)

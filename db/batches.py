@@ -7,7 +7,7 @@ from sqlalchemy import and_, bindparam, case, exists, func, insert, or_, select,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.ids import new_batch_id
-from batchmill.requests.model import BatchOptions, BatchState, Endpoint
+from batchmill.requests.model import ENDED, BatchOptions, BatchState, Endpoint
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared
@@ -22,13 +22,12 @@ UNFINISHED = (
     BatchState.FINALIZING,
 )
 _RUNNING = (BatchState.IN_PROGRESS, BatchState.PAUSED, BatchState.CANCELLING)
-_ENDED_KINDS = ("done", "failed", "cancelled", "expired")
 
 
 def _count_statement(dialect: str) -> Any:
     columns = dict.fromkeys(("id", "sends", *COUNTERS), INT) | {"pause_reason": STR, "last_error": STR}
     given = rows_of(dialect, columns)
-    ended = sum((batches.c[name] + given.c[name] for name in _ENDED_KINDS), start=0)
+    ended = sum((batches.c[name] + given.c[name] for name in ENDED), start=0)
     is_over = and_(batches.c.state.in_([word(state) for state in _RUNNING]), ended >= batches.c.total)
     is_blocked = and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason != "")
     runs_on = and_(batches.c.state == BatchState.IN_PROGRESS, given.c.pause_reason == "")

@@ -5,7 +5,8 @@ An answer is deleted only with its entry, and only when nothing else points to i
 - the request whose call brought it, found by the answer's number, which is that call's;
 - requests that it answered as a hit: each was counted on its entry (`usage_count`), in the transaction that
   pointed it there. That count is also the guard against a look-up that runs at the same time: it fails, and the
-  look-up is made again, when the entry it found stands no more (`db.cache.used`).
+  look-up is made again, when the entry it found stands no more (`db.cache.used`). A claim that answers lines
+  itself holds the locks of their entries until then (`db.hits`).
 
 So nothing is searched, and no index is needed. The price: an answer that was used again stays, when its entry
 goes, for as long as any of its lines; whoever deletes lines has to look after it.

@@ -68,7 +68,9 @@ def _make_postgresql_engine(url: str) -> Engine:
     @event.listens_for(engine, "checkout")
     def _ping(connection: Any, record: Any, _proxy: object) -> None:
         # As SQLAlchemy's `pool_pre_ping`, yet not before every transaction of a writer that writes without a pause.
-        is_fresh = time.monotonic() - record.info.get("used_at", float("-inf")) < PING_AFTER_S
+        # Nor of a connection just made: SQLAlchemy takes the second that fails for an error of the program's.
+        used_at = record.info.get("used_at")
+        is_fresh = used_at is None or time.monotonic() - used_at < PING_AFTER_S
         if connection.closed or not (is_fresh or _answers(connection)):
             raise DisconnectionError
 
@@ -141,10 +143,19 @@ def named_errors(url: str, dialect: Dialect) -> Iterator[None]:
         is_damaged = type(cause) is sqlite3.DatabaseError
         if not (isinstance(cause, driver.OperationalError) or is_lost or is_damaged):
             raise
-        raise database_error(url, str(cause)) from error
+        raise database_error(url, str(_first(cause, driver))) from error
+
+
+def _first(error: Any, driver: Any) -> Any:
+    """What came first: a connection that was lost cannot be rolled back either, and says no more than that."""
+    while isinstance(error.__context__, driver.Error):
+        error = error.__context__
+    return error
 
 
 _DAMAGED = "it is damaged: put back a copy, or move it away to begin anew (what was answered is asked again)"
+_FULL = "free some space; nothing that was accepted is lost, and the same command goes on"
+_TOO_MANY = "raise max_connections on the server, or start fewer worker processes"
 
 
 def database_error(url: str, cause: str) -> DatabaseError:
@@ -154,7 +165,8 @@ def database_error(url: str, cause: str) -> DatabaseError:
     hints = {
         "database is locked": "another process has held it for too long; end that one, or raise "
         "BATCHMILL_DATABASE_WAIT_S, then run the same command again",
-        "disk is full": "free some space; nothing that was accepted is lost, and the same command goes on",
+        "disk is full": _FULL,
+        "No space left on device": _FULL,
         "disk I/O error": "check the disk; nothing that was accepted is lost, and the same command goes on",
         "not a database": _DAMAGED,
         "malformed": _DAMAGED,
@@ -163,6 +175,9 @@ def database_error(url: str, cause: str) -> DatabaseError:
         "cannot be made": "check the permissions, or name another home with BATCHMILL_HOME or --home",
         "whose connection is gone": "end that connection on the server (pg_stat_activity shows it idle in transaction)",
         "no such table": "run `batchmill db upgrade`",
+        "authentication failed": "correct user and password in DATABASE_URL; percent-encode what is special in them",
+        "too many clients": _TOO_MANY,
+        "connection slots": _TOO_MANY,
         "does not exist": "create it (createdb, createuser), or correct DATABASE_URL",
     }
     hint = next(

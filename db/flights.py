@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Integer, bindparam, case, delete, exists, false, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batchmill.requests.model import BatchState, RequestState
+from batchmill.requests.model import ENDED, BatchState, RequestState
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared, among
@@ -81,7 +81,6 @@ _wake = Prepared(
     .where(requests.c.id == bindparam("leader"), requests.c.state == word(RequestState.WAITING))
     .values(state=RequestState.PENDING, next_run_ms=bindparam("now_ms"))
 )
-_ENDED = (RequestState.CANCELLED, RequestState.EXPIRED, RequestState.DONE, RequestState.FAILED)
 _waiting, _its_batch = requests.alias("waiting_requests"), batches.alias("waiting_batches")
 _somebody_could_lead = exists(
     select(1)
@@ -99,7 +98,7 @@ _is_stranded = (
     .where(
         flights.c.followers > 0,
         requests.c.id.is_(None)
-        | requests.c.state.in_([word(state) for state in _ENDED])
+        | requests.c.state.in_([word(state) for state in ENDED])
         | (
             (requests.c.state == RequestState.PENDING)
             & (batches.c.state != BatchState.IN_PROGRESS)

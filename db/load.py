@@ -5,7 +5,6 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.exc import OperationalError
 
 
 class Load:
@@ -29,10 +28,6 @@ class Load:
             return
         driver = connection.connection.driver_connection
         assert driver is not None
-        try:
-            with driver.cursor() as cursor, cursor.copy(self._copy) as copy:
-                for row in values:
-                    copy.write_row(row)
-        except connection.dialect.loaded_dbapi.OperationalError as error:
-            # Told as it would be had SQLAlchemy run the statement.
-            raise OperationalError(self._copy, None, error) from error
+        with driver.cursor() as cursor, cursor.copy(self._copy) as copy:
+            for row in values:
+                copy.write_row(row)

@@ -10,13 +10,11 @@ from typing import Any
 from sqlalchemy import bindparam, func, select
 
 from batchmill.requests.ids import place_of
-from batchmill.requests.model import RequestState
+from batchmill.requests.model import ENDED
 from db.bulk import INT
 from db.engine import Transaction
 from db.requests import RESULTS, span
 from db.tables import requests
-
-ENDED = (RequestState.DONE, RequestState.FAILED, RequestState.CANCELLED, RequestState.EXPIRED)
 
 _states = (
     select(requests.c.id, requests.c.state)

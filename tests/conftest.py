@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from batchmill.settings import Settings, load_settings
 from db import schema
 from db.engine import Database
 from tests.support.clocks import FakeClock
@@ -87,6 +88,12 @@ def empty_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> I
     url = cluster.create(empty=True)
     yield url
     cluster.drop(url)
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Those of a command on that database."""
+    return load_settings({"DATABASE_URL": database_url, "BATCHMILL_HOME": str(tmp_path / "home")}, None)
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.requests.ids import public_request_id
-from batchmill.requests.model import RequestState
+from batchmill.requests.model import ENDED, RequestState
 from batchmill.results.files import ResultFiles, remove_leftovers
 from batchmill.results.lines import error_line, output_line
 from db import batches, requests
 from db.engine import Database
-from db.results import ENDED
 
 _ENDED_EARLY = {
     RequestState.CANCELLED: ("batch_cancelled", "This request was not made because the batch was cancelled."),

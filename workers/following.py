@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from batchmill.requests.ids import request_id
-from batchmill.requests.model import BatchState
+from batchmill.requests.model import ENDED, BatchState
 from batchmill.settings import Settings
 from db import batches, results
 from db.engine import Database, Transaction
@@ -52,8 +52,8 @@ class Follower:
         while self._looked_to < last:
             first, to = request_id(self._batch.id, self._looked_to + 1), request_id(self._batch.id, last)
             page = self._read(partial(results.states, first=first, last=to, most=IDS_A_PAGE))
-            yield from self._lines([row.id for row in page if row.state in results.ENDED])
-            self._open.extend(row.id for row in page if row.state not in results.ENDED)
+            yield from self._lines([row.id for row in page if row.state in ENDED])
+            self._open.extend(row.id for row in page if row.state not in ENDED)
             self._looked_to += len(page)
 
     def _last_touched(self, tx: Transaction) -> int:

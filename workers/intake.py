@@ -30,6 +30,7 @@ def take_in(
     *,
     on_bad_line: Callable[[LineError], None],
     on_chunk: Callable[[int], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
 ) -> int:
     """Validate and store every line, then let the batch run; how many requests it has. Memory never holds the input.
 
@@ -41,13 +42,14 @@ def take_in(
         batch: Its row, in `validating`.
         on_bad_line: Told of every bad line as it is met, in order; repeated custom_ids last.
         on_chunk: Told how many lines are stored so far.
+        check: Called for every line; what it raises ends the intake, and nothing is left of it.
 
     Raises:
         InvalidLinesError: Some lines are bad. Nothing of the input is left in the database.
         InputError: The input cannot be read to its end, or has no requests. Nothing is left either.
     """
     try:
-        return _take_in(database, batch, lines, options, on_bad_line, on_chunk)
+        return _take_in(database, batch, lines, options, on_bad_line, on_chunk, check)
     except BaseException as error:
         # If it cannot be discarded the next command does it; that error is not to hide this one.
         with contextlib.suppress(DatabaseError):
@@ -62,11 +64,13 @@ def _take_in(
     options: BatchOptions,
     on_bad_line: Callable[[LineError], None],
     on_chunk: Callable[[int], None],
+    check: Callable[[], None],
 ) -> int:
     bad: set[int | None] = set()
     names = _Names()
     chunk = _Chunk(batch.id, options)
     for line in lines:
+        check()
         if isinstance(line, LineError):
             bad.add(line.line)
             on_bad_line(line)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from batchmill.errors import BrokerError, DatabaseError, StoppedError, WorkerError
 from batchmill.requests.model import BatchState, Lane
 from batchmill.settings import Settings
-from db import batches, claims, listings, sweep, workers
+from db import claims, listings, sweep, workers
 from db.engine import Database
 from workers import attendance
 from workers.app import make_app
@@ -20,7 +20,7 @@ from workers.assembly import make_home, make_judge, prepared_database
 from workers.broker import EmbeddedBroker
 from workers.doorbell import Doorbell
 from workers.embedded import EmbeddedWorker
-from workers.upkeep import bury_the_dead, clear_up
+from workers.upkeep import bury_the_dead, clear_up, ring
 
 LOOK_EVERY_S = 0.2
 SWEEP_EVERY_S = 1.0
@@ -143,14 +143,8 @@ class EmbeddedMill:
         upstream = self._settings.openai.upstream
         with self._database.read() as tx:
             with_work = claims.lanes_with_work(tx, submitted_for=upstream)
-            rows = batches.rows(tx, [batch for batch, _ in with_work.values()])
-        for lane in self._lanes:
-            if lane in with_work:
-                batch, fresh = with_work[lane]
-                name = rows[batch].public_id
-                self._doorbell.ring(
-                    queue=lane, lane=lane, batch=name, requests=fresh, least=self._worker.processes
-                )
+        served = {lane: work for lane, work in with_work.items() if lane in self._lanes}
+        ring(self._database, self._doorbell, served, least=self._worker.processes)
 
     def _is_idle(self) -> bool:
         """Whether no submitted batch can go on here, and no call is out, as of one paused meanwhile may be.

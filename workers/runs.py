@@ -5,11 +5,9 @@ on with the same batch. It brings its own workers, which serve its batch alone a
 """
 
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,7 @@ from batchmill.errors import (
     ProviderError,
     StoppedError,
 )
-from batchmill.requests.deadline import require_future
-from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
-from batchmill.requests.source import InputFile
+from batchmill.requests.model import BatchState, LineError
 from batchmill.results.files import check_writable
 from batchmill.settings import Settings
 from db import attempts, batches, claims, requests, sweep
@@ -39,6 +35,7 @@ from workers.embedded import EmbeddedWorker
 from workers.intake import take_in
 from workers.patience import Patience
 from workers.progress import Progress, progress_of
+from workers.undertaking import Wanted, find_or_create
 from workers.upkeep import PAUSED_BY_HAND, UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
@@ -47,31 +44,6 @@ ASK_AGAIN_FOR_S = 1.0
 """How long a failing write of our own is tried again at once: deadlocks pass, and `_attend` sits out the rest."""
 
 ANY_QUEUE = "run"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a run is asked to do.
-
-    Attributes:
-        concurrency: Calls in flight, over all its processes.
-        deadline_ms: Until when calls are made, if it is a new batch; one that goes on keeps its own.
-        fresh: Give up an unfinished batch for the same output, if there is one.
-    """
-
-    source: InputFile
-    output: Path
-    errors: Path
-    options: BatchOptions
-    processes: int
-    concurrency: int
-    deadline_ms: int | None = None
-    fresh: bool = False
-
-    def key(self) -> str:
-        """What tells this run from others: input, output and options, but not how fast it is done or by when."""
-        parts = [self.source.identity(), str(self.output), str(self.errors), asdict(self.options)]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +101,7 @@ class Run:
             prepare(self._database)
             with attendance.attend(self._settings, wanted.output), self._doorbell() as doorbell:
                 clear_up(self._database, self._settings, self._judge)
-                batch, resumed = self._find_or_create(key)
+                batch, resumed = find_or_create(self._database, wanted, key)
                 if batch.state == BatchState.FINALIZING:
                     self._deliver(batch)
                 else:
@@ -137,46 +109,6 @@ class Run:
                 return self._report(batch, time.monotonic() - begun)
         finally:
             self._database.close()
-
-    def _find_or_create(self, key: str) -> tuple[Any, bool]:
-        """The unfinished batch of this very run, or a new one; and whether it is to be gone on with."""
-        wanted = self._wanted
-        with self._database.read() as tx:
-            unfinished, now_ms = batches.unfinished_at(tx, str(wanted.output)), tx.now_ms
-        is_half_read = unfinished is not None and unfinished.state == BatchState.VALIDATING
-        if unfinished is not None and unfinished.run_key == key and not (is_half_read or wanted.fresh):
-            with self._database.write() as tx:
-                batches.resume(tx, unfinished.id)
-            return self._row(unfinished.id), True
-        require_future(wanted.deadline_ms, now_ms)
-        if unfinished is not None and is_half_read:
-            sweep.discard(self._database, unfinished.id, "its ingest was interrupted")
-        elif unfinished is not None:
-            self._give_up(unfinished)
-        with self._database.write() as tx:
-            created = batches.create(
-                tx,
-                wanted.options,
-                run_key=key,
-                output_path=str(wanted.output),
-                errors_path=str(wanted.errors),
-                deadline_ms=wanted.deadline_ms,
-            )
-        return created, False
-
-    def _give_up(self, unfinished: Any) -> None:
-        if not self._wanted.fresh:
-            raise ConflictError(
-                f'"{self._wanted.output}" is owed the results of {unfinished.public_id}, an unfinished batch of'
-                " another input, other options or another OPENAI_BASE_URL",
-                "run that command again to finish it, name another output, or give it up with --fresh",
-            )
-        with self._database.write() as tx:
-            batches.cancel(tx, unfinished.id)
-            batches.disown(tx, unfinished.id)
-        sweep.end_idle(self._database, unfinished.id, BatchState.CANCELLED)
-        with self._database.write() as tx:
-            batches.finish(tx, unfinished.id)
 
     @contextlib.contextmanager
     def _doorbell(self) -> Iterator[Doorbell]:
@@ -233,16 +165,12 @@ class Run:
         take_in(
             self._database,
             batch,
-            self._checked(self._wanted.source.lines()),
+            self._wanted.source.lines(),
             self._wanted.options,
             on_bad_line=self._bad_line,
             on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
+            check=self._check,
         )
-
-    def _checked(self, lines: Iterator[RequestLine | LineError]) -> Iterator[RequestLine | LineError]:
-        for line in lines:
-            self._check()
-            yield line
 
     def _dismiss(self, batch: Any, crew: Crew) -> None:
         """Let the calls in flight finish and leave nothing behind; an unfinished batch stands still from here on."""

@@ -1,6 +1,6 @@
 """Submission: a batch is handed in, for others to answer."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any
 
@@ -43,14 +43,6 @@ def submit(
             require_future(deadline_ms, tx.now_ms)
             batch = batches.create(tx, options, deadline_ms=deadline_ms)
             attended.enter_context(attendance.attend_ingest(settings, batch.public_id))
-        take_in(database, batch, _checked(lines, check), options, on_bad_line=on_bad_line, on_chunk=on_chunk)
+        take_in(database, batch, lines, options, on_bad_line=on_bad_line, on_chunk=on_chunk, check=check)
     with database.read() as tx:
         return batches.rows(tx, [batch.id])[batch.id]
-
-
-def _checked(
-    lines: Iterable[RequestLine | LineError], check: Callable[[], None]
-) -> Iterator[RequestLine | LineError]:
-    for line in lines:
-        check()
-        yield line

@@ -111,7 +111,7 @@ def _sweep(settings: Settings, database: Database) -> Finding:
     if now.lost_claims:
         message += f"; claims of lost workers not taken back: {now.lost_claims}"
     hint = (
-        "`batchmill run` sweeps while it works: run the command of the unfinished batch again"
+        "`batchmill worker` sweeps while it works, and so does `batchmill run`: start the one whose batch is unfinished"
         if settings.broker.is_embedded
         else "see that `batchmill beat` and a `batchmill worker --maintenance` run"
     )

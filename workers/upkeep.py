@@ -2,12 +2,14 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from celery import current_app
 
 from batchmill.errors import BatchmillError
-from batchmill.requests.model import BatchState, Lane
+from batchmill.requests.model import BatchState
 from batchmill.settings import Settings
 from db import batches, sweep, workers
 from db.engine import Database
@@ -15,6 +17,7 @@ from db.sweep import Judging, Swept
 from workers import attendance
 from workers.assembly import make_database, make_judge
 from workers.child import is_alive
+from workers.doorbell import Doorbell
 
 log = structlog.get_logger()
 
@@ -28,7 +31,8 @@ def sweep_and_ring(settings: Settings) -> Swept | None:
     try:
         swept = sweep.sweep(database, make_judge(settings), owner=f"{socket.gethostname()}/{os.getpid()}")
         if swept is not None:
-            _ring(database, swept)
+            ring(database, Doorbell(current_app), swept.to_ring)
+            log.info("swept", lost_claims=swept.lost_claims, unknown_attempts=swept.unknown_attempts)
         return swept
     except BatchmillError as error:
         log.error("sweep_failed", code=error.code, error=error.message, hint=error.hint)
@@ -37,17 +41,19 @@ def sweep_and_ring(settings: Settings) -> Swept | None:
         database.close()
 
 
-def _ring(database: Database, swept: Swept) -> None:
-    from celery import current_app
+def ring(
+    database: Database, doorbell: Doorbell, with_work: Mapping[str, tuple[int, int]], *, least: int = 1
+) -> None:
+    """Ring for every lane that has claimable work.
 
-    from workers.doorbell import Doorbell
-
-    doorbell = Doorbell(current_app)
+    Args:
+        with_work: By lane: a batch of it, and how many requests are fresh.
+        least: As `Doorbell.ring` takes it.
+    """
     with database.read() as tx:
-        rows = batches.rows(tx, [batch for batch, _ in swept.to_ring.values()])
-    for lane, (batch, fresh) in swept.to_ring.items():
-        doorbell.ring(queue=Lane(lane), lane=lane, batch=rows[batch].public_id, requests=fresh)
-    log.info("swept", lost_claims=swept.lost_claims, unknown_attempts=swept.unknown_attempts)
+        rows = batches.rows(tx, [batch for batch, _ in with_work.values()])
+    for lane, (batch, fresh) in with_work.items():
+        doorbell.ring(queue=lane, lane=lane, batch=rows[batch].public_id, requests=fresh, least=least)
 
 
 def clear_up(database: Database, settings: Settings, judge: Judging) -> None:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def _of_bill(comparison: _Comparison) -> Finding:
 def _read(log: Path) -> Iterator[_Call]:
     try:
         with log.open("rb") as file:
-            for number in range(1, 1 << 62):
+            for number in count(1):
                 line = file.readline(LONGEST_LINE)
                 if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                     return  # a line that is just being written is none yet

@@ -36,6 +36,10 @@ class RequestState(StrEnum):
     EXPIRED = "expired"
 
 
+ENDED = (RequestState.DONE, RequestState.FAILED, RequestState.CANCELLED, RequestState.EXPIRED)
+"""States that no request leaves again."""
+
+
 class AttemptState(StrEnum):
     """sent → settled | unknown; unknown = sent, and no evidence of what it cost."""
 

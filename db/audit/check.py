@@ -8,14 +8,13 @@ from sqlalchemy import ColumnElement, Select, and_, select
 
 from batchmill.findings import Example, Finding, Level
 from batchmill.requests.ids import MAX_PLACES, PLACE_BITS, place_of
-from batchmill.requests.model import BatchState, RequestState
+from batchmill.requests.model import BatchState
 from db.engine import Transaction
 from db.tables import batches, requests
 
 EXAMPLES = 5
 """So many places a finding names."""
 
-ENDED_REQUEST = (RequestState.DONE, RequestState.FAILED, RequestState.CANCELLED, RequestState.EXPIRED)
 ENDED_BATCH = (BatchState.FINALIZING, BatchState.COMPLETED, BatchState.CANCELLED, BatchState.EXPIRED)
 STARTED = batches.c.state.not_in([BatchState.VALIDATING, BatchState.FAILED])
 """Before that, and where nothing was accepted, lines come and go."""

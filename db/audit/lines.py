@@ -4,11 +4,11 @@ from typing import Any
 
 from sqlalchemy import Text, and_, case, cast, exists, func, literal, or_, select
 
-from batchmill.requests.model import RequestState
-from db.audit.check import ENDED_BATCH, ENDED_REQUEST, STARTED, Check, is_of_batch, place_in_batch
+from batchmill.requests.model import ENDED, RequestState
+from db.audit.check import ENDED_BATCH, STARTED, Check, is_of_batch, place_in_batch
 from db.tables import answers, batches, cache_entries, claims, flights, requests
 
-_counted = {state: func.count(case((requests.c.state == state, 1))) for state in ENDED_REQUEST}
+_counted = {state: func.count(case((requests.c.state == state, 1))) for state in ENDED}
 _ended = batches.c.done + batches.c.failed + batches.c.cancelled + batches.c.expired
 _its_batch = is_of_batch(requests.c.id)
 _leader = requests.alias("leader")
@@ -17,10 +17,7 @@ _WILL_BE_SEEN_TO = (RequestState.CANCELLED, RequestState.EXPIRED)  # the sweep l
 
 
 def _tell_counts(row: Any) -> str:
-    counts = {
-        state.value: (getattr(row, f"says_{state}"), getattr(row, f"found_{state}"))
-        for state in ENDED_REQUEST
-    }
+    counts = {state.value: (getattr(row, f"says_{state}"), getattr(row, f"found_{state}")) for state in ENDED}
     counts["lines"] = (row.total, row.found)
     return ", ".join(
         f"{name}: {says} counted, {found} found" for name, (says, found) in counts.items() if says != found
@@ -35,7 +32,7 @@ counters = Check(
         batches.c.id.label("batch_id"),
         batches.c.total,
         func.count(requests.c.id).label("found"),
-        *(batches.c[state].label(f"says_{state}") for state in ENDED_REQUEST),
+        *(batches.c[state].label(f"says_{state}") for state in ENDED),
         *(counted.label(f"found_{state}") for state, counted in _counted.items()),
     )
     .join_from(batches, requests, _its_batch, isouter=True)

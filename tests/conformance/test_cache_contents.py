@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from batchmill.requests.model import OnUnknown, RequestState
+from batchmill.requests.model import RequestState
 from db import requests
 from db.cache_contents import Choice, Contents, Dropped, contents, count, drop, would_drop
 from db.engine import Database
 from db.tables import answers, cache_entries
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
-from tests.support.hands import Worker, add_batch, batch_of, states_of
-from tests.support.replies import ANSWERED, PRICE_NANOS, REFUSED, UNKNOWN
+from tests.support.hands import Worker, add_batch, answer_late, batch_of, states_of
+from tests.support.replies import ANSWERED, PRICE_NANOS, REFUSED
 
 DAY_MS = 86_400_000
 TTL_MS = 30 * DAY_MS
@@ -25,17 +25,6 @@ def ask(database: Database, *keys: str | None, **options: Any) -> int:
     worker = Worker(database)
     batch = add_batch(database, keys, **options)
     worker.answer(ANSWERED, *worker.take())
-    return batch
-
-
-def answer_late(database: Database, key: str) -> int:
-    """A question whose call was given up and whose answer came after all: only the cache points to it."""
-    worker = Worker(database)
-    batch = add_batch(database, [key], on_unknown=OnUnknown.FAIL)
-    (attempt,) = worker.send(*worker.take())
-    worker.settle((attempt, UNKNOWN))
-    worker.settle((attempt, ANSWERED))
-    assert states_of(database, batch) == [RequestState.FAILED]
     return batch
 
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batchmill.providers.base import Reply
-from batchmill.requests.model import BatchState, CacheMode, Lane, OnUnknown
+from batchmill.requests.model import ENDED, BatchState, CacheMode, Lane, OnUnknown
 from batchmill.requests.work import Attempt, Job
 from db import batches, sweep
 from db.engine import Database
-from tests.support.audit import ENDED, Books, audit
+from tests.support.audit import Books, audit
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch, all_batches
 from tests.support.replies import (

@@ -2,24 +2,18 @@
 
 import random
 import threading
-from pathlib import Path
 
 import orjson
 import pytest
 
-from batchmill.settings import Settings, load_settings
+from batchmill.settings import Settings
 from db import batches, sweep
 from db.engine import Database
 from tests.support.hands import Worker, add_batch, batch_of
 from tests.support.replies import ANSWERED, REFUSED
+from tests.support.servers import on_postgresql
 from workers import following, steering
 from workers.following import Follower
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    """Those of a command on that database."""
-    return load_settings({"DATABASE_URL": database_url, "BATCHMILL_HOME": str(tmp_path / "home")}, None)
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +102,7 @@ def test_followed_while_workers_answer(database: Database, settings: Settings) -
     assert sorted(seen) == list(range(1, total + 1))
 
 
-@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)  # SQLite lets nobody write beside another
+@on_postgresql
 def test_a_commit_that_comes_late(database: Database, settings: Settings) -> None:
     """What ended first and shows last is not skipped."""
     batch = add_batch(database, 6)

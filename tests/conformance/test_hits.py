@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.support.audit import audit
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch, batch_of, ledger_of, states_of
 from tests.support.replies import ANSWERED, REFUSED
-from tests.support.servers import PostgresCluster
+from tests.support.servers import PostgresCluster, on_postgresql
 
 DONE, FAILED, CLAIMED, PENDING, WAITING = (
     RequestState.DONE,
@@ -234,30 +233,21 @@ def test_answered_lines_are_charged(database: Database) -> None:
     assert abs(passes["crowded"] - passes["small"]) <= 10 * 8
 
 
-@pytest.fixture
-def shared(postgres: PostgresCluster, clock: FakeClock) -> Iterator[Database]:
-    """A database on PostgreSQL, where writers meet."""
-    url = postgres.create()
-    database = Database(url, clock=clock)
-    yield database
-    database.close()
-    postgres.drop(url)
-
-
-def test_an_entry_that_another_uses_is_not_waited_for(shared: Database) -> None:
+@on_postgresql
+def test_an_entry_that_another_uses_is_not_waited_for(database: Database) -> None:
     """Who settles locks entries, then batches; who claims the other way round: what is locked goes to the look-up."""
-    keep(shared, "busy", "free")
-    batch = add_batch(shared, ["busy", "free", "busy"])
-    worker = Worker(shared)
-    with ThreadPoolExecutor(1) as thread, shared.write() as tx:
+    keep(database, "busy", "free")
+    batch = add_batch(database, ["busy", "free", "busy"])
+    worker = Worker(database)
+    with ThreadPoolExecutor(1) as thread, database.write() as tx:
         tx.run(update(cache_entries).where(cache_entries.c.cache_key == "busy").values(rating=1))
         jobs = thread.submit(worker.claim, 5).result(30)
     assert [job.cache_key for job in jobs] == ["busy", "busy"]
-    audit(shared)
+    audit(database)
     assert worker.look_up(jobs) == []
-    assert batch_of(shared, batch).cached == 3
-    assert uses_of(shared) == {"busy": 2, "free": 1}
-    audit(shared)
+    assert batch_of(database, batch).cached == 3
+    assert uses_of(database) == {"busy": 2, "free": 1}
+    audit(database)
 
 
 def test_claims_and_settlements_at_once(postgres: PostgresCluster) -> None:

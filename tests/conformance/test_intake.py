@@ -7,13 +7,14 @@ import orjson
 import pytest
 from sqlalchemy import select, text
 
-from batchmill.errors import DatabaseError, InvalidLinesError
+from batchmill.errors import DatabaseError, InvalidLinesError, StoppedError
 from batchmill.requests.lines import read_lines
-from batchmill.requests.model import BatchOptions, LineError, RequestLine
+from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
 from db import batches, requests
 from db.engine import Database
 from db.tables import inputs
 from db.tables import requests as request_rows
+from tests.support.servers import on_postgresql
 from workers import intake
 
 ODD_TEXTS = [
@@ -83,17 +84,35 @@ def test_two_names_of_one_hash_are_two_names(database: Database, monkeypatch: py
     assert take_in(database, ["aa", "ab", "ba"]) == []
 
 
-@pytest.fixture
-def on_a_server(dialect: str) -> None:
-    if dialect == "sqlite":
-        pytest.skip("SQLite has no server")
+def test_stopped_while_lines_come_in(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to stop stops at the next line, with what was stored gone again."""
+    monkeypatch.setattr(intake, "CHUNK", 2)
+    read: list[bytes] = []
+
+    def stop() -> None:
+        if len(read) == 5:
+            raise StoppedError("stopped")
+
+    def lines() -> Iterator[RequestLine | LineError]:
+        for name in "abcdefgh":
+            read.append(line_of(name))
+            yield from read_lines(io.BufferedReader(io.BytesIO(read[-1])))
+
+    with database.write() as tx:
+        batch = batches.create(tx, BatchOptions())
+    with pytest.raises(StoppedError):
+        intake.take_in(database, batch, lines(), BatchOptions(), on_bad_line=pytest.fail, check=stop)
+    assert len(read) == 5
+    with database.read() as tx:
+        assert tx.rows(select(inputs.c.line)) == []
+        assert batches.rows(tx, [batch.id])[batch.id].state == BatchState.FAILED
 
 
 ROW = {"request_id": 1, "batch_id": 1, "line": 1, "custom_id": "a", "model": "m", "body": "{}"}
 ROW |= {"cache_key": None, "request_type": ""}
 
 
-@pytest.mark.usefixtures("on_a_server")
+@on_postgresql
 def test_a_server_that_leaves_during_the_load(database: Database) -> None:
     """A connection that ends while rows go in is told as every other loss of the database is."""
 
@@ -110,7 +129,7 @@ def test_a_server_that_leaves_during_the_load(database: Database) -> None:
         assert tx.rows(select(inputs.c.line)) == []
 
 
-@pytest.mark.usefixtures("on_a_server")
+@on_postgresql
 def test_a_server_that_refuses_the_load(database: Database) -> None:
     """So is what a server that is still there cannot do: a full disk, or as here a lock that is not to be had."""
 

@@ -19,12 +19,6 @@ NOBODY = "no worker serves this home: start one with `batchmill worker`"
 CANCELLED, DONE = RequestState.CANCELLED, RequestState.DONE
 
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    """Those of a command on that database."""
-    return load_settings({"DATABASE_URL": database_url, "BATCHMILL_HOME": str(tmp_path / "home")}, None)
-
-
 def cancel(database: Database, settings: Settings, batch: int) -> BatchState:
     """Cancel; the state afterwards."""
     return BatchState(steering.cancel(database, settings, batch_of(database, batch)).state)

@@ -7,8 +7,6 @@ from db.audit import CHECKS
 from db.engine import Database, Transaction
 from db.tables import attempts, batches, claims, flights, ledger, requests
 
-ENDED = {"done", "failed", "cancelled", "expired"}
-
 
 class Books:
     """Everything in the database at one moment."""

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from batchmill.providers.base import Reply
 from batchmill.requests.ids import request_id
 from batchmill.requests.judge import Judge
-from batchmill.requests.model import BatchOptions, Endpoint, Lane, RequestState
+from batchmill.requests.model import BatchOptions, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import Attempt, Job
 from db import batches, claims, requests, settle
 from db.engine import Database
@@ -19,7 +19,7 @@ from db.tables import attempts as attempt_rows
 from db.tables import batches as batch_rows
 from db.tables import ledger as ledger_rows
 from db.tables import requests as request_rows
-from tests.support.replies import make_judge
+from tests.support.replies import ANSWERED, UNKNOWN, make_judge
 
 LEASE_MS = 15_000
 
@@ -121,6 +121,17 @@ class Worker:
             if self.open[claim] <= 0:
                 del self.open[claim]
         return written
+
+
+def answer_late(database: Database, key: str) -> int:
+    """A question whose call was given up and whose answer came after all: only the cache points to it."""
+    worker = Worker(database)
+    batch = add_batch(database, [key], on_unknown=OnUnknown.FAIL)
+    (attempt,) = worker.send(*worker.take())
+    worker.settle((attempt, UNKNOWN))
+    worker.settle((attempt, ANSWERED))
+    assert states_of(database, batch) == [RequestState.FAILED]
+    return batch
 
 
 def batch_of(database: Database, batch: int) -> Any:

