@@ -43,8 +43,9 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         "Beside it",
         "{rival_calls:,} calls to the same sandbox in the same minutes: a loop over AsyncOpenAI with 64 calls in"
         " flight; and Celery, one task a request, two prefork processes with the sync SDK, tasks fetched 64 at a"
-        " time, queued beforehand. Both are warm when the clock starts, and append answers to a file. Neither has"
-        " a cache, a ledger or a record of what was sent, nor goes on after a crash.",
+        " time, queued beforehand. Both are warm when the clock starts, and append answers to a file. Their CPU is held"
+        " against that of all our processes (launcher, worker and its parent), with what is left of the worker's start"
+        " in it. Neither has a cache, a ledger or a record of what was sent, nor goes on after a crash.",
     ),
 }
 LIMITS = (

@@ -20,9 +20,12 @@ from benchmarks.workload import questions
 
 ROOT = Path(__file__).parents[2]
 SDK, CELERY = "bare AsyncOpenAI loop", "one Celery task a request"
+OURS = (Role.LAUNCHER, Role.WORKER, Role.WORKER_PARENT)
+"""What stands where a rival's processes stand; neither of us counts broker and sandbox."""
 PROCESSES = 2
 WARM_UP_CALLS = 64
 WAIT_S = 120.0
+_CPU = "ms CPU a request"
 
 
 def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
@@ -31,19 +34,23 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
 
 
 def ratios(figures: Sequence[Figure]) -> list[Figure]:
-    """How the others compare with batchmill, where both have been measured."""
-    found = {(figure.part, figure.name): figure.value for figure in figures}
+    """How the others compare with batchmill, where both have been measured: their processes with all of ours."""
+    found = {(figure.part, figure.name, figure.unit): figure.value for figure in figures}
     rows = []
     for store in Store:
+        our_pace = found.get((Part.UNIQUE, f"{store}: answered", "req/s"))
+        our_cpu = [found.get((Part.UNIQUE, f"{store}: {role}", _CPU)) for role in OURS]
         for rival in (SDK, CELERY):
-            for name, ours, theirs in (
-                ("worker's CPU a request, in times of ours", f"{store}: worker", rival),
-                ("requests a second of ours, in times of theirs", f"{store}: answered", f"{rival}: answered"),
-            ):
-                our_value, their_value = found.get((Part.UNIQUE, ours)), found.get((Part.RIVALS, theirs))
-                if our_value and their_value:
-                    value = their_value / our_value if "CPU" in name else our_value / their_value
-                    rows.append(_ratio(f"{rival} against {store}: {name}", value))
+            their_pace = found.get((Part.RIVALS, f"{rival}: answered", "req/s"))
+            their_cpu = found.get((Part.RIVALS, rival, _CPU))
+            if their_cpu and all(our_cpu):
+                total = sum(value for value in our_cpu if value)
+                rows.append(
+                    _ratio(f"{rival} against {store}: CPU a request, in times of ours", their_cpu / total)
+                )
+            if our_pace and their_pace:
+                name = f"{rival} against {store}: requests a second of ours, in times of theirs"
+                rows.append(_ratio(name, our_pace / their_pace))
     return rows
 
 
