@@ -135,7 +135,7 @@ def test_misuse(mill: Mill, tmp_path: Path) -> None:
         ("run", "in.jsonl", "-o", "out.jsonl", "--cache", "maybe"),
         ("run", "in.jsonl", "-o", "out.jsonl", "--concurrency", "many"),
     ):
-        done = mill(*arguments)
+        done = mill.quickly(*arguments)
         assert done.returncode == 2
         assert_told(done.stderr)
         assert "batchmill run --help" in done.stderr

@@ -52,7 +52,7 @@ def test_what_the_cache_saved(used: tuple[Mill, Sandbox]) -> None:
     assert float(total["saved_usd"]) > 0
     assert total["answer_bytes"] > 20 * 100
     assert [row["type"] for row in shown["rows"]] == [""]
-    assert "33.3%" in mill("cache", "stats", "--since", "1d").stdout
+    assert "33.3%" in mill.quickly("cache", "stats", "--since", "1d").stdout
 
 
 def test_cleared_only_when_confirmed(used: tuple[Mill, Sandbox], tmp_path: Path) -> None:
@@ -61,12 +61,12 @@ def test_cleared_only_when_confirmed(used: tuple[Mill, Sandbox], tmp_path: Path)
     assert "--yes" in mill.refused("cache", "clear")
     asked = answer_on_a_terminal(mill, "n", "cache", "clear")
     assert (asked.returncode, "drop 20 entries?" in asked.stderr) == (1, True)
-    assert "dropped 0 entries" in mill("cache", "clear", "--older-than", "7d", "--yes").stderr
+    assert "dropped 0 entries" in mill.quickly("cache", "clear", "--older-than", "7d", "--yes").stderr
     dropped = json.loads(answer_on_a_terminal(mill, "y", "cache", "clear", "--json").stdout)
     assert dropped == {"entries": 20, "answers": 0, "answer_bytes": 0, "dropped": True}
     again = mill.run(tmp_path / "in.jsonl", "-o", tmp_path / "again.jsonl")
     assert (again["calls"], len(witness.calls())) == (20, 40)
-    assert json.loads(mill("doctor", "--json", "--witness", witness.log).stdout)["well"]
+    assert json.loads(mill.quickly("doctor", "--json", "--witness", witness.log).stdout)["well"]
 
 
 def test_cleanup_of_what_has_expired(used: tuple[Mill, Sandbox], tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_cleanup_of_what_has_expired(used: tuple[Mill, Sandbox], tmp_path: Path)
     dry = json.loads(mill("cache", "cleanup", "--dry-run", "--json").stdout)
     assert (dry["entries"], dry["dropped"]) == (5, False)
     assert json.loads(mill("cache", "cleanup", "--json").stdout)["entries"] == 5
-    assert json.loads(mill("cache", "stats", "--json").stdout)["total"]["entries"] == 20
+    assert json.loads(mill.quickly("cache", "stats", "--json").stdout)["total"]["entries"] == 20
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_the_cache_cannot_do(mill: Mill, arguments: list[str], named: str) 
 
 def test_cache_of_a_home_that_does_not_exist(mill: Mill) -> None:
     """There is nothing in it, nothing to drop, and nothing is made."""
-    assert json.loads(mill("cache", "stats", "--json").stdout)["rows"] == []
-    assert "dropped 0 entries" in mill("cache", "cleanup").stderr
-    assert "dropped 0 entries" in mill("cache", "clear", "--yes").stderr
+    assert json.loads(mill.quickly("cache", "stats", "--json").stdout)["rows"] == []
+    assert "dropped 0 entries" in mill.quickly("cache", "cleanup").stderr
+    assert "dropped 0 entries" in mill.quickly("cache", "clear", "--yes").stderr
     assert not mill.home.exists()

@@ -30,7 +30,7 @@ def used(mill: Mill, tmp_path: Path) -> Iterator[tuple[Mill, Sandbox]]:
 
 def examined(mill: Mill, *arguments: str | Path, status: int = 0) -> dict[str, Any]:
     """What the doctor says, by check; its exit status is that."""
-    done = mill("doctor", "--json", *arguments)
+    done = mill.quickly("doctor", "--json", *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     said = json.loads(done.stdout)
     assert said["well"] is (status == 0)

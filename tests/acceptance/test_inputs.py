@@ -152,7 +152,7 @@ def test_misuse_is_told_before_anything_is_done(mill: Mill, tmp_path: Path) -> N
         ((*table, "--prompt-column", "text", *model, "--job-name", "a\nb"), "not one line"),
         (("run", "in.jsonl", "-o", "out.jsonl", "--prompt", "{a}"), "not for input in OpenAI's format"),
     ):
-        done = mill(*arguments)
+        done = mill.quickly(*arguments)
         assert done.returncode == 2, (arguments, done.stderr)
         assert_told(done.stderr)
         assert said in done.stderr, (arguments, done.stderr)

@@ -34,7 +34,7 @@ def submit(mill: Mill, *arguments: object) -> str:
 
 def status_of(mill: Mill, batch: str = "latest") -> dict[str, Any]:
     """`status --json`."""
-    done = mill("status", batch, "--json")
+    done = mill.quickly("status", batch, "--json")
     assert done.returncode == 0, done.stderr
     shown: dict[str, Any] = json.loads(done.stdout)
     return shown
@@ -230,10 +230,10 @@ def test_list_shows_the_newest_first(mill: Mill, tmp_path: Path) -> None:
     table = mill("list", "--limit", "1")
     assert [line.split()[0] for line in table.stdout.splitlines()] == ["ID", names[1]]
     assert f"--after {names[1]}" in table.stderr
-    found = json.loads(mill("list", "--after", names[1], "--state", "in_progress", "--json").stdout)
+    found = json.loads(mill.quickly("list", "--after", names[1], "--state", "in_progress", "--json").stdout)
     assert [(batch["id"], batch["pending"]) for batch in found] == [(names[0], 2)]
-    assert "0 of 2 answered, 2 pending" in mill("status", names[0][:12]).stdout
-    (nightly,) = json.loads(mill("list", "--job-name", "nightly", "--json").stdout)
+    assert "0 of 2 answered, 2 pending" in mill.quickly("status", names[0][:12]).stdout
+    (nightly,) = json.loads(mill.quickly("list", "--job-name", "nightly", "--json").stdout)
     assert (nightly["id"], nightly["deadline"] > nightly["created_at"]) == (names[1], True)
     assert '"batch_ffffff"' in mill.refused("cancel", names[0], "batch_ffffff")
     assert mill.states() == {"in_progress": 2}
@@ -243,10 +243,10 @@ def test_list_shows_the_newest_first(mill: Mill, tmp_path: Path) -> None:
 
 def test_only_looking_makes_no_home(mill: Mill) -> None:
     """Where there is nothing yet, `list` says so and every other command names the missing batch; no folder is made."""
-    listed = mill("list")
+    listed = mill.quickly("list")
     assert (listed.returncode, listed.stdout) == (0, "")
     assert "there is no database yet" in listed.stderr
-    assert json.loads(mill("list", "--json").stdout) == []
+    assert json.loads(mill.quickly("list", "--json").stdout) == []
     for command in ("status", "cancel"):
         said = mill.refused(command, "latest")
         assert 'there is no batch "latest"' in said
@@ -271,11 +271,11 @@ def test_a_database_of_another_version(mill: Mill, tmp_path: Path, postgres: Pos
 def test_wrong_options_are_misuse(mill: Mill, tmp_path: Path) -> None:
     """Exit 2 before anything is looked at."""
     for wrong in (("--partial",), ("--follow", "-o", "out")):
-        done = mill("results", "latest", *wrong)
+        done = mill.quickly("results", "latest", *wrong)
         assert done.returncode == 2
         assert_told(done.stderr)
     mill.environ |= {"DATABASE_URL": "postgresql://nobody@nowhere.invalid/none", "OPENAI_BASE_URL": NOWHERE}
-    assert mill("worker", "--until-idle").returncode == 2
+    assert mill.quickly("worker", "--until-idle").returncode == 2
     said = mill.refused("worker")
     assert "BROKER_URL (or REDIS_URL) is not set" in said
 

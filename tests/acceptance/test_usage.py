@@ -55,7 +55,7 @@ def test_usage_is_the_bill(used: tuple[Mill, int]) -> None:
 def test_usage_for_spreadsheets_and_people(used: tuple[Mill, int]) -> None:
     """CSV has the rows of the JSON; the table says what is in total."""
     mill, _ = used
-    rows = json.loads(mill("usage", "--json", "--by", "model", "--since", "1d").stdout)["rows"]
+    rows = json.loads(mill.quickly("usage", "--json", "--by", "model", "--since", "1d").stdout)["rows"]
     read = list(csv.DictReader(io.StringIO(mill("usage", "--csv", "--since", "1d").stdout)))
     assert read == [{name: str(value) for name, value in row.items()} for row in rows]
     heading, *lines = mill("usage", "--model", "gpt-4o").stdout.splitlines()
@@ -88,13 +88,13 @@ def test_usage_of_a_batch_by_any_of_its_names(used: tuple[Mill, int]) -> None:
     mill, _ = used
     ((name,),) = mill.query("SELECT public_id FROM batches")
     for meant in (name[:12], "latest"):
-        rows = json.loads(mill("usage", "--json", "--by", "batch", "--batch", meant).stdout)["rows"]
+        rows = json.loads(mill.quickly("usage", "--json", "--by", "batch", "--batch", meant).stdout)["rows"]
         assert [(row["batch"], row["requests"]) for row in rows] == [(name, 32)]
 
 
 def test_home_that_does_not_exist_yet(mill: Mill) -> None:
     """Nothing was used; and looking makes no home."""
-    assert json.loads(mill("usage", "--json").stdout)["total"] == {
+    assert json.loads(mill.quickly("usage", "--json").stdout)["total"] == {
         "requests": 0,
         "calls": 0,
         "hits": 0,
