@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from batchmill.errors import ConflictError
+from batchmill.requests.model import BatchState
 from cli.batch import open_database, print_state
 from cli.home import home_option, settings_at
 from cli.output import json_option, narrate, print_error
@@ -37,6 +38,6 @@ def cancel(names: tuple[str, ...], home: Path | None, as_json: bool) -> int:
                 refused += 1
                 continue
             print_state(row, as_json)
-            if row.state == "cancelling":
+            if row.state == BatchState.CANCELLING:
                 narrate("it ends as soon as its last calls have")
     return int(refused > 0)

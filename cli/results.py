@@ -107,10 +107,11 @@ def _write(
     from batchmill.results.files import check_writable, default_errors_path
     from workers import attendance
     from workers.delivery import write_files
+    from workers.progress import failed_of, open_of
     from workers.watching import is_all_answered
 
     output, errors = real_path(output), real_path(errors or default_errors_path(output))
-    still_open = row.total - row.done - row.failed - row.cancelled - row.expired
+    still_open, failed = open_of(row), failed_of(row)
     if (still_open or not row.total) and not partial:
         raise ConflictError(
             f"batch {row.public_id} has not ended: it is {row.state}, {counted(still_open, 'line')} still open",
@@ -121,7 +122,6 @@ def _write(
         write_files(database, row, output, errors)
     if still_open:
         narrate(f"{counted(still_open, 'line')} of {row.total:,} still open")
-    failed = row.failed + row.cancelled + row.expired
     if failed:
         narrate(f"{failed:,} failed: {shown_path(errors)}")
     narrate(f"answers: {shown_path(output)}")

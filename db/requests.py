@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, func, select, update
 
 from batchmill.requests.ids import MAX_PLACES, request_id
 from batchmill.requests.model import RequestState
-from batchmill.requests.work import Job
+from batchmill.requests.work import FIRST, Job
 from db.bulk import INT, STR, bulk_update
 from db.engine import Database, Transaction
 from db.load import Load
@@ -165,7 +165,7 @@ def row_of(
         "attempts": job.attempts,
         "tries": job.tries,
         "throttles": job.throttles,
-        "retry_reason": "" if job.reason == "first" else job.reason,
+        "retry_reason": "" if job.reason == FIRST else job.reason,
         "answer_id": answer_id,
     }
 

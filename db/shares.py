@@ -72,7 +72,7 @@ class Offer:
     only_batch: int | None
     runs_too: bool
     most: int
-    passed_over: list[int] = field(default_factory=lambda: [-1])
+    passed_over: list[int] = field(default_factory=list)
 
     def fairest(self, tx: Transaction, lanes: Sequence[Lane]) -> Any | None:
         """The batch whose turn it is, in these lanes; with its share's pass as `share_pass`."""

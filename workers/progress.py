@@ -30,13 +30,23 @@ class Progress:
     note: str = ""
 
 
+def failed_of(row: Any) -> int:
+    """How many lines of a batch have ended without an answer, by its row."""
+    return int(row.failed + row.cancelled + row.expired)
+
+
+def open_of(row: Any) -> int:
+    """How many have not ended yet."""
+    return int(row.total - row.done - failed_of(row))
+
+
 def progress_of(row: Any, phase: str, note: str = "") -> Progress:
     """How far a batch has come, from its row."""
     return Progress(
         phase=phase,
         total=row.total,
         completed=row.done,
-        failed=row.failed + row.cancelled + row.expired,
+        failed=failed_of(row),
         expired=row.expired,
         cached=row.cached,
         calls=row.calls,

@@ -8,6 +8,7 @@ from batchmill.money.nanos import usd_text
 from batchmill.requests.model import BatchState
 from db import listings
 from db.engine import Database
+from workers.progress import failed_of, open_of
 
 RATE_OVER_MS = 60_000
 
@@ -27,7 +28,6 @@ class Pace:
 
 def view(row: Any) -> dict[str, Any]:
     """A batch's row as JSON shows it. Times are UTC, money is exact dollars as text."""
-    failed = row.failed + row.cancelled + row.expired
     return {
         "id": row.public_id,
         "state": row.state,
@@ -41,10 +41,10 @@ def view(row: Any) -> dict[str, Any]:
         "upstream": row.upstream or None,
         "total": row.total,
         "completed": row.done,
-        "failed": failed,
+        "failed": failed_of(row),
         "cancelled": row.cancelled,
         "expired": row.expired,
-        "pending": row.total - row.done - failed,
+        "pending": open_of(row),
         "cached": row.cached,
         "calls": row.calls,
         "unknown_attempts": row.unknown_attempts,
@@ -73,8 +73,7 @@ def _pace(database: Database, row: Any) -> Pace | None:
         since_ms = max(row.started_ms, tx.now_ms - RATE_OVER_MS)
         answered = listings.answered_since(tx, row.id, since_ms)
         rate = answered * 1000 / max(1, tx.now_ms - since_ms)
-    pending = row.total - row.done - row.failed - row.cancelled - row.expired
-    return Pace(rate_per_s=round(rate, 3), left_s=round(pending / rate, 1) if rate else None)
+    return Pace(rate_per_s=round(rate, 3), left_s=round(open_of(row) / rate, 1) if rate else None)
 
 
 def _time(at_ms: int | None) -> str | None:

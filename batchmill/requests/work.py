@@ -6,6 +6,9 @@ from batchmill.money.prices import Cost
 from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 
+FIRST = "first"
+"""Why the first attempt of a request is made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFacts:
@@ -44,7 +47,7 @@ class Job:
     attempts: int = 0
     tries: int = 0
     throttles: int = 0
-    reason: str = "first"
+    reason: str = FIRST
     request_type: str = ""
     model: str = ""
     body: bytes = b""

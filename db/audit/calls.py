@@ -3,10 +3,10 @@
 from sqlalchemy import and_, case, func, or_, select
 
 from batchmill.requests.model import AttemptState, RequestState
+from batchmill.requests.work import FIRST
 from db.audit.check import STARTED, Check, is_of_batch
 from db.tables import attempts, batches, requests
 
-FIRST = "first"
 _is_sent = attempts.c.state == AttemptState.SENT
 _calls = func.count(attempts.c.id)
 _unknown = func.count(case((attempts.c.state == AttemptState.UNKNOWN, 1)))
