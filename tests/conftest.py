@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.support.servers import PostgresCluster, postgres_cluster, valkey_serv
 # A slow machine fails no test: how long an example takes says nothing about what is right.
 settings.register_profile("batchmill", deadline=None)
 settings.load_profile("batchmill")
+
+# Whoever starts the tests in the background of a script hands down that Ctrl-C is ignored, and commands inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
