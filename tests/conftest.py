@@ -20,8 +20,14 @@ from tests.support.servers import PostgresCluster, postgres_cluster, valkey_serv
 settings.register_profile("batchmill", deadline=None)
 settings.load_profile("batchmill")
 
-# Whoever starts the tests in the background of a script hands down that Ctrl-C is ignored, and commands inherit it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@pytest.fixture(autouse=True)
+def heed_signals() -> None:
+    """Commands can be interrupted, whoever began the tests (a script's background job ignores Ctrl-C) and whatever ran
+    before (a command that has ended in this process ignores all signals); what they start inherits it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
