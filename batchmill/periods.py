@@ -81,21 +81,22 @@ def days_between(since_ms: int, until_ms: int, zone: tzinfo) -> Iterator[Day]:
     """
     if since_ms >= until_ms:
         return
-    day = _date_of(since_ms, zone)
-    start_ms = _start_ms(day, zone)
+    day = date_of(since_ms, zone)
+    start_ms = start_of(day, zone)
     while start_ms < until_ms:
         following = day + timedelta(days=1)
-        end_ms = _start_ms(following, zone)
+        end_ms = start_of(following, zone)
         if end_ms > start_ms:
             yield Day(name=day.isoformat(), start_ms=start_ms, end_ms=end_ms)
         day, start_ms = following, end_ms
 
 
-def _date_of(at_ms: int, zone: tzinfo) -> date:
+def date_of(at_ms: int, zone: tzinfo) -> date:
+    """The calendar day of a zone that a moment, in milliseconds since 1970, is in."""
     return (_EPOCH + at_ms * _MS).astimezone(zone).date()
 
 
-def _start_ms(day: date, zone: tzinfo) -> int:
+def start_of(day: date, zone: tzinfo) -> int:
     """A day's first moment: where its midnight is skipped, the moment at which the clocks skip it."""
     return _ms_of(datetime(day.year, day.month, day.day, tzinfo=zone))
 

@@ -72,6 +72,11 @@ batches = Table(
     Column("on_unknown", Text, nullable=False),
     Column("deadline_ms", BigInteger),
     _text("paused_reason"),
+    # Paused by a budget: which one, and how much the call that did not fit may cost.
+    Column("waits_for_budget_id", BigInteger),
+    Column("waits_for_nanos", BigInteger),
+    # What becomes of its lines at the limit of a budget; "" leaves it to the budget.
+    _text("on_budget"),
     _text("last_error"),
     # Who wants the files where: a batch of `batchmill run` is delivered by that command, on its own machine.
     Column("run_key", Text),
@@ -201,7 +206,9 @@ attempts = Table(
     Column("reason", Text, nullable=False),
     Column("sent_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
+    # The most it could cost, and the periods of budgets that it is held on, as `,3,7,`; "" = none covers it.
     Column("hold_nanos", BigInteger),
+    _text("held_on"),
     Column("cost_nanos", BigInteger),
     _text("error"),
     UniqueConstraint("request_id", "number"),
@@ -319,4 +326,105 @@ Index(
     unique=True,
     postgresql_where=text("is_default"),
     sqlite_where=text("is_default"),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("scope", Text, nullable=False),
+    _text("name"),
+    # scope:name, by which calls find the budgets that cover them.
+    Column("key", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("limit_nanos", BigInteger, nullable=False),
+    # Percentages with commas between: 75,90,100
+    Column("thresholds", Text, nullable=False),
+    Column("on_limit", Text, nullable=False),
+    Column("downgrade_percent", Integer, nullable=False, server_default="100"),
+    Column("allows_unpriced", Boolean, nullable=False, server_default=text("false")),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    # A budget that is gone stays as a row: what was spent on it is history.
+    Column("removed_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_budgets_in_force",
+    budgets.c.key,
+    budgets.c.period,
+    budgets.c.origin,
+    unique=True,
+    postgresql_where=text("removed_ms IS NULL"),
+    sqlite_where=text("removed_ms IS NULL"),
+)
+
+budget_periods = Table(
+    "budget_periods",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("budget_id", BigInteger, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    # NULL = it never ends.
+    Column("end_ms", BigInteger),
+    # Of what was spent: what the ledger had of this period when the budget was made.
+    _count("opening_nanos"),
+    # Settled calls at their cost, and unknown ones at their hold.
+    _count("spent_nanos"),
+    # Calls in flight, at the most that they could cost.
+    _count("held_nanos"),
+    # Of what was spent: calls of which nobody knows whether they were billed, at their hold.
+    _count("unknown_nanos"),
+    # By how much calls were dearer than their hold: only that can bring it above its limit.
+    _count("overrun_nanos"),
+    # The highest limit that was in force while it has lasted.
+    Column("ceiling_nanos", BigInteger, nullable=False),
+    # The highest threshold, in percent, that its owner has been told of.
+    Column("alerted_percent", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("budget_id", "start_ms"),
+    CheckConstraint("held_nanos >= 0", name="nothing_held_twice"),
+    sqlite_autoincrement=True,
+)
+
+budget_alerts = Table(
+    "budget_alerts",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("period_id", BigInteger, nullable=False),
+    # threshold: so many percent are used, `detail` says how many · overrun: a call of the model in `detail` cost
+    # more than was held for it
+    Column("kind", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("spent_nanos", BigInteger, nullable=False),
+    Column("limit_nanos", BigInteger, nullable=False),
+    UniqueConstraint("period_id", "kind", "detail"),
+    sqlite_autoincrement=True,
+)
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    Column("alert_id", BigInteger, primary_key=True, autoincrement=False),
+    # log, mail or webhook
+    Column("channel", Text, primary_key=True),
+    # pending, sent, or given_up
+    Column("state", Text, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_try_ms", BigInteger, nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
+    Column("sent_ms", BigInteger),
+    _text("error"),
+)
+
+hold_factors = Table(
+    "hold_factors",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    # Holds of this model are so many hundredths of what they would be: calls of it were dearer than their hold.
+    Column("percent", Integer, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
 )
