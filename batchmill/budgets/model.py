@@ -31,7 +31,7 @@ class Period(StrEnum):
 
 
 class OnLimit(StrEnum):
-    """What becomes of a call that does not fit into what is left, and never will by any call in flight coming cheaper."""
+    """What becomes of a call that does not fit, and would not if every call in flight came for nothing."""
 
     PAUSE = "pause"
     """Its batch waits, until the period turns or the limit is raised."""
