@@ -379,6 +379,8 @@ budget_periods = Table(
     _count("unknown_nanos"),
     # By how much calls were dearer than their hold: only that can bring it above its limit.
     _count("overrun_nanos"),
+    # The limit in force: its owner may change it in mid-period. Calls are held against it under this row's lock.
+    Column("limit_nanos", BigInteger, nullable=False),
     # The highest limit that was in force while it has lasted.
     Column("ceiling_nanos", BigInteger, nullable=False),
     # The highest threshold, in percent, that its owner has been told of.

@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("held_nanos", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("unknown_nanos", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("overrun_nanos", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("limit_nanos", sa.BigInteger(), nullable=False),
         sa.Column("ceiling_nanos", sa.BigInteger(), nullable=False),
         sa.Column("alerted_percent", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint("held_nanos >= 0", name=op.f("ck_budget_periods_nothing_held_twice")),
