@@ -186,6 +186,17 @@ class CacheSettings(Group):
     )
 
 
+class BudgetSettings(Group):
+    """What budgets go by."""
+
+    output_cap_tokens: int = whole(
+        16_384,
+        "BATCHMILL_OUTPUT_CAP_TOKENS",
+        "Longest answer, in tokens, where neither request nor model has a limit; then sent along.",
+        most=10_000_000,
+    )
+
+
 class LogSettings(Group):
     """What is said on standard error while working."""
 
@@ -229,6 +240,7 @@ class Settings(Group):
     calls: CallSettings
     input: InputSettings
     cache: CacheSettings
+    budgets: BudgetSettings
     log: LogSettings
 
     _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)
