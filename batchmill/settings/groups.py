@@ -210,6 +210,12 @@ class BudgetSettings(Group):
         meaning="Whose days, weeks and months count, unless a budget names its own.",
         accepts="a name of the IANA list, such as Europe/Berlin",
     )
+    output_cap_tokens: int = whole(
+        16_384,
+        "BATCHMILL_OUTPUT_CAP_TOKENS",
+        "Longest answer, in tokens, where neither request nor model has a limit; then sent along.",
+        most=10_000_000,
+    )
 
     @property
     def limits(self) -> dict[Period, int]:
