@@ -152,8 +152,8 @@ class Journal:
         return written
 
     def _queued(self) -> int:
-        queues = (self._looks, self._sends, self._outcomes, self._hand_backs, self._rejections)
-        return sum(map(len, queues))
+        waiting = len(self._hand_backs) + len(self._rejections)
+        return len(self._looks) + len(self._sends) + len(self._outcomes) + waiting
 
     def _out_of_room(self) -> list[int]:
         """The batches that are passed over for a moment: calls of theirs have waited in vain."""

@@ -1,4 +1,4 @@
-"""Offers: how a request may be answered, and what that can cost; the model it asks for, and cheaper ones that would do."""
+"""Offers: how a request may be answered, and what that can cost; as it asks, or by a cheaper model that would do."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
