@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 from pydantic.fields import FieldInfo
 
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
+from batchmill.settings.alerts import MailSettings, WebhookSettings
 from batchmill.settings.fields import (
     BrokerUrl,
     DatabaseUrl,
@@ -229,6 +230,8 @@ class Settings(Group):
     calls: CallSettings
     input: InputSettings
     cache: CacheSettings
+    mail: MailSettings
+    webhook: WebhookSettings
     log: LogSettings
 
     _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)
