@@ -4,7 +4,8 @@
 claimed ──look-up──► answered from the cache, or parked behind whoever asks the same
    │
    ▼ slot free
- send      recorded and committed: batch still runs, lease still holds; else the job goes back
+ send      recorded and committed, with all it may cost held on every budget that covers it: batch still runs,
+   │       lease still holds, there is room; else the job goes back, its batch waits, or its line is rejected
    ▼
  call      the provider, once, bounded in time
    ▼
@@ -21,10 +22,14 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from batchmill.budgets.model import OnLimit
 from batchmill.providers.base import Call, Provider, Reply, Verdict
 from batchmill.requests.ids import client_request_id
 from batchmill.requests.judge import Judge
-from batchmill.requests.work import Attempt, Job, Outcome
+from batchmill.requests.work import Attempt, Job, Outcome, Rejection, Send, Why, Withheld
+
+TIGHT_MS = 1_000
+"""After this a call that found no room in a budget, which calls in flight may yet make, is claimable again."""
 
 CANCELLED = Reply(
     verdict=Verdict.UNKNOWN,
@@ -36,16 +41,32 @@ CANCELLED = Reply(
 class Journal(Protocol):
     """Writes down what happens; every method returns once it is committed."""
 
-    async def send(self, job: Job, provider: str, model: str) -> Attempt | None:
-        """Record a call about to be made; None when it must not be."""
+    async def send(self, send: Send) -> Attempt | Withheld:
+        """Record a call about to be made; or why it must not be."""
         ...
 
     async def settle(self, outcome: Outcome) -> None:
         """Write how an attempt ended."""
         ...
 
-    async def hand_back(self, job: Job, delay_ms: int = 0) -> None:
-        """Give a job back unsent, claimable again after a delay."""
+    async def hand_back(self, job: Job, delay_ms: int = 0, withheld: Withheld | None = None) -> None:
+        """Give a job back unsent, claimable again after a delay; its batch waits for the budget that withheld it."""
+        ...
+
+    async def reject(self, rejection: Rejection) -> None:
+        """Fail a job's line without a call."""
+        ...
+
+
+class Offers(Protocol):
+    """Knows how a request may be answered, and what that can cost."""
+
+    def asked(self, job: Job, provider: str, *, is_bounded: bool) -> Send:
+        """The call that its line asks for; with what it can cost at most, if that is wanted."""
+        ...
+
+    def with_cheaper(self, send: Send) -> Send:
+        """The same with every cheaper model that would do."""
         ...
 
 
@@ -59,28 +80,56 @@ class Pipeline:
 
     journal: Journal
     provider: Provider
+    offers: Offers
     judge: Judge
     call_timeout_s: float
+    _under_budget: set[int] = field(default_factory=set, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
 
     async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
         """Send, call, judge, settle. The slot is free again as soon as the call has ended, before that is committed."""
         try:
-            attempt = await self.journal.send(job, self.provider.name, job.model)
-            reply = await self._call(attempt) if attempt is not None else None
+            sent = await self._send(job)
+            reply = await self._call(sent) if isinstance(sent, Attempt) else None
         finally:
             free_slot()
-        if attempt is None or reply is None:
+        if isinstance(sent, Withheld):
+            await self._withhold(job, sent)
+        elif reply is not None:
+            await self.journal.settle(self.judge.judge(sent, reply))
+
+    async def _send(self, job: Job) -> Attempt | Withheld:
+        """Ask for leave to call. What a call can cost is found out once a budget is known to cover its batch."""
+        batch, provider = job.batch.id, self.provider.name
+        send = self.offers.asked(job, provider, is_bounded=batch in self._under_budget)
+        sent = await self.journal.send(send)
+        if isinstance(sent, Withheld) and sent.why is Why.UNBOUNDED:
+            self._under_budget.add(batch)
+            send = self.offers.asked(job, provider, is_bounded=True)
+            sent = await self.journal.send(send)
+        if isinstance(sent, Withheld) and sent.why is Why.CHEAPER:
+            sent = await self.journal.send(self.offers.with_cheaper(send))
+        if isinstance(sent, Attempt) and not sent.is_held:
+            self._under_budget.discard(batch)
+        return sent
+
+    async def _withhold(self, job: Job, withheld: Withheld) -> None:
+        if withheld.why is Why.TIGHT:
+            await self.journal.hand_back(job, TIGHT_MS)
+        elif withheld.why not in (Why.EXHAUSTED, Why.UNPRICED):
             await self.journal.hand_back(job)
-            return
-        await self.journal.settle(self.judge.judge(attempt, reply))
+        elif withheld.then is OnLimit.REJECT:
+            code = "budget_exceeded" if withheld.why is Why.EXHAUSTED else "price_unknown"
+            await self.journal.reject(Rejection(job=job, code=code, message=withheld.reason))
+        else:
+            await self.journal.hand_back(job, withheld=withheld)
 
     async def _call(self, attempt: Attempt) -> Reply:
         job = attempt.job
         call = Call(
             endpoint=job.batch.endpoint,
             model=attempt.model,
-            body=job.body,
+            body=attempt.body,
             client_request_id=client_request_id(job.batch.public_id, job.request_id, attempt.number),
             timeout_s=self.call_timeout_s,
         )

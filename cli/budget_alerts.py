@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.batch import open_database
 from cli.home import home_option, settings_at
 from cli.output import counted, json_option, narrate, print_json, print_table
 
@@ -37,18 +38,18 @@ def alerts(limit: int, test: bool, home: Path | None, as_json: bool) -> int:
 
 def _show(settings: "Settings", limit: int, as_json: bool) -> None:
     from db.budgets.alerts import listed
-    from workers.assembly import existing_database
 
-    database = existing_database(settings)
-    try:
-        with database.read() as tx:
-            found = listed(tx, most=limit)
-    finally:
-        database.close()
+    found: list[tuple[Alert, list[Delivery]]] = []
+    with open_database(settings) as database:
+        if database is not None:
+            with database.read() as tx:
+                found = listed(tx, most=limit)
     if as_json:
         print_json([_as_json(alert, deliveries) for alert, deliveries in found])
         return
     print_table([_for_people(alert, deliveries) for alert, deliveries in found])
+    if not found:
+        narrate("no budget has given an alert yet")
     _tell_failures([delivery for _, deliveries in found for delivery in deliveries])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from batchmill.requests.model import AttemptState
-from batchmill.requests.work import Outcome
+from batchmill.requests.work import Job, Outcome, Rejection
 from db.bulk import INT, STR, bulk_insert
 from db.engine import Transaction
 from db.tables import answers
@@ -50,5 +50,30 @@ def add(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
             "created_ms": tx.now_ms,
         }
         for outcome in outcomes
+    ]
+    tx.bulk(_add, table)
+
+
+def own_id(job: Job) -> int:
+    """The row of what we ourselves say of a line, without any call; no attempt has so high a number as a line."""
+    return -job.request_id
+
+
+def add_own(tx: Transaction, rejections: Sequence[Rejection]) -> None:
+    """Keep why these lines fail."""
+    table = [
+        {
+            "id": own_id(rejection.job),
+            "status_code": None,
+            "body": None,
+            "error_code": rejection.code,
+            "error_message": rejection.message,
+            "provider": "",
+            "model": rejection.job.model,
+            "provider_request_id": "",
+            "finish_reason": "",
+            "created_ms": tx.now_ms,
+        }
+        for rejection in rejections
     ]
     tx.bulk(_add, table)

@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import AttemptState
 from batchmill.requests.work import Job, Outcome
+from db.budgets.holds import Held, held_on
 from db.bulk import INT, STR, bulk_update, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared, among
@@ -24,6 +25,7 @@ _columns = {
     "reason": STR,
     "sent_ms": INT,
     "hold_nanos": INT,
+    "held_on": STR,
 }
 
 
@@ -60,7 +62,7 @@ _end = bulk_update(
     ),
 )
 _in_state = Prepared(
-    select(attempts.c.id)
+    select(attempts.c.id, attempts.c.hold_nanos, attempts.c.held_on, attempts.c.sent_ms)
     .where(among(attempts.c.id, "ids"), attempts.c.state == bindparam("state"))
     .order_by(attempts.c.id)
     .with_for_update()
@@ -74,32 +76,33 @@ _unknown_of = select(attempts).where(attempts.c.state == word(AttemptState.UNKNO
 
 
 def send(
-    tx: Transaction, jobs: Sequence[tuple[Job, str, str]], worker_id: str
+    tx: Transaction, sends: Sequence[tuple[Job, Held]], worker_id: str
 ) -> tuple[dict[int, int], set[int]]:
-    """Record a call for each (job, provider, model): its attempt's id by request id, and which of them are new.
+    """Record a call for each job and what is held for it: its attempt's id by request id, and which of them are new.
 
     The same send recorded again finds its attempt, and never makes a second one.
-    `hold_nanos` is where a budget's hold goes: taken in this transaction, after these rows, in budget order.
     """
-    if not jobs:
+    if not sends:
         return {}, set()
+    jobs = [job for job, _ in sends]
     table = [
         {
             "request_id": job.request_id,
             "number": job.attempts + 1,
             "claim_id": job.claim_id,
             "worker_id": worker_id,
-            "provider": provider,
-            "model": model,
+            "provider": held.candidate.provider,
+            "model": held.candidate.model,
             "state": AttemptState.SENT,
             "reason": job.reason,
             "sent_ms": tx.now_ms,
-            "hold_nanos": None,
+            "hold_nanos": held.nanos,
+            "held_on": held_on(held.periods),
         }
-        for job, provider, model in jobs
+        for job, held in sends
     ]
     made = {row.request_id: row.id for row in tx.bulk_rows(_send, table)}
-    again = [job for job, _, _ in jobs if job.request_id not in made]
+    again = [job for job in jobs if job.request_id not in made]
     if not again:
         return made, set(made)
     found = tx.rows(
@@ -111,12 +114,15 @@ def send(
     return {row.request_id: row.id for row in found} | made, set(made)
 
 
-def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) -> set[int]:
-    """Move attempts out of `from_state` into what became of them; the ids of those that were in it."""
+def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) -> dict[int, Any]:
+    """Move attempts out of `from_state` into what became of them; the rows, as they were, of those that were in it.
+
+    The rows have `id, hold_nanos, held_on, sent_ms`.
+    """
     if not outcomes:
-        return set()
+        return {}
     ids = [outcome.attempt.id for outcome in outcomes]
-    found = {row.id for row in tx.rows(_in_state, ids=ids, state=from_state)}
+    found = {row.id: row for row in tx.rows(_in_state, ids=ids, state=from_state)}
     table = [
         {
             "id": outcome.attempt.id,

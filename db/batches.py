@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, exists, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, exists, func, insert, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.ids import new_batch_id
 from batchmill.requests.model import ENDED, BatchOptions, BatchState, Endpoint
+from batchmill.requests.work import HandBack
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared
@@ -21,6 +22,11 @@ UNFINISHED = (
     BatchState.CANCELLING,
     BatchState.FINALIZING,
 )
+_WAITS_FOR_NOTHING: dict[str, Any] = {
+    "paused_reason": "",
+    "waits_for_budget_id": None,
+    "waits_for_nanos": None,
+}
 _RUNNING = (BatchState.IN_PROGRESS, BatchState.PAUSED, BatchState.CANCELLING)
 
 
@@ -95,6 +101,7 @@ def create(
             upstream=options.upstream,
             cache=options.cache,
             on_unknown=options.on_unknown,
+            on_budget=options.on_budget or "",
             deadline_ms=deadline_ms,
             run_key=run_key,
             output_path=output_path,
@@ -201,12 +208,17 @@ def unfinished_at(tx: Transaction, output_path: str) -> Any | None:
     return found[0] if found else None
 
 
-def resume(tx: Transaction, batch: int) -> bool:
-    """Let a paused batch run on."""
+def resume(tx: Transaction, batch: int, *, only_waiting: bool = False) -> bool:
+    """Let a paused batch run on.
+
+    Args:
+        only_waiting: Only if it waits for a budget.
+    """
+    is_meant = batches.c.waits_for_budget_id.is_not(None) if only_waiting else true()
     resumed = (
         update(batches)
-        .where(batches.c.id == batch, batches.c.state == BatchState.PAUSED)
-        .values(state=BatchState.IN_PROGRESS, paused_reason="", last_error="")
+        .where(batches.c.id == batch, batches.c.state == BatchState.PAUSED, is_meant)
+        .values(state=BatchState.IN_PROGRESS, last_error="", **_WAITS_FOR_NOTHING)
         .returning(batches.c.lane, batches.c.tenant)
     )
     for row in tx.rows(resumed):
@@ -216,9 +228,39 @@ def resume(tx: Transaction, batch: int) -> bool:
 
 
 def pause(tx: Transaction, batch: int, reason: str) -> bool:
-    """Let no new call of a batch start until it is resumed."""
-    paused = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.IN_PROGRESS)
-    return tx.run(paused.values(state=BatchState.PAUSED, paused_reason=reason)) == 1
+    """Let no new call of a batch start until it is resumed; one that waits for a budget no longer waits for that."""
+    stands = or_(
+        batches.c.state == BatchState.IN_PROGRESS,
+        and_(batches.c.state == BatchState.PAUSED, batches.c.waits_for_budget_id.is_not(None)),
+    )
+    paused = update(batches).where(batches.c.id == batch, stands)
+    values = _WAITS_FOR_NOTHING | {"state": BatchState.PAUSED, "paused_reason": reason}
+    return tx.run(paused.values(values)) == 1
+
+
+def wait_for_budgets(tx: Transaction, backs: Sequence[HandBack]) -> None:
+    """Let the batches of these jobs, which were paused for that in this transaction, wait until there is room."""
+    withheld = {back.job.batch.id: back.withheld for back in backs if back.withheld is not None}
+    for batch, why in sorted(withheld.items()):
+        waiting = update(batches).where(
+            batches.c.id == batch,
+            batches.c.state == BatchState.PAUSED,
+            batches.c.paused_reason == why.reason,
+        )
+        tx.run(waiting.values(waits_for_budget_id=why.budget_id, waits_for_nanos=why.needs_nanos))
+
+
+def waiting_for_budgets(tx: Transaction) -> Sequence[Any]:
+    """The batches that wait for room in a budget."""
+    return tx.rows(
+        select(batches)
+        .where(
+            batches.c.ended_ms.is_(None),
+            batches.c.state == BatchState.PAUSED,
+            batches.c.waits_for_budget_id.is_not(None),
+        )
+        .order_by(batches.c.id)
+    )
 
 
 def cancel(tx: Transaction, batch: int, final_state: BatchState = BatchState.CANCELLED) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from batchmill.budgets.model import OnLimit
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import FIRST, BatchFacts, Job
@@ -132,6 +133,7 @@ def take(
     only_batch: int | None = None,
     upstream: str = "",
     runs_too: bool = True,
+    passed_over: Sequence[int] = (),
 ) -> Taken:
     """Claim the fairest requests: up to `room[lane]` in all from that lane and those below it in the mapping.
 
@@ -141,9 +143,16 @@ def take(
 
     Args:
         runs_too: Whether to claim from batches of `batchmill run` as well.
+        passed_over: Batches not to claim from.
     """
     taken = Taken()
-    offer = Offer(upstream=upstream, only_batch=only_batch, runs_too=runs_too, most=max(room.values()))
+    offer = Offer(
+        upstream=upstream,
+        only_batch=only_batch,
+        runs_too=runs_too,
+        most=max(room.values()),
+        passed_over=list(passed_over),
+    )
     for nth in range(MOST_TURNS_A_CLAIM):
         lanes = [lane for lane, most in room.items() if most > len(taken.jobs)]
         if not lanes or taken.answered >= MOST_ANSWERED_A_CLAIM:
@@ -226,6 +235,7 @@ def facts_of(batch: Any) -> BatchFacts:
         cache=CacheMode(batch.cache),
         on_unknown=OnUnknown(batch.on_unknown),
         started_ms=batch.started_ms,
+        on_budget=OnLimit(batch.on_budget) if batch.on_budget else None,
     )
 
 

@@ -10,10 +10,11 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from batchmill.requests.model import Lane
-from batchmill.requests.work import Attempt, Job, Outcome
+from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
 from db import batches, claims
 from db import settle as settling
 from db.engine import Database, Transaction
@@ -22,6 +23,25 @@ from db.settle import Work, Written
 T = TypeVar("T")
 
 MOST_A_COMMIT = 500
+TIGHT_S = 1.0
+"""So long a call waits for room in a budget before it goes back, and its batch is passed over for as long."""
+ASK_AGAIN_S = 0.1
+"""How often that room is looked for when nothing of our own comes back: others' calls make room too."""
+
+STANDS_STILL = Withheld(why=Why.STANDS_STILL)
+
+
+@dataclass(slots=True)
+class _QueuedSend:
+    """A call that is to be made.
+
+    Attributes:
+        since_s: When it was asked for, by the loop's clock.
+    """
+
+    send: Send
+    sent: asyncio.Future[Attempt | Withheld]
+    since_s: float
 
 
 class Journal:
@@ -47,9 +67,12 @@ class Journal:
         self.runs_too = runs_too
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._looks: list[tuple[list[Job], asyncio.Future[list[Job]]]] = []
-        self._sends: list[tuple[tuple[Job, str, str], asyncio.Future[Attempt | None]]] = []
+        self._sends: list[_QueuedSend] = []
+        self._tight: list[_QueuedSend] = []
+        self._passed_over: dict[int, float] = {}
         self._outcomes: list[tuple[Outcome, asyncio.Future[None]]] = []
-        self._hand_backs: list[tuple[tuple[Job, int], asyncio.Future[None]]] = []
+        self._hand_backs: list[tuple[HandBack, asyncio.Future[None]]] = []
+        self._rejections: list[tuple[Rejection, asyncio.Future[None]]] = []
         self._open: Counter[int] = Counter()
         self._wake = asyncio.Event()
 
@@ -67,6 +90,7 @@ class Journal:
 
     async def claim(self, room: Mapping[Lane, int], only_batch: int | None = None) -> tuple[int, list[Job]]:
         """Take requests, answer from the cache what can be; how many were taken, and those left to be called."""
+        passed_over = self._out_of_room()
         taken = await self._in_thread(
             lambda tx: claims.take(
                 tx,
@@ -76,6 +100,7 @@ class Journal:
                 only_batch=only_batch,
                 upstream=self.upstream,
                 runs_too=self.runs_too,
+                passed_over=passed_over,
             )
         )
         if not taken.jobs:
@@ -86,18 +111,27 @@ class Journal:
         self._wake.set()
         return taken.lines, await looked_up
 
-    async def send(self, job: Job, provider: str, model: str) -> Attempt | None:
-        """Record a call about to be made; None when it must not be: the lease is lost, or the batch stands still."""
-        attempt: Attempt | None = await self._queue(self._sends, (job, provider, model))
-        return attempt
+    async def send(self, send: Send) -> Attempt | Withheld:
+        """Record a call about to be made, with all that it may cost held; or why it must not be made.
+
+        What finds no room in a budget while calls in flight may yet make some waits for that, but not for long.
+        """
+        sent: asyncio.Future[Attempt | Withheld] = asyncio.get_running_loop().create_future()
+        self._sends.append(_QueuedSend(send, sent, asyncio.get_running_loop().time()))
+        self._wake.set()
+        return await sent
 
     async def settle(self, outcome: Outcome) -> None:
         """Write how an attempt ended."""
         await self._queue(self._outcomes, outcome)
 
-    async def hand_back(self, job: Job, delay_ms: int = 0) -> None:
-        """Give a job back unsent, claimable again after a delay."""
-        await self._queue(self._hand_backs, (job, delay_ms))
+    async def hand_back(self, job: Job, delay_ms: int = 0, withheld: Withheld | None = None) -> None:
+        """Give a job back unsent, claimable again after a delay; its batch waits for the budget that withheld it."""
+        await self._queue(self._hand_backs, HandBack(job=job, delay_ms=delay_ms, withheld=withheld))
+
+    async def reject(self, rejection: Rejection) -> None:
+        """Fail a job's line without a call."""
+        await self._queue(self._rejections, rejection)
 
     async def renew(self) -> set[int]:
         """Prolong every claim still held; the ids of those.
@@ -118,39 +152,61 @@ class Journal:
         return written
 
     def _queued(self) -> int:
-        return len(self._looks) + len(self._sends) + len(self._outcomes) + len(self._hand_backs)
+        waiting = len(self._hand_backs) + len(self._rejections)
+        return len(self._looks) + len(self._sends) + len(self._outcomes) + waiting
+
+    def _out_of_room(self) -> list[int]:
+        """The batches that are passed over for a moment: calls of theirs have waited in vain."""
+        now_s = asyncio.get_running_loop().time()
+        self._passed_over = {batch: until for batch, until in self._passed_over.items() if until > now_s}
+        return list(self._passed_over)
 
     async def _write_on(self) -> None:
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ASK_AGAIN_S if self._tight else None):
+                    await self._wake.wait()
+            is_woken = self._wake.is_set()
             self._wake.clear()
+            if not is_woken:
+                self._ask_again()
             while self._queued():
                 await self._write_once()
 
+    def _ask_again(self) -> None:
+        """Let the calls that wait for room try once more, before all others."""
+        self._sends, self._tight = self._tight + self._sends, []
+
     async def _write_once(self) -> None:
+        if self._outcomes:
+            self._ask_again()  # what has ended may make room for them
         looks, self._looks = self._looks, []
         sends, self._sends = self._sends[:MOST_A_COMMIT], self._sends[MOST_A_COMMIT:]
         outcomes, self._outcomes = self._outcomes[:MOST_A_COMMIT], self._outcomes[MOST_A_COMMIT:]
         backs, self._hand_backs = self._hand_backs, []
+        rejections, self._rejections = self._rejections, []
         work = Work(
             look_ups=[job for jobs, _ in looks for job in jobs],
-            sends=[send for send, _ in sends],
+            sends=[queued.send for queued in sends],
             outcomes=[outcome for outcome, _ in outcomes],
             hand_backs=[back for back, _ in backs],
+            rejections=[rejection for rejection, _ in rejections],
         )
         work.open = {claim: self._open[claim] for claim in work.claim_ids()}
-        waiters: list[asyncio.Future[Any]] = [
-            *(f for _, f in looks), *(f for _, f in sends), *(f for _, f in outcomes), *(f for _, f in backs)
-        ]  # fmt: skip
+        others = [*(f for _, f in outcomes), *(f for _, f in backs), *(f for _, f in rejections)]
         try:
             written = await self._in_thread(lambda tx: settling.write(tx, work, self.worker_id))
         except Exception as error:
+            waiters: list[asyncio.Future[Any]] = [
+                *(f for _, f in looks), *(queued.sent for queued in sends), *others
+            ]  # fmt: skip
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_exception(error)
             return
         self._note(written)
-        self._tell(written, looks, sends, [*(f for _, f in outcomes), *(f for _, f in backs)])
+        self._tell(written, looks, others)
+        self._tell_sends(written, sends)
 
     def _note(self, written: Written) -> None:
         for claim_id, gone in written.left.items():
@@ -162,16 +218,26 @@ class Journal:
     def _tell(
         written: Written,
         looks: Sequence[tuple[list[Job], asyncio.Future[list[Job]]]],
-        sends: Sequence[tuple[tuple[Job, str, str], asyncio.Future[Attempt | None]]],
         others: Sequence[asyncio.Future[None]],
     ) -> None:
         leading = {job.request_id: job for job in written.leaders}
         for jobs, looked_up in looks:
             _answer(looked_up, [leading[job.request_id] for job in jobs if job.request_id in leading])
-        for (job, _, _), sent in sends:
-            _answer(sent, written.attempts.get(job.request_id))
         for other in others:
             _answer(other, None)
+
+    def _tell_sends(self, written: Written, sends: Sequence[_QueuedSend]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for queued in sends:
+            job = queued.send.job
+            attempt = written.attempts.get(job.request_id)
+            withheld = written.withheld.get(job.request_id, STANDS_STILL)
+            if attempt is None and withheld.why is Why.TIGHT:
+                if now_s - queued.since_s < TIGHT_S:
+                    self._tight.append(queued)
+                    continue
+                self._passed_over[job.batch.id] = now_s + TIGHT_S
+            _answer(queued.sent, attempt or withheld)
 
     async def _in_thread(self, do: Callable[[Transaction], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.database.persist, do)

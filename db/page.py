@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchmill.budgets.balance import Charge
 from batchmill.requests.model import BatchState, RequestState
 from batchmill.requests.work import Job
 from db import batches, cache, followers, ledger
@@ -19,12 +20,14 @@ class Page:
     Attributes:
         uses: How often each entry of the cache has answered.
         found: By key, the answers that were found in the cache.
+        charges: What calls came to that were held on budgets; the budgets are written after all else.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     uses: Counter[str] = field(default_factory=Counter)
     found: dict[str, int] = field(default_factory=dict)
     changes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    charges: list[Charge] = field(default_factory=list)
 
     def add(self, batch: int, **amounts: Any) -> None:
         """Change counters of a batch; of two reasons the later one counts, but none wipes out one."""

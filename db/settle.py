@@ -1,19 +1,21 @@
 """What one transaction of the writer does: look-ups, settlements, dispatches, hand-backs, together.
 
-Locks are always taken in the same order: claims, flights, requests, cache entries, batches, (budgets); a claim, which
+Locks are always taken in the same order: claims, flights, requests, cache entries, batches, budgets; a claim, which
 begins with the batch, waits for no entry (see `db.hits`). Money and answers follow the attempt, so they are true even
 when the claim was lost meanwhile; the request follows the claim.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchmill.budgets.balance import Charge
 from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, BatchState, RequestState
-from batchmill.requests.work import Attempt, Job, Outcome
+from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Withheld
 from db import answers, attempts, batches, cache, claims, flights, ledger, lookup, requests
+from db.budgets.holds import Held, Till, periods_of
 from db.engine import Transaction
 from db.page import Page
 
@@ -25,25 +27,27 @@ class Work:
     Attributes:
         look_ups: Jobs fresh from a claim: answer them from the cache, park them behind a leader, or let them
             be called.
-        sends: Calls about to be made, as (job, provider, model).
+        sends: Calls about to be made.
         outcomes: Attempts that ended.
-        hand_backs: Jobs that go back to `pending`, each with the delay in ms after which it may be claimed
-            again.
+        hand_backs: Jobs that go back to `pending`.
+        rejections: Jobs whose lines fail without a call.
         open: How many jobs each claim held before this work.
     """
 
     look_ups: list[Job] = field(default_factory=list)
-    sends: list[tuple[Job, str, str]] = field(default_factory=list)
+    sends: list[Send] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    hand_backs: list[tuple[Job, int]] = field(default_factory=list)
+    hand_backs: list[HandBack] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
     open: Mapping[int, int] = field(default_factory=dict)
 
     def claim_ids(self) -> set[int]:
         """Every claim that this work is done under."""
         return (
             {job.claim_id for job in self.look_ups}
-            | {job.claim_id for job, _, _ in self.sends}
-            | {job.claim_id for job, _ in self.hand_backs}
+            | {send.job.claim_id for send in self.sends}
+            | {back.job.claim_id for back in self.hand_backs}
+            | {rejection.job.claim_id for rejection in self.rejections}
             | {outcome.attempt.job.claim_id for outcome in self.outcomes}
         )
 
@@ -55,11 +59,13 @@ class Written:
     Attributes:
         leaders: The looked-up jobs that are to be called, with model and body.
         attempts: By request id, the calls that may now be made; a send that is not here must not be made.
+        withheld: By request id, why others may not.
         left: How many jobs have left each claim.
     """
 
     leaders: list[Job] = field(default_factory=list)
     attempts: dict[int, Attempt] = field(default_factory=dict)
+    withheld: dict[int, Withheld] = field(default_factory=dict)
     left: Counter[int] = field(default_factory=Counter)
 
 
@@ -68,66 +74,101 @@ def write(tx: Transaction, work: Work, worker_id: str) -> Written:
     page = Page()
     leases = claims.lock(tx, list(work.claim_ids()))
     look_ups = [job for job in work.look_ups if job.claim_id in leases]
-    reserved = _reserve(tx, work.outcomes, look_ups)
+    rejections = [rejection for rejection in work.rejections if rejection.job.claim_id in leases]
+    reserved = _reserve(tx, [*_ending(work.outcomes), *(rejection.job for rejection in rejections)], look_ups)
     _settle(tx, work.outcomes, leases, page)
+    _reject(tx, rejections, page)
     leaders = lookup.look_up(tx, look_ups, page)
     flights.release(tx, reserved)
-    hand_back(tx, [(job, delay) for job, delay in work.hand_backs if job.claim_id in leases])
-    sends = [send for send in work.sends if leases.get(send[0].claim_id, 0) > tx.now_ms]
-    for job, _, _ in sends:
-        page.add(job.batch.id, sends=1)
+    backs = [back for back in work.hand_backs if back.job.claim_id in leases]
+    hand_back(tx, backs, page)
+    sends = [send for send in work.sends if leases.get(send.job.claim_id, 0) > tx.now_ms]
+    for send in sends:
+        page.add(send.job.batch.id, sends=1)
     states = page.write(tx)
-    granted = [send for send in sends if states.get(send[0].batch.id) is BatchState.IN_PROGRESS]
-    ids, new = attempts.send(tx, granted, worker_id)
-    _uncount(tx, [job for job, _, _ in granted if job.request_id not in new])
+    batches.wait_for_budgets(tx, [back for back in backs if back.withheld is not None])
+    running = [send for send in sends if states.get(send.job.batch.id) is BatchState.IN_PROGRESS]
+    attempts_made, withheld = _dispatch(tx, running, page.charges, worker_id)
     left = _left(work, leaders)
     claims.drop(tx, [claim for claim, gone in left.items() if gone >= work.open.get(claim, 0)])
-    return Written(
-        leaders,
-        {
-            job.request_id: _attempt(ids[job.request_id], job, *to)
-            for job, *to in granted
-            if job.request_id in ids
-        },
-        left,
-    )
+    return Written(leaders, attempts_made, withheld, left)
 
 
-def _uncount(tx: Transaction, sent_before: Sequence[Job]) -> None:
-    """Take sends that turned out to be recorded already out of the count of calls."""
+def _dispatch(
+    tx: Transaction, sends: Sequence[Send], charges: Sequence[Charge], worker_id: str
+) -> tuple[dict[int, Attempt], dict[int, Withheld]]:
+    """Hold and record the calls that may be made, with budgets charged first for what has ended."""
+    till = Till(tx, charges, sends)
+    admitted: dict[int, tuple[Job, Held]] = {}
+    withheld: dict[int, Withheld] = {}
+    for send in sends:
+        said = till.admit(send)
+        if isinstance(said, Withheld):
+            withheld[send.job.request_id] = said
+        else:
+            admitted[send.job.request_id] = send.job, said
+    ids, new = attempts.send(tx, list(admitted.values()), worker_id)
+    for request, (_, held) in admitted.items():
+        if request not in new:
+            till.let_go(held)
+    till.write()
+    _uncount(tx, [send.job for send in sends if send.job.request_id not in new])
+    made = {id_: _attempt(ids[id_], job, held) for id_, (job, held) in admitted.items() if id_ in ids}
+    return made, withheld
+
+
+def _uncount(tx: Transaction, not_sent: Sequence[Job]) -> None:
+    """Take sends that were withheld, or turned out to be recorded already, out of the count of calls."""
     changes: dict[int, dict[str, Any]] = {}
-    for batch, times in Counter(job.batch.id for job in sent_before).items():
+    for batch, times in Counter(job.batch.id for job in not_sent).items():
         changes[batch] = {"sends": -times}
     batches.count(tx, changes)
 
 
 def _left(work: Work, leaders: Sequence[Job]) -> Counter[int]:
     left = Counter(outcome.attempt.job.claim_id for outcome in work.outcomes)
-    left.update(job.claim_id for job, _ in work.hand_backs)
+    left.update(back.job.claim_id for back in work.hand_backs)
+    left.update(rejection.job.claim_id for rejection in work.rejections)
     left.update(job.claim_id for job in work.look_ups)
     left.subtract(job.claim_id for job in leaders)
     return left
 
 
-def settle(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
-    """Settle outcomes only; for those who sweep up after lost workers and hold the claims' locks."""
+def settle(tx: Transaction, outcomes: Sequence[Outcome], unsent: Sequence[Job] = ()) -> None:
+    """Settle outcomes and hand back what was not sent; for those who sweep up after lost workers and hold the claims'
+    locks."""
     page = Page()
     held = {outcome.attempt.job.claim_id: 0 for outcome in outcomes}
-    reserved = _reserve(tx, outcomes, [])
+    reserved = _reserve(tx, _ending(outcomes), [])
     _settle(tx, outcomes, held, page)
     flights.release(tx, reserved)
+    hand_back(tx, [HandBack(job=job) for job in unsent], page)
     page.write(tx)
+    Till(tx, page.charges, []).write()
 
 
-def _attempt(attempt_id: int, job: Job, provider: str, model: str) -> Attempt:
-    return Attempt(id=attempt_id, job=job, number=job.attempts + 1, provider=provider, model=model)
+def _attempt(attempt_id: int, job: Job, held: Held) -> Attempt:
+    asked = held.candidate
+    return Attempt(
+        id=attempt_id,
+        job=job,
+        number=job.attempts + 1,
+        provider=asked.provider,
+        model=asked.model,
+        body=asked.body,
+        is_held=bool(held.periods),
+    )
 
 
-def _reserve(tx: Transaction, outcomes: Sequence[Outcome], look_ups: Sequence[Job]) -> list[str]:
+def _ending(outcomes: Sequence[Outcome]) -> list[Job]:
+    """The jobs that nothing more is done for."""
+    return [outcome.attempt.job for outcome in outcomes if outcome.state is not RequestState.PENDING]
+
+
+def _reserve(tx: Transaction, ended: Sequence[Job], look_ups: Sequence[Job]) -> list[str]:
     """Lock every flight that this transaction may touch; their keys. What the cache answers needs none but its own."""
     if tx.dialect == "sqlite":
         return []
-    ended = [outcome.attempt.job for outcome in outcomes if outcome.state is not RequestState.PENDING]
     groups = lookup.by_key(look_ups)
     hits = list(lookup.usable(cache.find(tx, groups), groups))
     led = flights.led_by(tx, hits, [job.request_id for key in hits for job in groups[key]])
@@ -145,7 +186,9 @@ def _settle(tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int]
     late = [outcome for outcome in outcomes if outcome.attempt.id not in on_time]
     late = [outcome for outcome in late if outcome.attempt_state is AttemptState.SETTLED]
     corrected = attempts.end(tx, late, AttemptState.UNKNOWN)
-    known = on_time | corrected
+    known = on_time.keys() | corrected.keys()
+    page.charges += _charges(outcomes, on_time, was_unknown=False)
+    page.charges += _charges(outcomes, corrected, was_unknown=True)
     held = [o for o in outcomes if o.attempt.job.claim_id in leases and o.attempt.id in on_time]
     ended = [outcome for outcome in held if outcome.state is not RequestState.PENDING]
     kept = [o for o in outcomes if o.keep_for_ms > 0 and o.attempt.job.cache_key and o.attempt.id in known]
@@ -176,8 +219,29 @@ def _move(tx: Transaction, held: Sequence[Outcome]) -> None:
     requests.move(tx, table)
 
 
+def _charges(outcomes: Sequence[Outcome], ended: Mapping[int, Any], *, was_unknown: bool) -> Iterable[Charge]:
+    """What the calls among these came to that are held on budgets; `ended` are their rows as they were."""
+    for outcome in outcomes:
+        row = ended.get(outcome.attempt.id)
+        if row is not None and row.held_on:
+            yield Charge(
+                periods=periods_of(row.held_on),
+                hold_nanos=row.hold_nanos,
+                cost_nanos=outcome.cost.nanos,
+                is_unknown=outcome.attempt_state is AttemptState.UNKNOWN,
+                was_unknown=was_unknown,
+                sent_ms=row.sent_ms,
+                provider=outcome.attempt.provider,
+                model=outcome.attempt.model,
+            )
+
+
 def _enter(
-    tx: Transaction, outcomes: Sequence[Outcome], on_time: set[int], corrected: set[int], page: Page
+    tx: Transaction,
+    outcomes: Sequence[Outcome],
+    on_time: Mapping[int, Any],
+    corrected: Mapping[int, Any],
+    page: Page,
 ) -> None:
     for outcome in outcomes:
         attempt, batch = outcome.attempt, outcome.attempt.job.batch
@@ -221,13 +285,35 @@ def _hit_of(tx: Transaction, outcome: Outcome) -> cache.Hit:
     )
 
 
-def hand_back(tx: Transaction, jobs: Sequence[tuple[Job, int]]) -> None:
-    """Make claimed jobs pending again, each after its delay in ms."""
-    if jobs:
-        requests.move(
-            tx,
-            [
-                requests.row_of(job, RequestState.PENDING, next_run_ms=tx.now_ms + delay)
-                for job, delay in jobs
-            ],
-        )
+def _reject(tx: Transaction, rejections: Sequence[Rejection], page: Page) -> None:
+    """Fail lines for which no call is made; who waits for one of them may lead in its place."""
+    if not rejections:
+        return
+    answers.add_own(tx, rejections)
+    requests.move(
+        tx,
+        [
+            requests.row_of(one.job, RequestState.FAILED, answer_id=answers.own_id(one.job))
+            for one in rejections
+        ],
+    )
+    for one in rejections:
+        page.add(one.job.batch.id, failed=1, last_error=f"{one.code}: {one.message}")
+    for key in sorted({one.job.cache_key for one in rejections if one.job.cache_key}):
+        flights.promote(tx, key)
+
+
+def hand_back(tx: Transaction, backs: Sequence[HandBack], page: Page) -> None:
+    """Make claimed jobs pending again, each after its delay."""
+    if not backs:
+        return
+    requests.move(
+        tx,
+        [
+            requests.row_of(back.job, RequestState.PENDING, next_run_ms=tx.now_ms + back.delay_ms)
+            for back in backs
+        ],
+    )
+    for back in backs:
+        if back.withheld is not None:
+            page.add(back.job.batch.id, pause_reason=back.withheld.reason)

@@ -19,6 +19,7 @@ from batchmill.requests.model import BatchState, RequestState
 from batchmill.requests.work import Attempt, Job, Outcome
 from db import attempts, batches, claims, flights, requests
 from db import settle as settling
+from db.budgets import waiting
 from db.engine import Database, Transaction
 from db.tables import claims as claim_rows
 from db.tables import sweeps
@@ -80,6 +81,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
         return None
     lost, unknown = _take_back_expired(database, judge)
     _free_stranded(database)
+    resume_affordable(database)
     _end_overdue(database)
     _discard_abandoned(database)
     finish_undelivered(database)
@@ -136,16 +138,15 @@ def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> tuple[in
         id_: claims.facts_of(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()
     }
     outcomes: list[Outcome] = []
-    unsent: list[tuple[Job, int]] = []
+    unsent: list[Job] = []
     for claim in lost:
         ids = orjson.loads(claim.request_ids)
         held = {row.id: row for row in requests.still_claimed(tx, claim.id, ids)}
         sent = {attempt.request_id: attempt for attempt in attempts.sent_under(tx, claim.id, ids)}
         jobs = {id_: claims.job_of(row, facts[claim.batch_id], claim.id) for id_, row in held.items()}
-        unsent += [(jobs[id_], 0) for id_ in held if id_ not in sent]
+        unsent += [jobs[id_] for id_ in held if id_ not in sent]
         outcomes += [judge.judge(_attempt(row, jobs[id_]), LOST) for id_, row in sent.items() if id_ in jobs]
-    settling.settle(tx, outcomes)
-    settling.hand_back(tx, unsent)
+    settling.settle(tx, outcomes, unsent)
     claims.drop(tx, [claim.id for claim in lost])
     return len(lost), len(outcomes)
 
@@ -160,6 +161,16 @@ def _free_stranded(database: Database) -> None:
             flights.promote(tx, key)
 
     database.persist(free)
+
+
+def resume_affordable(database: Database) -> None:
+    """Let batches go on whose budget has room again: a new day has begun, the limit was raised."""
+    with database.read() as tx:
+        may_go_on = waiting.with_room(tx, batches.waiting_for_budgets(tx))
+    if may_go_on:
+        with database.write() as tx:
+            for batch in may_go_on:
+                batches.resume(tx, batch, only_waiting=True)
 
 
 def _end_overdue(database: Database) -> None:

@@ -128,6 +128,7 @@ class Child:
             pipeline = Pipeline(
                 journal=journal,
                 provider=kept.provider,
+                offers=kept.prices.offers,
                 judge=kept.judge,
                 call_timeout_s=settings.calls.timeout_s,
             )
@@ -151,7 +152,9 @@ class Child:
             life_sign = show_life(settings.home, worker_id)
             with database.write() as tx:
                 worker_rows.register(tx, worker_id, str(settings.home))
-            prices = FollowedPrices(database, file_prices(settings))
+            prices = FollowedPrices(
+                database, file_prices(settings), output_cap_tokens=settings.budgets.output_cap_tokens
+            )
             # What is there now stays, what comes dies young: the collector need not walk it all so often (7 % faster).
             gc.freeze()
             gc.set_threshold(20_000, 20, 50)

@@ -1,16 +1,23 @@
-"""The prices an installation goes by: those of BATCHMILL_PRICES, then the catalogue's, then the public list's."""
+"""The prices an installation goes by: those of BATCHMILL_PRICES, then the catalogue's, then the public list's; and what
+else of models may change while workers run: their caps, by how much their holds are raised, which may be asked.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
+from batchmill.budgets.offers import CallOffers
+from batchmill.catalogue.entries import ModelEntry
 from batchmill.errors import BatchmillError
+from batchmill.money.bounds import Bounds
 from batchmill.money.owner_prices import OwnerPrices, read_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.settings import Settings
 from db import catalogue
+from db.budgets import factors
 from db.engine import Database, Transaction
 
 log = structlog.get_logger()
@@ -30,26 +37,43 @@ def owner_prices(tx: Transaction, from_file: OwnerPrices) -> OwnerPrices:
     return {**catalogue.own_prices(tx), **from_file}
 
 
-class FollowedPrices:
-    """Keeps a pricer at the catalogue's prices as they are now; the file is read once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is known of models at one moment.
 
-    It reads all of the catalogue's own prices each time, seldom more than a few rows: that costs no more than
-    to ask whether they have changed.
+    Attributes:
+        percents: By how much holds are raised, by provider and model; see `db.budgets.factors`.
     """
 
-    def __init__(self, database: Database, from_file: OwnerPrices) -> None:
+    prices: OwnerPrices
+    models: Sequence[ModelEntry]
+    percents: Mapping[tuple[str, str], int]
+
+
+class FollowedPrices:
+    """Keeps a pricer, and the offers made with its prices, at what the database has now; the file is read once.
+
+    It reads all of the catalogue each time, some dozen rows: that costs no more than to ask whether they have changed.
+    """
+
+    def __init__(self, database: Database, from_file: OwnerPrices, *, output_cap_tokens: int) -> None:
         self._database = database
         self._from_file = from_file
         self.pricer = Pricer(from_file)
+        self.offers = CallOffers(Bounds(self.pricer, output_cap_tokens=output_cap_tokens))
 
-    def read(self) -> OwnerPrices:
-        """The owner's prices now. Raises DatabaseError."""
+    def read(self) -> Terms:
+        """The terms now. Raises DatabaseError."""
         with self._database.read() as tx:
-            return owner_prices(tx, self._from_file)
+            return Terms(
+                prices=owner_prices(tx, self._from_file),
+                models=catalogue.entries(tx),
+                percents=factors.percents(tx),
+            )
 
     @contextlib.asynccontextmanager
     async def followed(self, every_s: float) -> AsyncIterator[None]:
-        """Go by the prices as they are now, and look again from time to time while the context lasts."""
+        """Go by the terms as they are now, and look again from time to time while the context lasts."""
         await self._refresh()
         following = asyncio.create_task(self._follow(every_s), name="prices")
         try:
@@ -66,7 +90,14 @@ class FollowedPrices:
 
     async def _refresh(self) -> None:
         try:
-            self.pricer.set_owner_prices(await asyncio.to_thread(self.read))
+            terms = await asyncio.to_thread(self.read)
         except BatchmillError as error:
             # An answer must not wait for its price: the prices of the last look count until the next.
             log.warning("prices_not_read", error=error.message)
+            return
+        self.pricer.set_owner_prices(terms.prices)
+        self.offers.set_models(terms.models)
+        self.offers.bounds.set_percents(terms.percents)
+        self.offers.bounds.set_caps(
+            {model.key: model.output_cap_tokens for model in terms.models if model.output_cap_tokens}
+        )

@@ -213,7 +213,7 @@ class Run:
         if row.state == BatchState.FINALIZING:
             self._deliver(row)
             return True
-        if row.state == BatchState.PAUSED and row.paused_reason.startswith(PAUSED_BY_HAND):
+        if row.state == BatchState.PAUSED and _is_waited_for(row):
             self._watch(progress_of(row, "paused", _how_to_resume(row)))
             patience.begin_anew()
         else:
@@ -284,7 +284,14 @@ class Run:
         )
 
 
+def _is_waited_for(row: Any) -> bool:
+    """Whether a paused batch will be let go on, by its owner or by the budget that it waits for."""
+    return row.waits_for_budget_id is not None or bool(row.paused_reason.startswith(PAUSED_BY_HAND))
+
+
 def _how_to_resume(row: Any) -> str:
+    if row.waits_for_budget_id is not None:
+        return str(row.paused_reason)
     return f"{row.paused_reason}; `batchmill resume {row.public_id}` lets it go on"
 
 

@@ -22,7 +22,7 @@ from batchmill.money.rates import Rates, Unpriced, rate_per_request, rate_per_to
 from batchmill.money.usage import Usage
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 PROVIDER_IDS: Mapping[str, str] = {
     "gemini": "google",
@@ -68,11 +68,13 @@ class Tariff:
     Attributes:
         flat_up_to: The most input tokens for which `rates` are exact; None when there is no tier above.
         prices: The list's own price, which knows the tiers.
+        tiers: The rates of each tier above, with the input tokens that it is beyond; in rising order.
     """
 
     rates: Rates
     flat_up_to: int | None
     prices: "ModelPrice"
+    tiers: tuple[tuple[int, Rates], ...] = ()
 
     def nanos(self, usage: Usage, requests: int) -> int | Unpriced:
         """Return the cost, or why it is not known. The usage is taken to be consistent."""
@@ -148,7 +150,13 @@ def _tariff_of(
         return Unpriced.UNMEASURED_UNIT
     if native_batch and not _has_batch_price(provider, model, at):
         return Unpriced.UNSUPPORTED_PRICE_CONTEXT
-    return Tariff(rates=_first_tier_rates(prices), flat_up_to=_lowest_threshold(prices), prices=prices)
+    starts = _tier_starts(prices)
+    return Tariff(
+        rates=_rates(prices),
+        flat_up_to=min(starts, default=None),
+        prices=prices,
+        tiers=tuple((start, _rates(prices, input_tokens=start + 1)) for start in starts),
+    )
 
 
 def _is_free_by_name(provider: "Provider", model: "ModelInfo") -> bool:
@@ -183,31 +191,35 @@ def _priced_keys(prices: "ModelPrice") -> set[str]:
     return {key for key, price in vars(prices).items() if price is not None}
 
 
-def _first_tier_rates(prices: "ModelPrice") -> Rates:
-    rates = {kind: _first_tier_rate(prices, key) for kind, key in _RATE_KEYS.items()}
-    rates["cache_write_5m"] = _first_tier_rate(prices, "cache_write_5m_mtok")
+def _rates(prices: "ModelPrice", input_tokens: int = 0) -> Rates:
+    """The rates at that much input."""
+    rates = {kind: _rate(prices, key, input_tokens) for kind, key in _RATE_KEYS.items()}
+    rates["cache_write_5m"] = _rate(prices, "cache_write_5m_mtok", input_tokens)
     if rates["cache_write_5m"] is None:  # where there is one price for writing, it is that of five minutes
-        rates["cache_write_5m"] = _first_tier_rate(prices, "cache_write_mtok")
-    per_thousand = _first_tier_price(prices, "requests_kcount")
+        rates["cache_write_5m"] = _rate(prices, "cache_write_mtok", input_tokens)
+    per_thousand = _price(prices, "requests_kcount", input_tokens)
     return Rates(**rates, request=rate_per_request(per_thousand / 1000) if per_thousand else 0)
 
 
-def _first_tier_rate(prices: "ModelPrice", key: str) -> int | None:
-    price = _first_tier_price(prices, key)
+def _rate(prices: "ModelPrice", key: str, input_tokens: int) -> int | None:
+    price = _price(prices, key, input_tokens)
     return None if price is None else rate_per_token(price)
 
 
-def _first_tier_price(prices: "ModelPrice", key: str) -> Decimal | None:
-    price = getattr(prices, key)
-    return price if price is None or isinstance(price, Decimal) else price.base
+def _price(prices: "ModelPrice", key: str, input_tokens: int) -> Decimal | None:
+    price: Decimal | TieredPrices | None = getattr(prices, key)
+    if price is None or isinstance(price, Decimal):
+        return price
+    reached = [tier.price for tier in price.tiers if input_tokens > tier.start]
+    return reached[-1] if reached else price.base
 
 
-def _lowest_threshold(prices: "ModelPrice") -> int | None:
+def _tier_starts(prices: "ModelPrice") -> list[int]:
+    """The input tokens beyond which something has another price, in rising order."""
     tiered = [
         price for price in vars(prices).values() if price is not None and not isinstance(price, Decimal)
     ]
-    starts = [tier.start for price in tiered for tier in price.tiers]
-    return min(starts, default=None)
+    return sorted({tier.start for price in tiered for tier in price.tiers})
 
 
 def _list_price_usd(prices: "ModelPrice", usage: Usage) -> Decimal:

@@ -12,7 +12,8 @@ RATE_DECIMALS = 18
 """Decimals of a price in USD per million tokens that a rate keeps; no listed price has more."""
 
 _RATES_PER_USD_PER_MTOK: int = 10**RATE_DECIMALS
-_RATES_PER_NANO = 10**15
+RATES_PER_NANO = 10**15
+"""What an amount in the units of `Rates` is divided by to be nano-dollars."""
 _TOKENS_PER_PRICE = 1_000_000
 
 
@@ -83,7 +84,7 @@ class Rates:
             if isinstance(rare, Unpriced):
                 return rare
             units += rare
-        nanos = divide_half_even(index(units), _RATES_PER_NANO)  # a count that is no int must not pass
+        nanos = divide_half_even(index(units), RATES_PER_NANO)  # a count that is no int must not pass
         return nanos if nanos <= MAX_NANOS else Unpriced.INVALID_USAGE
 
     def _rare_units(self, usage: Usage) -> int | Unpriced:
@@ -120,7 +121,7 @@ class Rates:
         """Return the cost when tokens are free whatever their kind; None when it takes the usage to know."""
         if any(getattr(self, kind) != 0 for kind in _TOKEN_KINDS):
             return None
-        return divide_half_even(self.request * requests, _RATES_PER_NANO)
+        return divide_half_even(self.request * requests, RATES_PER_NANO)
 
 
 _TOKEN_KINDS = tuple(field.name for field in fields(Rates) if field.name != "request")

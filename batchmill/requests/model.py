@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from batchmill.budgets.model import OnLimit
+
 
 class Lane(StrEnum):
     """The queue a batch travels in, fastest first."""
@@ -90,6 +92,7 @@ class BatchOptions:
     Attributes:
         upstream: Base address of the provider that the requests are meant for. Only workers that call there
             claim them, and only answers from there stand for the same question.
+        on_budget: What becomes of its lines at the limit of a budget; None leaves it to the budget.
     """
 
     upstream: str = ""
@@ -102,6 +105,7 @@ class BatchOptions:
     tenant: str = "local"
     user: str = ""
     agent: str = ""
+    on_budget: OnLimit | None = None
 
 
 class RequestLine(NamedTuple):

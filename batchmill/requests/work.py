@@ -1,7 +1,9 @@
 """A request on its way through a worker: claimed as a job, sent as an attempt, ended by an outcome."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
+from batchmill.budgets.model import OnLimit
 from batchmill.money.prices import Cost
 from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
@@ -12,7 +14,11 @@ FIRST = "first"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFacts:
-    """What a worker needs to know of the batch that a request belongs to; it never changes."""
+    """What a worker needs to know of the batch that a request belongs to; it never changes.
+
+    Attributes:
+        on_budget: What becomes of its lines at the limit of a budget; None = what the budget says.
+    """
 
     id: int
     public_id: str
@@ -25,6 +31,7 @@ class BatchFacts:
     cache: CacheMode
     on_unknown: OnUnknown
     started_ms: int
+    on_budget: OnLimit | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,14 +61,109 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A way to have a request answered.
+
+    Attributes:
+        body: What would be sent.
+        is_bounded: Whether it has been found out what it can cost; needless while no budget covers it.
+        hold_nanos: The most it can cost; None = no price is known.
+    """
+
+    provider: str
+    model: str
+    body: bytes
+    is_bounded: bool = False
+    hold_nanos: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """A call about to be made.
+
+    Attributes:
+        cheaper: What may be asked instead where a budget wants that, the dearest first; None = not found out yet.
+    """
+
+    job: Job
+    asked: Candidate
+    cheaper: tuple[Candidate, ...] | None = None
+
+
+class Why(StrEnum):
+    """Why a call must not be made, or not yet."""
+
+    STANDS_STILL = "stands_still"
+    """The lease is lost, or the batch no longer runs."""
+    UNBOUNDED = "unbounded"
+    """A budget covers it, and nobody has said what it can cost."""
+    UNPRICED = "unpriced"
+    """A budget covers it, and nobody knows what it can cost."""
+    TIGHT = "tight"
+    """It does not fit into a budget now; but calls in flight may come cheaper than what is held for them."""
+    EXHAUSTED = "exhausted"
+    """It does not fit into a budget, and would not if every call in flight came for nothing."""
+    CHEAPER = "cheaper"
+    """The budget wants a cheaper model asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A call that is not made.
+
+    Attributes:
+        budget_id: The row of the budget that stands in its way; 0 without one.
+        needs_nanos: The most that the call can cost; None = that is not known.
+        then: What is to become of its line.
+        reason: Which budget, how far it is used, and what would help; for people.
+    """
+
+    why: Why
+    budget_id: int = 0
+    needs_nanos: int | None = None
+    then: OnLimit = OnLimit.PAUSE
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandBack:
+    """A job that goes back unsent.
+
+    Attributes:
+        delay_ms: After this it may be claimed again.
+        withheld: The budget that its whole batch has to wait for.
+    """
+
+    job: Job
+    delay_ms: int = 0
+    withheld: Withheld | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A job whose line fails without a call."""
+
+    job: Job
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call that has been recorded as sent, and therefore may now be made."""
+    """One call that has been recorded as sent, and therefore may now be made.
+
+    Attributes:
+        body: What is sent.
+        is_held: Whether a budget covers it.
+    """
 
     id: int
     job: Job
     number: int
     provider: str
     model: str
+    body: bytes = b""
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,17 @@ class CacheSettings(Group):
     )
 
 
+class BudgetSettings(Group):
+    """What budgets go by."""
+
+    output_cap_tokens: int = whole(
+        16_384,
+        "BATCHMILL_OUTPUT_CAP_TOKENS",
+        "Longest answer, in tokens, where neither request nor model has a limit; then sent along.",
+        most=10_000_000,
+    )
+
+
 class LogSettings(Group):
     """What is said on standard error while working."""
 
@@ -230,6 +241,7 @@ class Settings(Group):
     calls: CallSettings
     input: InputSettings
     cache: CacheSettings
+    budgets: BudgetSettings
     mail: MailSettings
     webhook: WebhookSettings
     log: LogSettings

@@ -43,6 +43,9 @@ BYTES_A_TOKEN = 1_600
 """Audio or a file given inline is at least PART_TOKENS, else its base64 divided by this: MP3 at 16 kB/s and 10
 tokens a second."""
 
+TEXT_TYPES = frozenset({"text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal"})
+"""The types of a message's parts that hold a text and nothing else."""
+
 PIECE_CHARS = 100_000
 """tiktoken overflows its stack on a million spaces; longer text is counted in pieces."""
 _SEAM_WITHIN_CHARS = 2_000
@@ -199,7 +202,8 @@ def _add_content(tally: _Tally, content: Any, model: str) -> None:
 
 
 def _add_part(tally: _Tally, part: Any, model: str) -> None:
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
+    is_text = isinstance(part, dict) and part.get("type", "text") in TEXT_TYPES
+    if is_text and isinstance(part.get("text"), str):
         tally.text(part["text"])
     elif isinstance(part, dict) and "image" in str(part.get("type")):
         tally.guess(_image_tokens(part, model))

@@ -41,7 +41,7 @@ def tokenizer_of(model: str) -> Tokenizer:
 
     Honest weakness: whoever serves another model under one of OpenAI's names is believed.
     """
-    base = _base(model)
+    base = base_name(model)
     encoding = _openai_encoding(base)
     if encoding is None:
         percent = CLAUDE_PERCENT if "claude" in model.casefold() else OTHERS_PERCENT
@@ -49,7 +49,8 @@ def tokenizer_of(model: str) -> Tokenizer:
     return Tokenizer(encoding=encoding, is_framing_exact=base.startswith(_FRAMED_AS_DOCUMENTED))
 
 
-def _base(model: str) -> str:
+def base_name(model: str) -> str:
+    """A model's name behind a vendor's prefix, and that of the model a fine-tuned one was made from."""
     base = model.removeprefix("openai/")
     return base.split(":")[1] if base.startswith("ft:") else base
 

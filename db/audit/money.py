@@ -1,7 +1,4 @@
-"""Money: the ledger, the attempts and the batches say the same, to the nano-dollar.
-
-Budgets get their checks here: spent and held within the limit, and equal to what the ledger and the open holds say.
-"""
+"""Money: the ledger, the attempts and the batches say the same, to the nano-dollar."""
 
 from typing import Any
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from batchmill.findings import Finding
-from db.audit import calls, lines, money
+from db.audit import budgets, calls, lines, money
 from db.engine import Database
 
 CHECKS = (
@@ -18,9 +18,11 @@ CHECKS = (
     calls.reasons,
     lines.held,
     calls.in_flight,
+    budgets.limits,
     money.entries,
     money.hits,
     money.spent,
+    budgets.balances,
     lines.counters,
     calls.of_batches,
 )

@@ -10,12 +10,13 @@ from sqlalchemy import text
 
 from batchmill.errors import DatabaseError
 from batchmill.requests.model import BatchState, Lane
+from batchmill.requests.work import Attempt
 from db import sweep
 from db.engine import Database
 from db.journal import Journal
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
-from tests.support.hands import LEASE_MS, Worker, add_batch, batch_of
+from tests.support.hands import LEASE_MS, Worker, add_batch, batch_of, send_of
 from tests.support.replies import ANSWERED, make_judge
 from tests.support.servers import PostgresCluster
 from tests.support.wire import Wire, wire_to
@@ -50,10 +51,16 @@ async def work(wire: Wire, database: Database, step: str, how: str) -> None:
         taken, jobs = await journal.claim(ROOM)
         assert taken == 3
         cut_at(("send",))
-        sent = await asyncio.gather(*(journal.send(job, "openai", job.model) for job in jobs[:-1]))
+        sent = await asyncio.gather(*(journal.send(send_of(job)) for job in jobs[:-1]))
         cut_at(("settle",))
-        await asyncio.gather(*(journal.settle(judge.judge(attempt, ANSWERED)) for attempt in sent if attempt))
-        assert None not in sent
+        await asyncio.gather(
+            *(
+                journal.settle(judge.judge(attempt, ANSWERED))
+                for attempt in sent
+                if isinstance(attempt, Attempt)
+            )
+        )
+        assert all(isinstance(attempt, Attempt) for attempt in sent)
         cut_at(("hand-back",))
         await journal.hand_back(jobs[-1])
         assert await journal.renew() == set()
@@ -116,9 +123,9 @@ def test_server_restarts_under_a_worker(postgres: PostgresCluster, clock: FakeCl
             for _ in range(2):
                 _, jobs = await journal.claim(ROOM)
                 for job in jobs:
-                    attempt = await journal.send(job, "openai", job.model)
+                    attempt = await journal.send(send_of(job))
                     postgres.kill_connections(url)
-                    assert attempt is not None
+                    assert isinstance(attempt, Attempt)
                     await journal.settle(judge.judge(attempt, ANSWERED))
 
     asyncio.run(answer_all())

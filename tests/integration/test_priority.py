@@ -15,7 +15,7 @@ from db.engine import Database
 from db.journal import Journal
 from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of
-from tests.support.replies import ANSWERED, make_judge
+from tests.support.replies import ANSWERED, make_judge, make_offers
 from workers.pump import Pump
 
 LEASE_MS = 60_000
@@ -55,7 +55,13 @@ def pumping(database: Database, act: Act, *, concurrency: int, latency_s: float 
         provider, over = NotingProvider(latency_s), asyncio.Event()
         journal = Journal(database, "worker", lease_ms=LEASE_MS)
         async with journal.open():
-            pipeline = Pipeline(journal=journal, provider=provider, judge=make_judge(), call_timeout_s=30.0)
+            pipeline = Pipeline(
+                journal=journal,
+                provider=provider,
+                offers=make_offers(),
+                judge=make_judge(),
+                call_timeout_s=30.0,
+            )
             pump = Pump(claims=journal, pipeline=pipeline, concurrency=concurrency, stopping=over.is_set)
             pumped = asyncio.create_task(pump.run())
             try:

@@ -15,7 +15,7 @@ from db.engine import Database
 from db.journal import Journal
 from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of, states_of
-from tests.support.replies import ANSWERED, make_judge
+from tests.support.replies import ANSWERED, make_judge, make_offers
 from workers.pump import POLL_S, Pump
 
 LEASE_MS = 15_000
@@ -57,7 +57,13 @@ def pumping(
         provider, told = PatientProvider(), [False]
         journal = Journal(database, "worker", lease_ms=LEASE_MS)
         async with journal.open():
-            pipeline = Pipeline(journal=journal, provider=provider, judge=make_judge(), call_timeout_s=30.0)
+            pipeline = Pipeline(
+                journal=journal,
+                provider=provider,
+                offers=make_offers(),
+                judge=make_judge(),
+                call_timeout_s=30.0,
+            )
             pump = Pump(
                 claims=journal,
                 pipeline=pipeline,

@@ -11,7 +11,7 @@ from batchmill.providers.base import Reply
 from batchmill.requests.ids import request_id
 from batchmill.requests.judge import Judge
 from batchmill.requests.model import BatchOptions, Endpoint, Lane, OnUnknown, RequestState
-from batchmill.requests.work import Attempt, Job
+from batchmill.requests.work import Attempt, Candidate, HandBack, Job, Send
 from db import batches, claims, requests, settle
 from db.engine import Database
 from db.settle import Work, Written
@@ -88,10 +88,14 @@ class Worker:
         """Claim and look up; what is to be called."""
         return self.look_up(self.claim(most, **which))
 
-    def send(self, *jobs: Job) -> list[Attempt]:
-        """Record calls; those that may be made, in order."""
-        allowed = self.write(Work(sends=[(job, "openai", job.model) for job in jobs])).attempts
+    def send(self, *jobs: Job, hold_nanos: int | None = None) -> list[Attempt]:
+        """Record calls, each of which may cost so much; those that may be made, in order."""
+        allowed = self.ask(*jobs, hold_nanos=hold_nanos).attempts
         return [allowed[job.request_id] for job in jobs if job.request_id in allowed]
+
+    def ask(self, *jobs: Job, hold_nanos: int | None = None) -> Written:
+        """Record calls; what came of it."""
+        return self.write(Work(sends=[send_of(job, hold_nanos) for job in jobs]))
 
     def settle(self, *ended: tuple[Attempt, Reply]) -> None:
         """Judge and settle."""
@@ -105,7 +109,7 @@ class Worker:
 
     def hand_back(self, *jobs: Job, delay_ms: int = 0) -> None:
         """Give jobs back unsent."""
-        self.write(Work(hand_backs=[(job, delay_ms) for job in jobs]))
+        self.write(Work(hand_backs=[HandBack(job=job, delay_ms=delay_ms) for job in jobs]))
 
     def renew(self) -> set[int]:
         """Prolong what is still held."""
@@ -121,6 +125,18 @@ class Worker:
             if self.open[claim] <= 0:
                 del self.open[claim]
         return written
+
+
+def send_of(job: Job, hold_nanos: int | None = None) -> Send:
+    """The call that a job asks for, and the most that it may cost; None = nobody has found that out."""
+    asked = Candidate(
+        provider="openai",
+        model=job.model,
+        body=job.body,
+        is_bounded=hold_nanos is not None,
+        hold_nanos=hold_nanos,
+    )
+    return Send(job=job, asked=asked)
 
 
 def answer_late(database: Database, key: str) -> int:

@@ -2,9 +2,11 @@
 
 import random
 
+from batchmill.budgets.offers import CallOffers
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
-from batchmill.money.prices import Cost
+from batchmill.money.bounds import Bounds
+from batchmill.money.prices import Cost, Pricer
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.judge import Judge, RetryRules
@@ -56,3 +58,8 @@ def make_judge(most_tries: int = 5) -> Judge:
         keeping=Keeping(ttls=parse_ttls("default=30d"), refusal_ttl_s=300),
         chance=random.Random(7),
     )
+
+
+def make_offers() -> CallOffers:
+    """Offers at the public list's prices."""
+    return CallOffers(Bounds(Pricer(), output_cap_tokens=16_384))

@@ -1,0 +1,108 @@
+"""Offers: how a request may be answered, and what that can cost; as it asks, or by a cheaper model that would do."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from batchmill.catalogue.entries import Capability, ModelEntry
+from batchmill.money.bounds import Bounds
+from batchmill.requests.model import Endpoint
+from batchmill.requests.work import Candidate, Job, Send
+
+MOST_CHEAPER = 5
+_WRITES_TEXT = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.COMPLETIONS)
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_PARTS = {
+    "image_url": Capability.VISION,
+    "input_image": Capability.VISION,
+    "input_audio": Capability.AUDIO,
+    "file": Capability.PDF,
+    "input_file": Capability.PDF,
+}
+
+
+class CallOffers:
+    """Makes the offers of one process. Not shared between threads."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._models: Sequence[ModelEntry] = ()
+
+    def set_models(self, models: Sequence[ModelEntry]) -> None:
+        """Offer these models, as the catalogue has them, where a cheaper one is wanted."""
+        self._models = models
+
+    def asked(self, job: Job, provider: str, *, is_bounded: bool) -> Send:
+        """The call that a line asks for; with what it can cost at most, if that is wanted."""
+        if not is_bounded:
+            return Send(job=job, asked=Candidate(provider=provider, model=job.model, body=job.body))
+        return Send(job=job, asked=self._candidate(job, provider, job.model, job.body)[0])
+
+    def with_cheaper(self, send: Send) -> Send:
+        """The same with every cheaper model that would do: of the same provider, active, able to do what is asked.
+
+        The dearest comes first. Vectors of another model are no vectors of this one, so embeddings have none.
+        """
+        job, asked = send.job, send.asked
+        cheaper: list[Candidate] = []
+        if job.batch.endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
+            body = orjson.loads(job.body)
+            needs = capabilities_needed(body)
+            for entry in self._models:
+                if self._would_do(entry, asked, needs, body):
+                    named = orjson.dumps(body | {"model": entry.model})
+                    candidate, tokens = self._candidate(job, asked.provider, entry.model, named)
+                    is_cheaper = candidate.hold_nanos is not None and candidate.hold_nanos < asked.hold_nanos
+                    if is_cheaper and tokens <= (entry.context_tokens or tokens):
+                        cheaper.append(candidate)
+        cheaper.sort(key=lambda candidate: -(candidate.hold_nanos or 0))
+        return Send(job=job, asked=asked, cheaper=tuple(cheaper[:MOST_CHEAPER]))
+
+    def _candidate(self, job: Job, provider: str, model: str, body: bytes) -> tuple[Candidate, int]:
+        """A candidate, and how many tokens it may come to."""
+        bound = self.bounds.bound(provider=provider, model=model, endpoint=job.batch.endpoint, body=body)
+        candidate = Candidate(
+            provider=provider, model=model, body=bound.body, is_bounded=True, hold_nanos=bound.nanos
+        )
+        return candidate, bound.input_tokens + bound.output_tokens
+
+    def _would_do(
+        self, entry: ModelEntry, asked: Candidate, needs: frozenset[Capability], body: Mapping[str, Any]
+    ) -> bool:
+        wanted = max((body[name] for name in _LIMITS if isinstance(body.get(name), int)), default=0)
+        return (
+            entry.is_active
+            and entry.provider == asked.provider
+            and entry.model != asked.model
+            and needs <= entry.capabilities
+            and wanted <= (entry.output_cap_tokens or wanted)
+        )
+
+
+def capabilities_needed(body: Mapping[str, Any]) -> frozenset[Capability]:
+    """What a model has to be able to do for a request that asks for text."""
+    needs = {Capability.TEXT}
+    if body.get("tools") or body.get("functions"):
+        needs.add(Capability.TOOLS)
+    for told in (body.get("response_format"), _mapping(body.get("text")).get("format")):
+        kind = _mapping(told).get("type")
+        if kind == "json_object":
+            needs.add(Capability.JSON)
+        elif kind == "json_schema":
+            needs.add(Capability.JSON_SCHEMA)
+    if body.get("reasoning_effort") or body.get("reasoning"):
+        needs.add(Capability.REASONING)
+    needs |= {_PARTS[kind] for kind in _kinds_of_parts(body) if kind in _PARTS}
+    return frozenset(needs)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _kinds_of_parts(body: Mapping[str, Any]) -> set[str]:
+    said = body.get("messages") or body.get("input") or ()
+    contents = [_mapping(message).get("content") for message in said if not isinstance(said, str)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return {str(_mapping(part).get("type")) for part in parts}

@@ -1,0 +1,95 @@
+"""The most output tokens that a request can be billed for, and how a limit is put into one that has none."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from batchmill.requests.model import Endpoint
+from batchmill.tokens.models import base_name
+
+_LIMIT_FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
+    Endpoint.CHAT: ("max_completion_tokens", "max_tokens"),
+    Endpoint.COMPLETIONS: ("max_tokens",),
+    Endpoint.RESPONSES: ("max_output_tokens",),
+}
+_OPENAI_CHATS = ("gpt-", "chatgpt-", "o1", "o3", "o4")
+_OTHERS_CHATS = ("gpt-oss",)
+
+_SMALL_CAPS = (
+    ("gpt-3.5", 4_096),
+    ("gpt-4-turbo", 4_096),
+    ("gpt-4-vision", 4_096),
+    ("gpt-4-1106", 4_096),
+    ("gpt-4-0125", 4_096),
+    ("gpt-4o-2024-05-13", 4_096),
+    ("gpt-4o", 16_384),
+    ("chatgpt-4o", 16_384),
+    ("davinci-002", 16_384),
+    ("babbage-002", 16_384),
+)
+_SMALL_CONTEXTS = (("gpt-4", 8_192), ("gpt-4-0613", 8_192), ("gpt-4-0314", 8_192))
+"""OpenAI's older models write little and refuse a limit above that (its page on each model)."""
+
+
+def answers_with_text(endpoint: Endpoint) -> bool:
+    """Whether an answer of this endpoint is billed by its length."""
+    return endpoint in _LIMIT_FIELDS
+
+
+def own_limit(endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
+    """The longest answer that a request itself allows, in tokens; the longest if it says so twice. None if it does not.
+
+    0 is taken at its word. What is no number of tokens, or below 0 (some servers' "no limit"), is no limit.
+    """
+    given = (_whole(body.get(field)) for field in _LIMIT_FIELDS.get(endpoint, ()))
+    return max((limit for limit in given if limit is not None and limit >= 0), default=None)
+
+
+def known_cap(model: str) -> int | None:
+    """The longest answer of one of OpenAI's older models, whose limits are below any that we would set."""
+    base = base_name(model)
+    exact = dict(_SMALL_CONTEXTS).get(base)
+    return exact or next((cap for prefix, cap in _SMALL_CAPS if base.startswith(prefix)), None)
+
+
+def answer_count(endpoint: Endpoint, body: Mapping[str, Any]) -> int:
+    """How many answers are written and billed: `n`, or `best_of` if that is more, to each prompt."""
+    if endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
+        return 1
+    choices = max(_whole(body.get("n")) or 1, _whole(body.get("best_of")) or 1, 1)
+    prompts = body.get("prompt") if endpoint is Endpoint.COMPLETIONS else None
+    is_several = isinstance(prompts, list) and prompts and not isinstance(prompts[0], int)
+    return choices * (len(prompts) if is_several and isinstance(prompts, list) else 1)
+
+
+def with_limit(
+    endpoint: Endpoint, model: str, raw: bytes, body: Mapping[str, Any], output_tokens: int
+) -> bytes:
+    """The body with a limit for the longest answer, each of several, in the words of whoever serves the model.
+
+    Args:
+        raw: The body as JSON; nothing else in it changes.
+    """
+    field = _LIMIT_FIELDS[endpoint][0]
+    if endpoint is Endpoint.CHAT and not _is_openai_chat(model):
+        field = "max_tokens"
+    if any(name in body for name in _LIMIT_FIELDS[endpoint]):  # one that says nothing, null for instance
+        kept = {name: value for name, value in body.items() if name not in _LIMIT_FIELDS[endpoint]}
+        return orjson.dumps({**kept, field: output_tokens})
+    return raw.rstrip()[:-1] + b',"%s":%d}' % (field.encode(), output_tokens)
+
+
+def _is_openai_chat(model: str) -> bool:
+    """OpenAI's own chat models; a vendor's prefix tells of somebody else who serves it."""
+    base = base_name(model) if model.startswith("ft:") else model
+    return base.startswith(_OPENAI_CHATS) and not base.startswith(_OTHERS_CHATS)
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, as lenient servers read one: also 12.0 and "12"."""
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else None

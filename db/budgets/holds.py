@@ -1,0 +1,293 @@
+"""Holds: no call without room for the most it can cost, in every budget that covers it.
+
+A transaction of the writer comes here last, with all that has ended in it and all that is to be sent. The periods
+concerned are locked in the order of their ids, what has ended is charged first, then each send is held on all its
+periods or on none. A hold remembers its periods (`attempts.held_on`), so that it is settled where it was taken, also
+after midnight.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import and_, bindparam, or_, select, update
+
+from batchmill.budgets import words
+from batchmill.budgets.balance import Balance, Charge, Room
+from batchmill.budgets.model import Budget, OnLimit, keys_of
+from batchmill.requests.work import Candidate, Job, Send, Why, Withheld
+from db.budgets import factors, firing, periods
+from db.budgets.rows import budget_of
+from db.bulk import INT, bulk_update
+from db.engine import Transaction
+from db.prepared import Prepared, among
+from db.tables import budget_periods, budgets
+
+_is_now = and_(
+    budget_periods.c.budget_id == budgets.c.id,
+    budget_periods.c.start_ms <= bindparam("now_ms", type_=INT),
+    or_(budget_periods.c.end_ms.is_(None), budget_periods.c.end_ms > bindparam("now_ms", type_=INT)),
+)
+_covering = Prepared(
+    select(budgets.c.key, budgets.c.id, budget_periods.c.id.label("period_id"))
+    .join_from(budgets, budget_periods, _is_now, isouter=True)
+    .where(among(budgets.c.key, "keys"), budgets.c.removed_ms.is_(None))
+    .order_by(budgets.c.id)
+)
+_lock = Prepared(
+    select(
+        budget_periods,
+        *(column.label(f"budget_{column.name}") for column in budgets.c if column.name != "id"),
+    )
+    .join_from(budget_periods, budgets, budgets.c.id == budget_periods.c.budget_id)
+    .where(among(budget_periods.c.id, "ids"))
+    .order_by(budget_periods.c.id)
+    .with_for_update(of=budget_periods)
+)
+_BALANCE = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos")
+_write = bulk_update(
+    dict.fromkeys(("id", "spent_before", "held_before", "alerted_percent", *_BALANCE), INT),
+    lambda row: (
+        update(budget_periods)
+        .where(
+            budget_periods.c.id == row["id"],
+            budget_periods.c.spent_nanos == row["spent_before"],
+            budget_periods.c.held_nanos == row["held_before"],
+        )
+        .values({name: row[name] for name in ("alerted_percent", *_BALANCE)})
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A call that may be made.
+
+    Attributes:
+        nanos: What is held for it; also where no budget covers it, if that is known.
+        periods: The rows on which that is held.
+    """
+
+    candidate: Candidate
+    nanos: int | None
+    periods: tuple[int, ...]
+
+
+def held_on(periods: Sequence[int]) -> str:
+    """Periods as an attempt has them: `,3,7,`; "" for none."""
+    return f",{','.join(map(str, periods))}," if periods else ""
+
+
+def periods_of(text: str) -> tuple[int, ...]:
+    """The periods that an attempt is held on."""
+    return tuple(map(int, text.strip(",").split(","))) if text else ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """One period of a budget, as this transaction has it: how it was, and how it is by now.
+
+    Attributes:
+        is_exhausted: A call has not found room in it.
+        overran: Models of which calls were dearer than their hold.
+    """
+
+    row: Any
+    budget: Budget
+    balance: Balance
+    is_exhausted: bool = False
+    overran: set[str] = field(default_factory=set)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is anything to be written."""
+        before = (self.row.spent_nanos, self.row.held_nanos, self.row.unknown_nanos)
+        now = (self.balance.spent_nanos, self.balance.held_nanos, self.balance.unknown_nanos)
+        return before != now or self.is_exhausted
+
+
+class Till:
+    """The budgets of one transaction: charges what has ended, holds what is to be sent, writes it down.
+
+    The rows it needs are locked when it is made; nothing but attempts and alerts may be written after that.
+    """
+
+    def __init__(self, tx: Transaction, charges: Sequence[Charge], sends: Sequence[Send]) -> None:
+        self._tx = tx
+        self._charges = charges
+        self._in_force = _in_force(tx, sends)
+        wanted = {period for covering in self._in_force.values() for period in covering}
+        wanted |= {period for charge in charges for period in charge.periods}
+        self._accounts = _locked(tx, wanted)
+        for charge in charges:
+            for period in charge.periods:
+                self._accounts[period].balance.charge(charge)
+                self._accounts[period].overran |= {charge.name} if charge.overrun_nanos else set()
+
+    def admit(self, send: Send) -> Held | Withheld:
+        """Hold a call on every budget that covers it, or say why not.
+
+        Where a budget wants a cheaper model, the dearest of those that fit is held instead.
+        """
+        asked = self._covering(send.job, send.asked)
+        withheld = self._why_not(send.job, send.asked, asked)
+        if not self._wants_cheaper(send.job, asked, withheld):
+            return withheld or self._hold(send.asked, asked)
+        if send.cheaper is None:
+            return Withheld(why=Why.CHEAPER)
+        tight = None
+        for candidate in send.cheaper:
+            covering = self._covering(send.job, candidate)
+            why_not = self._why_not(send.job, candidate, covering)
+            if why_not is None:
+                return self._hold(candidate, covering)
+            tight = tight or (why_not if why_not.why is Why.TIGHT else None)
+        return tight or withheld or self._hold(send.asked, asked)
+
+    def let_go(self, held: Held) -> None:
+        """Undo a hold: its call turned out to have been recorded, and held, before."""
+        for period in held.periods:
+            self._accounts[period].balance.hold(-(held.nanos or 0))
+
+    def write(self) -> None:
+        """Write every balance that has changed, and what its owner is to be told."""
+        changed = [account for account in self._accounts.values() if account.has_changed]
+        table = [_written(account, self._fire(account)) for account in changed]
+        if table and self._tx.bulk(_write, table) != len(table):
+            raise RuntimeError("a budget changed under its lock; nothing was written")
+        overran = [charge for charge in self._charges if charge.overrun_nanos]
+        if overran:
+            factors.rise(self._tx, overran)
+
+    def _fire(self, account: Account) -> int:
+        for model in sorted(account.overran):
+            firing.fire_overrun(self._tx, account.row, account.balance, model)
+        return firing.fire_thresholds(
+            self._tx, account.row, account.budget, account.balance, is_exhausted=account.is_exhausted
+        )
+
+    def _covering(self, job: Job, candidate: Candidate) -> list[Account]:
+        if not self._in_force:
+            return []
+        found = {period for key in _keys_for(job, candidate) for period in self._in_force.get(key, ())}
+        return [self._accounts[period] for period in sorted(found)]
+
+    def _why_not(self, job: Job, candidate: Candidate, covering: Sequence[Account]) -> Withheld | None:
+        if not covering:
+            return None
+        if not candidate.is_bounded:
+            return Withheld(why=Why.UNBOUNDED)
+        if candidate.hold_nanos is None:
+            strict = [account for account in covering if not account.budget.allows_unpriced]
+            return _unpriced(job, candidate, strict[0]) if strict else None
+        rooms = [account.balance.room(candidate.hold_nanos) for account in covering]
+        full = [account for account, room in zip(covering, rooms, strict=True) if room is Room.NEVER]
+        if full:
+            for account in full:
+                account.is_exhausted = True
+            # Of several the one decides that leaves the least choice.
+            return _exhausted(job, candidate, min(full, key=lambda account: _WEIGHT[_then(job, account)]))
+        return Withheld(why=Why.TIGHT) if Room.LATER in rooms else None
+
+    def _wants_cheaper(self, job: Job, covering: Sequence[Account], withheld: Withheld | None) -> bool:
+        if withheld is not None and withheld.why is not Why.TIGHT:
+            return withheld.why is Why.EXHAUSTED and withheld.then is OnLimit.DOWNGRADE
+        return any(
+            _then(job, account) is OnLimit.DOWNGRADE
+            and account.balance.has_used(account.budget.downgrade_percent)
+            for account in covering
+        )
+
+    def _hold(self, candidate: Candidate, covering: Sequence[Account]) -> Held:
+        nanos = candidate.hold_nanos
+        if covering and nanos is None:
+            nanos = 0  # its price is not known, and that is allowed
+        for account in covering:
+            account.balance.hold(nanos or 0)
+        return Held(candidate, nanos, tuple(account.row.id for account in covering))
+
+
+_WEIGHT = {OnLimit.REJECT: 0, OnLimit.PAUSE: 1, OnLimit.DOWNGRADE: 2}
+
+
+def _then(job: Job, account: Account) -> OnLimit:
+    return job.batch.on_budget or account.budget.on_limit
+
+
+def _unpriced(job: Job, candidate: Candidate, account: Account) -> Withheld:
+    return Withheld(
+        why=Why.UNPRICED,
+        budget_id=account.budget.id,
+        then=_then(job, account),
+        reason=words.unpriced(account.budget, f"{candidate.provider}/{candidate.model}"),
+    )
+
+
+def _exhausted(job: Job, candidate: Candidate, account: Account) -> Withheld:
+    nanos = candidate.hold_nanos or 0
+    return Withheld(
+        why=Why.EXHAUSTED,
+        budget_id=account.budget.id,
+        needs_nanos=nanos,
+        then=_then(job, account),
+        reason=words.exhausted(account.budget, account.balance, nanos, end_ms=account.row.end_ms),
+    )
+
+
+def _in_force(tx: Transaction, sends: Sequence[Send]) -> dict[str, list[int]]:
+    """By key: the current periods of the budgets that could cover one of these sends."""
+    keys = {
+        key
+        for send in sends
+        for candidate in (send.asked, *(send.cheaper or ()))
+        for key in _keys_for(send.job, candidate)
+    }
+    if not keys:
+        return {}
+    found = tx.rows(_covering, keys=sorted(keys), now_ms=tx.now_ms)
+    if any(row.period_id is None for row in found):
+        periods.begin(tx, [row.id for row in found if row.period_id is None])
+        found = tx.rows(_covering, keys=sorted(keys), now_ms=tx.now_ms)
+    in_force: dict[str, list[int]] = {}
+    for row in found:
+        in_force.setdefault(row.key, []).append(row.period_id)
+    return in_force
+
+
+def _locked(tx: Transaction, ids: Iterable[int]) -> dict[int, Account]:
+    wanted = sorted(ids)
+    if not wanted:
+        return {}
+    return {row.id: _account(row) for row in tx.rows(_lock, ids=wanted)}
+
+
+def _account(row: Any) -> Account:
+    balance = Balance(**{name: getattr(row, name) for name in ("limit_nanos", *_BALANCE)})
+    return Account(row=row, budget=budget_of(row, prefix="budget_"), balance=balance)
+
+
+def _written(account: Account, alerted_percent: int) -> dict[str, int]:
+    return {
+        "id": account.row.id,
+        "spent_before": account.row.spent_nanos,
+        "held_before": account.row.held_nanos,
+        "alerted_percent": alerted_percent,
+        **{name: getattr(account.balance, name) for name in _BALANCE},
+    }
+
+
+@lru_cache(maxsize=4_096)
+def _keys(
+    tenant: str, user: str, provider: str, model: str, request_type: str, batch: str
+) -> tuple[str, ...]:
+    return keys_of(
+        tenant=tenant, user=user, provider=provider, model=model, request_type=request_type, batch=batch
+    )
+
+
+def _keys_for(job: Job, candidate: Candidate) -> tuple[str, ...]:
+    batch = job.batch
+    return _keys(
+        batch.tenant, batch.user, candidate.provider, candidate.model, job.request_type, batch.public_id
+    )

@@ -1,0 +1,51 @@
+"""Waiting: which of the batches that a budget has paused may go on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from batchmill.budgets.balance import Balance, Room
+from db.engine import Transaction
+from db.tables import budget_periods, budgets
+
+
+def with_room(tx: Transaction, waiting: Sequence[Any]) -> list[int]:
+    """The ids of those of these batches whose budget has room again: raised, turned, refunded, or gone.
+
+    One whose call has no known price waits until the budget allows that, or is gone; then it takes its owner's word.
+
+    Args:
+        waiting: Rows of `batches` with `waits_for_budget_id` and `waits_for_nanos`.
+    """
+    ids = sorted({batch.waits_for_budget_id for batch in waiting})
+    if not ids:
+        return []
+    in_force = select(budgets).where(budgets.c.id.in_(ids), budgets.c.removed_ms.is_(None))
+    by_id = {row.id: row for row in tx.rows(in_force)}
+    balances = _balances(tx, ids)
+    return [batch.id for batch in waiting if _has_room(batch, by_id.get(batch.waits_for_budget_id), balances)]
+
+
+def _has_room(batch: Any, budget: Any | None, balances: dict[int, Balance]) -> bool:
+    if budget is None:
+        return True
+    if batch.waits_for_nanos is None:
+        return bool(budget.allows_unpriced)
+    balance = balances.get(budget.id, Balance(limit_nanos=budget.limit_nanos))
+    return balance.room(batch.waits_for_nanos) is not Room.NEVER
+
+
+def _balances(tx: Transaction, ids: Sequence[int]) -> dict[int, Balance]:
+    """By budget: its period that is now, as far as that has begun."""
+    now = select(budget_periods).where(
+        budget_periods.c.budget_id.in_(ids),
+        budget_periods.c.start_ms <= tx.now_ms,
+        budget_periods.c.end_ms.is_(None) | (budget_periods.c.end_ms > tx.now_ms),
+    )
+    return {
+        row.budget_id: Balance(
+            limit_nanos=row.limit_nanos, spent_nanos=row.spent_nanos, held_nanos=row.held_nanos
+        )
+        for row in tx.rows(now)
+    }

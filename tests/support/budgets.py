@@ -1,0 +1,79 @@
+"""Budgets as tests make them, and what is in them."""
+
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from batchmill.budgets.model import Budget, OnLimit, Period, Scope
+from db.engine import Database
+from db.tables import budget_alerts, budget_periods, budgets
+
+
+def add_budget(
+    database: Database,
+    limit_nanos: int,
+    *,
+    scope: Scope = Scope.GLOBAL,
+    name: str = "",
+    period: Period = Period.TOTAL,
+    zone: str = "UTC",
+    on_limit: OnLimit = OnLimit.PAUSE,
+    thresholds: str = "75,90,100",
+    allows_unpriced: bool = False,
+    downgrade_percent: int = 100,
+) -> int:
+    """A budget; its row number."""
+    key = Budget(scope=scope, name=name, period=period, limit_nanos=limit_nanos).key
+    with database.write() as tx:
+        made = insert(budgets).values(
+            scope=scope,
+            name=name,
+            key=key,
+            period=period,
+            zone=zone,
+            origin="command",
+            limit_nanos=limit_nanos,
+            thresholds=thresholds,
+            on_limit=on_limit,
+            downgrade_percent=downgrade_percent,
+            allows_unpriced=allows_unpriced,
+            created_ms=tx.now_ms,
+            updated_ms=tx.now_ms,
+        )
+        return int(tx.rows(made.returning(budgets.c.id))[0].id)
+
+
+def raise_limit(database: Database, budget: int, limit_nanos: int) -> None:
+    """Another limit from now on."""
+    with database.write() as tx:
+        tx.run(update(budgets).where(budgets.c.id == budget).values(limit_nanos=limit_nanos))
+        tx.run(
+            update(budget_periods)
+            .where(budget_periods.c.budget_id == budget)
+            .values(limit_nanos=limit_nanos, ceiling_nanos=limit_nanos)
+        )
+
+
+def periods_of(database: Database, budget: int) -> list[Any]:
+    """Its periods, the first one first."""
+    wanted = select(budget_periods).where(budget_periods.c.budget_id == budget)
+    with database.read() as tx:
+        return list(tx.rows(wanted.order_by(budget_periods.c.start_ms)))
+
+
+def amounts_of(database: Database, budget: int) -> tuple[int, int]:
+    """What is spent and held, over all its periods."""
+    found = periods_of(database, budget)
+    return sum(row.spent_nanos for row in found), sum(row.held_nanos for row in found)
+
+
+def alerts_of(database: Database, budget: int) -> list[tuple[str, str]]:
+    """What its owner is to be told: kind and detail."""
+    wanted = (
+        select(budget_alerts.c.kind, budget_alerts.c.detail)
+        .join(budget_periods, budget_periods.c.id == budget_alerts.c.period_id)
+        .where(budget_periods.c.budget_id == budget)
+        .order_by(budget_alerts.c.id)
+    )
+    with database.read() as tx:
+        return [(row.kind, row.detail) for row in tx.rows(wanted)]
