@@ -84,8 +84,8 @@ class Pipeline:
     offers: Offers
     judge: Judge
     call_timeout_s: float
+    aside: SetAside = field(default_factory=SetAside)
     _under_budget: set[int] = field(default_factory=set, init=False)
-    _aside: SetAside = field(default_factory=SetAside, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
 
     async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
@@ -112,7 +112,7 @@ class Pipeline:
         if isinstance(sent, Withheld) and sent.why is Why.CHEAPER:
             sent = await self.journal.send(self.offers.with_cheaper(send))
         if isinstance(sent, Attempt):
-            self._aside.note(sent)
+            self.aside.note(sent)
             if sent.held_nanos is None:
                 self._under_budget.discard(batch)
         return sent
@@ -125,7 +125,7 @@ class Pipeline:
         elif withheld.then is OnLimit.REJECT:
             code = "budget_exceeded" if withheld.why is Why.EXHAUSTED else "price_unknown"
             await self.journal.reject(Rejection(job=job, code=code, message=withheld.reason))
-        elif (delay_ms := self._aside.delay_ms(job.batch.id, job.request_id, withheld)) is not None:
+        elif (delay_ms := self.aside.delay_ms(job.batch.id, job.request_id, withheld)) is not None:
             await self.journal.hand_back(job, delay_ms)
         else:
             await self.journal.hand_back(job, withheld=withheld)

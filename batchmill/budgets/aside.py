@@ -11,6 +11,7 @@ from batchmill.requests.work import Attempt, Withheld
 
 MOST_IN_A_ROW = 32
 MOST_ASIDE = 10_000
+MOST_BATCHES = 1_000
 LEAST_MS, EACH_MS = 2_000, 10
 """The more are aside the longer each stays there: trying them again must not become the work."""
 LARGER = 1.1
@@ -35,7 +36,7 @@ class _Aside:
 
 
 class SetAside:
-    """Decides, for one worker, whether to set a call aside or to let its batch wait."""
+    """Decides, for one worker process as long as it lives, whether to set a call aside or to let its batch wait."""
 
     def __init__(self) -> None:
         self._batches: dict[int, _Aside] = {}
@@ -44,7 +45,7 @@ class SetAside:
         """A call found room in its budgets."""
         if attempt.held_nanos is None:
             return
-        batch = self._batches.setdefault(attempt.job.batch.id, _Aside())
+        batch = self._of(attempt.job.batch.id)
         batch.fitted += 1
         batch.in_a_row = 0
         batch.tried.pop(attempt.job.request_id, None)
@@ -53,7 +54,7 @@ class SetAside:
 
     def delay_ms(self, batch_id: int, request_id: int, withheld: Withheld) -> int | None:
         """For how long a call that found no room is set aside; None = its batch is to wait."""
-        batch = self._batches.setdefault(batch_id, _Aside())
+        batch = self._of(batch_id)
         batch.in_a_row += 1
         has_progressed = batch.tried.get(request_id, -1) < batch.fitted
         if (
@@ -66,6 +67,11 @@ class SetAside:
             return None
         batch.tried[request_id] = batch.fitted
         return LEAST_MS + EACH_MS * len(batch.tried)
+
+    def _of(self, batch_id: int) -> _Aside:
+        if batch_id not in self._batches and len(self._batches) >= MOST_BATCHES:
+            del self._batches[next(iter(self._batches))]  # the one that came first
+        return self._batches.setdefault(batch_id, _Aside())
 
     @staticmethod
     def _may_others_fit(batch: _Aside, withheld: Withheld) -> bool:
