@@ -1,6 +1,7 @@
 """The most output tokens that a request can be billed for, and how a limit is put into one that has none."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -50,6 +51,7 @@ def own_limit(endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
     return longest
 
 
+@lru_cache(maxsize=1_024)
 def known_cap(model: str) -> int | None:
     """The longest answer of one of OpenAI's older models, whose limits are below any that we would set."""
     base = base_name(model)
