@@ -11,7 +11,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from batchmill.budgets.limits import limit_nanos
+from batchmill.errors import MisuseError
+from batchmill.periods import zone_of
+
 MASK = "***"
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+"""This machine, as URLs name it."""
 
 _PASSWORD_IN_URL = re.compile(r"(://[^:@/]*:).*@")
 _PASSWORD_IN_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
@@ -99,7 +105,8 @@ def _broker_url(url: str) -> str:
     return _known_scheme(url, "redis", "rediss", "redis+socket", "amqp", "amqps")
 
 
-def _http_url(url: str) -> str:
+def http_url(url: str) -> str:
+    """The URL, if it is one that calls can go to; a ValueError says what is wrong with it."""
     parts = urlsplit(_known_scheme(url, "http", "https"))
     if not url.isprintable() or " " in url:
         raise ValueError("it has spaces, or characters that cannot be seen")
@@ -126,6 +133,19 @@ def _header_value(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _usd_limit(text: str) -> str:
+    limit_nanos(text)
+    return text
+
+
+def _zone_name(name: str) -> str:
+    try:
+        zone_of(name)
+    except MisuseError as error:
+        raise ValueError(error.message) from None
+    return name
+
+
 def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -134,8 +154,10 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
+UsdLimit = Annotated[str, AfterValidator(_usd_limit)]
+ZoneName = Annotated[str, AfterValidator(_zone_name)]
 LowerCase = BeforeValidator(_lower_case)
 
 
