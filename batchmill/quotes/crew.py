@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -27,12 +27,16 @@ class Crew:
 
     Args:
         processes: 1 tallies all of them here, as a process with threads has to: its forks might never wake up.
+        before_fork: Closes what no two processes may share, connections for instance.
     """
 
-    def __init__(self, teller: Teller, *, processes: int) -> None:
+    def __init__(
+        self, teller: Teller, *, processes: int, before_fork: Callable[[], None] = lambda: None
+    ) -> None:
         self.tallies: Tallies = {}
         self._teller = teller
         self._processes = processes
+        self._before_fork = before_fork
         self._alone = ALONE
         self._pool: ProcessPoolExecutor | None = None
         self._waiting: deque[Future[Tallies]] = deque()
@@ -76,6 +80,7 @@ class Crew:
                 self.tallies[kind] = tally
 
     def _forked(self) -> ProcessPoolExecutor:
+        self._before_fork()
         return ProcessPoolExecutor(
             self._processes,
             mp_context=multiprocessing.get_context("fork"),  # with the ranks and prices that are loaded
@@ -87,8 +92,8 @@ class Crew:
 def _begin(teller: Teller) -> None:
     global _teller
     _teller = teller
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it too, and ends this one
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the first process hears it too, and ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
