@@ -28,6 +28,7 @@ from workers import attendance
 from workers.app import make_app
 from workers.assembly import make_database, make_home, make_judge, prepare
 from workers.broker import EmbeddedBroker
+from workers.budgets import define_environment_budgets
 from workers.crew import Crew
 from workers.delivery import deliver
 from workers.doorbell import Doorbell
@@ -36,6 +37,7 @@ from workers.intake import take_in
 from workers.patience import Patience
 from workers.progress import Progress, progress_of
 from workers.undertaking import Wanted, find_or_create
+from workers.unpriced import price_guard
 from workers.upkeep import PAUSED_BY_HAND, UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
@@ -99,6 +101,7 @@ class Run:
         self._database = make_database(self._settings, patience_s=ASK_AGAIN_FOR_S)
         try:
             prepare(self._database)
+            define_environment_budgets(self._database, self._settings)
             with attendance.attend(self._settings, wanted.output), self._doorbell() as doorbell:
                 clear_up(self._database, self._settings, self._judge)
                 batch, resumed = find_or_create(self._database, wanted, key)
@@ -170,6 +173,7 @@ class Run:
             on_bad_line=self._bad_line,
             on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
             check=self._check,
+            prices=price_guard(self._database, self._settings, batch),
         )
 
     def _dismiss(self, batch: Any, crew: Crew) -> None:

@@ -80,7 +80,7 @@ class Mill:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("BATCHMILL_", "OPENAI_", "DATABASE_", "REDIS_", "BROKER_"))
+            if not name.startswith(("AI_", "BATCHMILL_", "OPENAI_", "DATABASE_", "REDIS_", "BROKER_"))
         }
         return inherited | {"BATCHMILL_HOME": str(self.home)} | self.environ
 
