@@ -14,6 +14,7 @@ BatchmillError
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
+├── DeliveryError          a mail server or webhook does not take an alert exit 1 · HTTP 502
 └── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
 
@@ -130,6 +131,14 @@ class ProviderError(BatchmillError):
 
     http_status = 502
     code = "provider_unavailable"
+    may_succeed_later = True
+
+
+class DeliveryError(BatchmillError):
+    """A mail server or a webhook has not taken an alert, as far as is known; it will be tried again."""
+
+    http_status = 502
+    code = "not_delivered"
     may_succeed_later = True
 
 

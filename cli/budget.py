@@ -1,6 +1,6 @@
 """`batchmill budget`: how much may be spent on what, and how it is used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 MOST_SHOWN = 12
 """Periods that are over, and alerts."""
 
-ELSEWHERE: Mapping[str, LazyCommand] = {}
+ELSEWHERE = {
+    "alerts": LazyCommand(
+        module="cli.budget_alerts", help="Show what owners were told, and whether it reached them."
+    ),
+}
 """Commands of this group that have files of their own."""
 
 

@@ -405,12 +405,13 @@ budget_alerts = Table(
     UniqueConstraint("period_id", "kind", "detail"),
     sqlite_autoincrement=True,
 )
+Index("ix_budget_alerts_at_ms", budget_alerts.c.at_ms)
 
 alert_deliveries = Table(
     "alert_deliveries",
     metadata,
     Column("alert_id", BigInteger, primary_key=True, autoincrement=False),
-    # log, mail or webhook
+    # log, mail or webhook; whoever is set up for one makes the row at the first try
     Column("channel", Text, primary_key=True),
     # pending, sent, or given_up
     Column("state", Text, nullable=False),
@@ -419,6 +420,13 @@ alert_deliveries = Table(
     Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
     Column("sent_ms", BigInteger),
     _text("error"),
+)
+Index(
+    "ix_alert_deliveries_pending",
+    alert_deliveries.c.channel,
+    alert_deliveries.c.next_try_ms,
+    postgresql_where=text("state = 'pending'"),
+    sqlite_where=text("state = 'pending'"),
 )
 
 hold_factors = Table(

@@ -10,14 +10,13 @@ from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
 from batchmill.requests.judge import Judge, RetryRules
 from batchmill.settings import Settings
+from batchmill.settings.fields import LOCAL_HOSTS
 from db import schema
 from db.engine import Database
 from workers.prices import file_prices
 
 PROVIDER = "openai"
 """What every call is booked as: today all go to one account, at OpenAI or whoever speaks its API."""
-
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def make_database(settings: Settings, *, patience_s: float = 60.0) -> Database:

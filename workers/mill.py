@@ -18,6 +18,7 @@ from workers import attendance
 from workers.app import make_app
 from workers.assembly import make_home, make_judge, prepared_database
 from workers.broker import EmbeddedBroker
+from workers.courier import Courier
 from workers.doorbell import Doorbell
 from workers.embedded import EmbeddedWorker
 from workers.upkeep import bury_the_dead, clear_up, ring
@@ -82,7 +83,7 @@ class EmbeddedMill:
         make_home(self._settings.home)
         self._database = prepared_database(self._settings)
         try:
-            with attendance.attend_home(self._settings):
+            with attendance.attend_home(self._settings), Courier(self._settings, self._database):
                 self._broker.wait_until_up()
                 self._work(until_idle)
         finally:

@@ -29,6 +29,7 @@ from workers.app import make_app
 from workers.assembly import make_database, make_home, make_judge, prepare
 from workers.broker import EmbeddedBroker
 from workers.budgets import define_environment_budgets
+from workers.courier import Courier
 from workers.crew import Crew
 from workers.delivery import deliver
 from workers.doorbell import Doorbell
@@ -102,7 +103,11 @@ class Run:
         try:
             prepare(self._database)
             define_environment_budgets(self._database, self._settings)
-            with attendance.attend(self._settings, wanted.output), self._doorbell() as doorbell:
+            with (
+                attendance.attend(self._settings, wanted.output),
+                Courier(self._settings, self._database),
+                self._doorbell() as doorbell,
+            ):
                 clear_up(self._database, self._settings, self._judge)
                 batch, resumed = find_or_create(self._database, wanted, key)
                 if batch.state == BatchState.FINALIZING:

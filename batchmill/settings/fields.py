@@ -16,6 +16,8 @@ from batchmill.errors import MisuseError
 from batchmill.periods import zone_of
 
 MASK = "***"
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+"""This machine, as URLs name it."""
 
 _PASSWORD_IN_URL = re.compile(r"(://[^:@/]*:).*@")
 _PASSWORD_IN_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
@@ -103,7 +105,8 @@ def _broker_url(url: str) -> str:
     return _known_scheme(url, "redis", "rediss", "redis+socket", "amqp", "amqps")
 
 
-def _http_url(url: str) -> str:
+def http_url(url: str) -> str:
+    """The URL, if it is one that calls can go to; a ValueError says what is wrong with it."""
     parts = urlsplit(_known_scheme(url, "http", "https"))
     if not url.isprintable() or " " in url:
         raise ValueError("it has spaces, or characters that cannot be seen")
@@ -151,7 +154,7 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 UsdLimit = Annotated[str, AfterValidator(_usd_limit)]
 ZoneName = Annotated[str, AfterValidator(_zone_name)]

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from batchmill.budgets.limits import limit_nanos
 from batchmill.budgets.model import Period
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
+from batchmill.settings.alerts import MailSettings, WebhookSettings
 from batchmill.settings.fields import (
     BrokerUrl,
     DatabaseUrl,
@@ -268,6 +269,8 @@ class Settings(Group):
     input: InputSettings
     cache: CacheSettings
     budgets: BudgetSettings
+    mail: MailSettings
+    webhook: WebhookSettings
     log: LogSettings
 
     _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)

@@ -5,13 +5,13 @@ from typing import Any
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
+from batchmill.alerts.message import AlertKind
 from batchmill.budgets.balance import Balance
 from batchmill.budgets.model import Budget
 from db.engine import Transaction
 from db.prepared import Prepared
 from db.tables import budget_alerts
 
-THRESHOLD, OVERRUN = "threshold", "overrun"
 FULL_PERCENT = 100
 _COLUMNS = ("period_id", "kind", "detail", "at_ms", "spent_nanos", "limit_nanos")
 
@@ -37,23 +37,23 @@ def fire_thresholds(
     highest: int = period.alerted_percent
     for percent in budget.thresholds:
         if percent > highest and balance.has_used(percent):
-            _write(tx, period.id, THRESHOLD, str(percent), balance)
+            _write(tx, period.id, AlertKind.THRESHOLD, str(percent), balance)
             highest = percent
     if is_exhausted and highest < FULL_PERCENT in budget.thresholds:
-        _write(tx, period.id, THRESHOLD, str(FULL_PERCENT), balance)
+        _write(tx, period.id, AlertKind.THRESHOLD, str(FULL_PERCENT), balance)
     return highest
 
 
 def fire_overrun(tx: Transaction, period: Any, balance: Balance, model: str) -> None:
     """Fire, once a period and model, that a call was dearer than its hold."""
-    _write(tx, period.id, OVERRUN, model, balance)
+    _write(tx, period.id, AlertKind.OVERRUN, model, balance)
 
 
-def _write(tx: Transaction, period: int, kind: str, detail: str, balance: Balance) -> None:
+def _write(tx: Transaction, period: int, kind: AlertKind, detail: str, balance: Balance) -> None:
     tx.run(
         _fire,
         period_id=period,
-        kind=kind,
+        kind=kind.value,
         detail=detail,
         at_ms=tx.now_ms,
         spent_nanos=balance.spent_nanos,

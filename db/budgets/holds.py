@@ -128,7 +128,8 @@ class Till:
     def admit(self, send: Send) -> Held | Withheld:
         """Hold a call on every budget that covers it, or say why not.
 
-        Where a budget wants a cheaper model, the dearest of those that fit is held instead.
+        Where a budget wants a cheaper model, the dearest of those that fit is held instead; one that may fit soon is
+        waited for rather than passed by.
         """
         asked = self._covering(send.job, send.asked)
         withheld = self._why_not(send.job, send.asked, asked)
@@ -136,14 +137,14 @@ class Till:
             return withheld or self._hold(send.asked, asked)
         if send.cheaper is None:
             return Withheld(why=Why.CHEAPER)
-        tight = None
         for candidate in send.cheaper:
             covering = self._covering(send.job, candidate)
             why_not = self._why_not(send.job, candidate, covering)
             if why_not is None:
                 return self._hold(candidate, covering)
-            tight = tight or (why_not if why_not.why is Why.TIGHT else None)
-        return tight or withheld or self._hold(send.asked, asked)
+            if why_not.why is Why.TIGHT:
+                return why_not
+        return withheld or self._hold(send.asked, asked)
 
     def let_go(self, held: Held) -> None:
         """Undo a hold: its call turned out to have been recorded, and held, before."""

@@ -18,6 +18,8 @@ from tests.support.forked import run_forked
 
 BATCHMILL = str(Path(sys.executable).with_name("batchmill"))
 PATIENCE_S = 90.0
+OURS = ("BATCHMILL_", "OPENAI_", "DATABASE_", "REDIS_", "BROKER_", "SMTP_", "MAIL_", "ADMIN_", "AI_")
+"""How the names of our variables begin."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,11 +79,7 @@ class Mill:
 
     def environment(self) -> dict[str, str]:
         """What the command sees; nothing of the tester's own settings."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AI_", "BATCHMILL_", "OPENAI_", "DATABASE_", "REDIS_", "BROKER_"))
-        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         return inherited | {"BATCHMILL_HOME": str(self.home)} | self.environ
 
     def __call__(

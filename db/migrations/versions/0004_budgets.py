@@ -86,6 +86,14 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("alert_id", "channel", name=op.f("pk_alert_deliveries")),
     )
+    op.create_index("ix_budget_alerts_at_ms", "budget_alerts", ["at_ms"])
+    op.create_index(
+        "ix_alert_deliveries_pending",
+        "alert_deliveries",
+        ["channel", "next_try_ms"],
+        postgresql_where=sa.text("state = 'pending'"),
+        sqlite_where=sa.text("state = 'pending'"),
+    )
     op.create_table(
         "hold_factors",
         sa.Column("provider", sa.Text(), nullable=False),

@@ -1,0 +1,1 @@
+"""Alerts: what the owner of a budget is told, and the ways it reaches them."""

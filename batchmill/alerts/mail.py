@@ -1,0 +1,139 @@
+"""Alerts by mail."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+
+from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+
+from batchmill.alerts.delivery import ATTEMPT_S, ChannelName
+from batchmill.alerts.message import Message
+from batchmill.errors import DeliveryError
+from batchmill.settings.alerts import MailServer
+from batchmill.settings.fields import LOCAL_HOSTS, MASK
+
+_QUIT_WITHIN_S = 1.0
+_LONGEST_REASON = 300
+
+
+class MailChannel:
+    """One mail an alert, to all recipients, over a connection of its own.
+
+    Of servers that offer no encryption only those on this machine are given a login. A certificate that the system
+    does not trust is refused.
+
+    Args:
+        sender: An address, with a name or without.
+        recipients: Likewise.
+    """
+
+    name = ChannelName.MAIL
+
+    def __init__(self, server: MailServer, *, sender: str, recipients: Sequence[str]) -> None:
+        self._server = server
+        self._sender = sender
+        self._recipients = recipients
+
+    @property
+    def target(self) -> str:
+        """The recipients and the server."""
+        return f"{', '.join(self._recipients)} by {self._server.name}"
+
+    async def send(self, message: Message) -> str:
+        """Hand it to the server; which of the recipients were refused, as long as one was not.
+
+        Raises:
+            DeliveryError: The server has not said that it took it. If only that answer was lost, the next try brings
+                a second copy, with the same Message-ID.
+        """
+        client = SMTP(
+            hostname=self._server.host,
+            port=self._server.port,
+            use_tls=self._server.is_tls,
+            local_hostname=_domain(self._sender),  # the default would be asked of the DNS
+            timeout=ATTEMPT_S,
+        )
+        try:
+            async with asyncio.timeout(ATTEMPT_S):
+                refused = await self._hand_in(client, message)
+        except TimeoutError:
+            raise self._not_delivered(f"it did not answer within {ATTEMPT_S:.0f} s") from None
+        except (SMTPException, OSError) as error:
+            raise self._not_delivered(_reason(error)) from None
+        else:
+            with contextlib.suppress(
+                TimeoutError, SMTPException, OSError
+            ):  # it has been taken, whatever comes now
+                async with asyncio.timeout(_QUIT_WITHIN_S):
+                    await client.quit()
+            return self._without_secrets(
+                "; ".join(f"{who} was refused: {why}" for who, why in refused.items())
+            )
+        finally:
+            client.close()
+
+    async def _hand_in(self, client: SMTP, message: Message) -> dict[str, str]:
+        """By recipient who was refused, why."""
+        await client.connect()
+        if self._server.user:
+            is_encrypted = client.get_transport_info("sslcontext") is not None
+            if not is_encrypted and self._server.host not in LOCAL_HOSTS:
+                raise SMTPException("it offers no encryption, so it gets no password")
+            await client.login(self._server.user, self._server.password)
+        refused, _ = await client.send_message(
+            self.compose(message),
+            sender=parseaddr(self._sender)[1],
+            recipients=[parseaddr(one)[1] for one in self._recipients],
+        )
+        return {who: _answer(why.code, why.message) for who, why in refused.items()}
+
+    def compose(self, message: Message) -> EmailMessage:
+        """The mail: the same one, Message-ID and Date included, at every try."""
+        mail = EmailMessage()
+        mail["Subject"] = f"[batchmill] {message.verdict}"
+        mail["From"] = self._sender
+        mail["To"] = ", ".join(self._recipients)
+        mail["Date"] = format_datetime(datetime.fromtimestamp(message.at_ms // 1000, UTC))
+        mail["Message-ID"] = f"<{message.id}@{_domain(self._sender)}>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(message.text)
+        return mail
+
+    def _not_delivered(self, reason: str) -> DeliveryError:
+        return DeliveryError(
+            f"mail server {self._server.name}: {self._without_secrets(reason)}",
+            "check SMTP_URL, MAIL_FROM and ADMIN_EMAILS; `batchmill budget alerts --test` tries them",
+        )
+
+    def _without_secrets(self, text: str) -> str:
+        """A server may say again what it was told, as it was told it."""
+        user, password = self._server.user.encode(), self._server.password.encode()
+        for said in (password, user + b"\0" + password, b"\0" + user + b"\0" + password) if password else ():
+            text = text.replace(base64.b64encode(said).decode(), MASK)
+        return text.replace(self._server.password, MASK) if password else text
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SMTPRecipientsRefused):
+        return "; ".join(
+            f"{one.recipient} was refused: {_answer(one.code, one.message)}" for one in error.recipients
+        )
+    if isinstance(error, SMTPResponseException):
+        return _answer(error.code, error.message)
+    return _shortened(str(error) or type(error).__name__)
+
+
+def _answer(code: int, words: str) -> str:
+    return _shortened(f"{code} {words}")
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_REASON]
+
+
+def _domain(mailbox: str) -> str:
+    return parseaddr(mailbox)[1].rpartition("@")[2]

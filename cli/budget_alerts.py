@@ -1,0 +1,137 @@
+"""`batchmill budget alerts`: what owners of budgets were told, and whether it reached them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.batch import open_database
+from cli.home import home_option, settings_at
+from cli.output import counted, json_option, narrate, print_json, print_table
+
+if TYPE_CHECKING:
+    from batchmill.alerts.message import Alert
+    from batchmill.settings import Settings
+    from db.budgets.alerts import Delivery
+
+
+@click.command()
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Show at most so many."
+)
+@click.option("--test", is_flag=True, help="Send a test alert through every channel, and tell how it went.")
+@home_option
+@json_option
+def alerts(limit: int, test: bool, home: Path | None, as_json: bool) -> int:
+    """Show the alerts that budgets have given, newest first, and how far each has come.
+
+    Each goes to the log, by mail (SMTP_URL, ADMIN_EMAILS) and to a webhook (BATCHMILL_WEBHOOK_URL,
+    BATCHMILL_WEBHOOK_SECRET). What fails is tried again for seven days. With --test, exit status 1 if a channel
+    does not work or lacks a variable.
+    """
+    settings = settings_at(home)
+    if test:
+        return _try_out(settings, as_json)
+    _show(settings, limit, as_json)
+    return 0
+
+
+def _show(settings: "Settings", limit: int, as_json: bool) -> None:
+    from db.budgets.alerts import listed
+
+    found: list[tuple[Alert, list[Delivery]]] = []
+    with open_database(settings) as database:
+        if database is not None:
+            with database.read() as tx:
+                found = listed(tx, most=limit)
+    if as_json:
+        print_json([_as_json(alert, deliveries) for alert, deliveries in found])
+        return
+    print_table([_for_people(alert, deliveries) for alert, deliveries in found])
+    if not found:
+        narrate("no budget has given an alert yet")
+    _tell_failures([delivery for _, deliveries in found for delivery in deliveries])
+
+
+def _as_json(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, Any]:
+    from batchmill.alerts.message import message_of, utc_text
+
+    message = message_of(alert)
+    return {
+        "id": message.id,
+        "type": message.type,
+        "at": utc_text(message.at_ms),
+        "severity": message.severity.value,
+        "verdict": message.verdict,
+        **message.facts,
+        "deliveries": [_delivery_as_json(delivery) for delivery in deliveries],
+    }
+
+
+def _delivery_as_json(delivery: "Delivery") -> dict[str, Any]:
+    from batchmill.alerts.delivery import DeliveryState
+    from batchmill.alerts.message import utc_text
+
+    is_pending = delivery.state is DeliveryState.PENDING
+    return {
+        "channel": delivery.channel.value,
+        "state": delivery.state.value,
+        "tries": delivery.tries,
+        "next_try_at": utc_text(delivery.next_try_ms) if is_pending else None,
+        "sent_at": None if delivery.sent_ms is None else utc_text(delivery.sent_ms),
+        "error": delivery.error or None,
+    }
+
+
+def _for_people(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, object]:
+    from batchmill.alerts.delivery import ChannelName
+    from batchmill.alerts.message import utc_text
+
+    states = {delivery.channel: delivery.state.value.replace("_", " ") for delivery in deliveries}
+    return {
+        "at": utc_text(alert.at_ms),
+        "severity": alert.severity.value,
+        "alert": alert.verdict,
+        **{channel.value: states.get(channel) for channel in ChannelName},
+    }
+
+
+def _tell_failures(deliveries: "list[Delivery]") -> None:
+    from batchmill.alerts.delivery import ChannelName, DeliveryState
+
+    for channel in ChannelName:
+        failed = [one for one in deliveries if one.channel is channel and one.error]
+        waiting = [one for one in failed if one.state is DeliveryState.PENDING]
+        given_up = [one for one in failed if one.state is DeliveryState.GIVEN_UP]
+        if waiting:
+            narrate(f"{channel}: {counted(len(waiting), 'alert')} will be tried again: {waiting[0].error}")
+        if given_up:
+            narrate(
+                f"{channel}: {counted(len(given_up), 'alert')} given up after seven days: {given_up[0].error}"
+            )
+
+
+def _try_out(settings: "Settings", as_json: bool) -> int:
+    from batchmill.clock import SystemClock
+    from batchmill.logs import configure_logs
+    from workers.alerts import try_out
+
+    configure_logs(settings.log)
+    trials = list(try_out(settings, SystemClock().now_ms()))
+    rows = [
+        {
+            "channel": trial.channel.value,
+            "target": trial.target or None,
+            "delivered": trial.is_delivered,
+            "error": trial.error or None,
+        }
+        for trial in trials
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table([row | {"delivered": "yes" if row["delivered"] else "no"} for row in rows])
+        for trial in trials:
+            if trial.hint:
+                narrate(f"hint: {trial.hint}")
+    return 0 if all(trial.is_delivered for trial in trials) else 1
