@@ -18,7 +18,7 @@ from cli.budget_options import (
     takes_limits,
     takes_periods,
 )
-from cli.budget_output import show_all, show_one, tell_removed, tell_reset, tell_set
+from cli.budget_output import Shown, show_all, show_one, tell_removed, tell_reset, tell_set
 from cli.home import home_option, settings_at
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import json_option, narrate
@@ -121,9 +121,10 @@ def set_(
 
 
 @budget.command("list")
+@click.option("--all", "ended_too", is_flag=True, help="Also those of batches that have ended.")
 @home_option
 @json_option
-def list_(home: Path | None, as_json: bool) -> None:
+def list_(ended_too: bool, home: Path | None, as_json: bool) -> None:
     """Show the budgets, and how far each is used in its current period.
 
     HELD is what calls in flight may cost at most; UNKNOWN the part of SPENT that may not have been billed.
@@ -131,10 +132,10 @@ def list_(home: Path | None, as_json: bool) -> None:
     from db.budgets.standings import standings
 
     with _opened(settings_at(home)) as database, database.read() as tx:
-        found = standings(tx)
+        found = standings(tx, ended_too=ended_too)
     show_all(found, as_json)
     if not found:
-        narrate("there are no budgets; `batchmill budget set` makes one")
+        narrate("there is no budget; `batchmill budget set` makes one")
 
 
 @budget.command()
@@ -142,18 +143,19 @@ def list_(home: Path | None, as_json: bool) -> None:
 @home_option
 @json_option
 def show(scope: Scope, name: str, home: Path | None, as_json: bool) -> None:
-    """Show the budgets of one name: as they are, past periods, what its owner was told."""
-    from db.budgets import standings
+    """Show the budgets of one name, with past periods and alerts."""
+    from db.budgets.alerts import listed
+    from db.budgets.standings import past_periods
     from workers.budgets import chosen, meant
 
     with _opened(settings_at(home)) as database:
         name = meant(database, scope, name)
         with database.read() as tx:
             shown = [
-                (
-                    standing,
-                    standings.past_periods(tx, standing.budget.id, MOST_SHOWN),
-                    standings.alerts(tx, standing.budget.id, MOST_SHOWN),
+                Shown(
+                    standing=standing,
+                    past=past_periods(tx, standing.budget.id, MOST_SHOWN),
+                    alerts=listed(tx, budget_ids=[standing.budget.id], most=MOST_SHOWN),
                 )
                 for standing in chosen(tx, scope, name, ())
             ]

@@ -1,7 +1,8 @@
 """How budgets, and what a command did to them, are shown."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,10 +10,25 @@ from batchmill.budgets.model import Origin, Scope
 from batchmill.budgets.standing import Standing
 from batchmill.budgets.words import VARIABLES, turn_text
 from batchmill.money.nanos import format_usd
+from cli.budget_alerts import alert_as_json, alert_as_row, tell_failures
 from cli.output import narrate, print_json, print_table
 
-THRESHOLD = "threshold"
-"""The kind of an alert that says how much is used; see `budget_alerts`."""
+if TYPE_CHECKING:
+    from batchmill.alerts.message import Alert
+    from db.budgets.alerts import Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A budget with its history, newest first.
+
+    Attributes:
+        past: Rows of the periods that are over.
+    """
+
+    standing: Standing
+    past: Sequence[Any]
+    alerts: "Sequence[tuple[Alert, list[Delivery]]]"
 
 
 def show_all(found: Sequence[Standing], as_json: bool) -> None:
@@ -25,18 +41,19 @@ def show_all(found: Sequence[Standing], as_json: bool) -> None:
         print_table([_row(standing) for standing in found])
 
 
-def show_one(found: Sequence[tuple[Standing, Sequence[Any], Sequence[Any]]], as_json: bool) -> None:
+def show_one(found: Sequence[Shown], as_json: bool) -> None:
     """Print budgets with their past periods and alerts."""
     if as_json:
-        print_json([_whole(*one) for one in found])
+        print_json([_whole(one) for one in found])
         return
-    print_table([_row(standing) for standing, _, _ in found])
-    past = [_past_row(standing, row) for standing, rows, _ in found for row in rows]
-    alerts = [_alert_row(standing, row) for standing, _, rows in found for row in rows]
+    print_table([_row(one.standing) for one in found])
+    past = [_past_row(one.standing, row) for one in found for row in one.past]
+    alerts = [alert_as_row(alert, deliveries) for one in found for alert, deliveries in one.alerts]
     for title, table in (("past periods", past), ("alerts", alerts)):
         if table:
             click.echo(f"\n{title}")
             print_table(table)
+    tell_failures([delivery for one in found for _, deliveries in one.alerts for delivery in deliveries])
 
 
 def tell_set(done: Sequence[Standing], as_json: bool) -> None:
@@ -81,12 +98,12 @@ def tell_reset(before: Sequence[Standing], as_json: bool) -> None:
         narrate(f"{standing.budget.title} begins anew; it had {spent} spent")
 
 
-def _whole(standing: Standing, past: Sequence[Any], alerts: Sequence[Any]) -> dict[str, Any]:
-    from workers.budget_views import alert_view, period_view, view
+def _whole(shown: Shown) -> dict[str, Any]:
+    from workers.budget_views import period_view, view
 
-    return view(standing) | {
-        "past_periods": [period_view(row) for row in past],
-        "alerts": [alert_view(row) for row in alerts],
+    return view(shown.standing) | {
+        "past_periods": [period_view(row) for row in shown.past],
+        "alerts": [alert_as_json(alert, deliveries) for alert, deliveries in shown.alerts],
     }
 
 
@@ -124,16 +141,6 @@ def _past_row(standing: Standing, row: Any) -> dict[str, object]:
         "spent": format_usd(row.spent_nanos),
         "unknown": format_usd(row.unknown_nanos),
         "overrun": format_usd(row.overrun_nanos),
-    }
-
-
-def _alert_row(standing: Standing, row: Any) -> dict[str, object]:
-    return {
-        "period": standing.budget.period,
-        "at": _moment(standing, row.at_ms),
-        "alert": f"{row.detail} % used" if row.kind == THRESHOLD else f"{row.detail} dearer than held",
-        "spent": format_usd(row.spent_nanos),
-        "limit": format_usd(row.limit_nanos),
     }
 
 

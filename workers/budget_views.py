@@ -48,18 +48,3 @@ def period_view(row: Any) -> dict[str, Any]:
         "overrun_usd": usd_text(row.overrun_nanos),
         "held_usd": usd_text(row.held_nanos),
     }
-
-
-def alert_view(row: Any) -> dict[str, Any]:
-    """What its owner was to be told.
-
-    Args:
-        row: Of `budget_alerts`.
-    """
-    return {
-        "at": time_text(row.at_ms),
-        "kind": row.kind,
-        "detail": row.detail,
-        "spent_usd": usd_text(row.spent_nanos),
-        "limit_usd": usd_text(row.limit_nanos),
-    }
