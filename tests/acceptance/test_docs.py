@@ -127,8 +127,8 @@ def test_every_command_named_exists(document):
         command = batchmill.get_command(click.Context(batchmill), name)
         assert command is not None
         if isinstance(command, click.Group) and (words := rest.split()):
-            assert words[0] in command.commands, f"batchmill {name}{rest}"
-            command = command.commands[words[0]]
+            command = command.get_command(click.Context(command), words[0])
+            assert command is not None, f"batchmill {name}{rest}"
         options = {option for param in command.params for option in param.opts} | {"--help"}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options, f"batchmill {name}{rest}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
