@@ -100,7 +100,7 @@ class MailChannel:
         mail["Date"] = format_datetime(datetime.fromtimestamp(message.at_ms // 1000, UTC))
         mail["Message-ID"] = f"<{message.id}@{_domain(self._sender)}>"
         mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(message.text)
+        mail.set_content(message.text, cte="quoted-printable")
         return mail
 
     def _not_delivered(self, reason: str) -> DeliveryError:
