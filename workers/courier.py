@@ -61,4 +61,6 @@ class Courier:
         except BatchmillError as error:
             # The database is away; the command itself says so, if that matters.
             log.debug("alerts_not_looked_for", code=error.code, error=error.message)
-            return False
+        except Exception as error:  # a thread that ended here would leave everything undelivered, unnoticed
+            log.error("alerts_not_looked_for", error=f"unexpected {type(error).__name__}: {error}")
+        return False

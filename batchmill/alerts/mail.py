@@ -29,14 +29,18 @@ class MailChannel:
     Args:
         sender: An address, with a name or without.
         recipients: Likewise.
+        attempt_s: Bounds one attempt.
     """
 
     name = ChannelName.MAIL
 
-    def __init__(self, server: MailServer, *, sender: str, recipients: Sequence[str]) -> None:
+    def __init__(
+        self, server: MailServer, *, sender: str, recipients: Sequence[str], attempt_s: float = ATTEMPT_S
+    ) -> None:
         self._server = server
         self._sender = sender
         self._recipients = recipients
+        self._attempt_s = attempt_s
 
     @property
     def target(self) -> str:
@@ -55,13 +59,13 @@ class MailChannel:
             port=self._server.port,
             use_tls=self._server.is_tls,
             local_hostname=_domain(self._sender),  # the default would be asked of the DNS
-            timeout=ATTEMPT_S,
+            timeout=self._attempt_s,
         )
         try:
-            async with asyncio.timeout(ATTEMPT_S):
+            async with asyncio.timeout(self._attempt_s):
                 refused = await self._hand_in(client, message)
         except TimeoutError:
-            raise self._not_delivered(f"it did not answer within {ATTEMPT_S:.0f} s") from None
+            raise self._not_delivered(f"it did not answer within {self._attempt_s:g} s") from None
         except (SMTPException, OSError) as error:
             raise self._not_delivered(_reason(error)) from None
         else:
@@ -112,9 +116,12 @@ class MailChannel:
     def _without_secrets(self, text: str) -> str:
         """A server may say again what it was told, as it was told it."""
         user, password = self._server.user.encode(), self._server.password.encode()
-        for said in (password, user + b"\0" + password, b"\0" + user + b"\0" + password) if password else ():
+        if not password:
+            return text
+        # The longest first: the others may be a part of it.
+        for said in (b"\0" + user + b"\0" + password, user + b"\0" + password, password):
             text = text.replace(base64.b64encode(said).decode(), MASK)
-        return text.replace(self._server.password, MASK) if password else text
+        return text.replace(self._server.password, MASK)
 
 
 def _reason(error: Exception) -> str:

@@ -61,18 +61,21 @@ class MailServer:
     """What a mail server has received, and how it behaves; nothing listens until `up`.
 
     Attributes:
+        host: Where it listens; 127.0.0.2 is this machine, too, yet not by any name that we know.
         login: User and password that it wants; None = it wants none.
         refused: Recipients that it does not take.
-        quits: Whether it answers after it has taken a mail.
+        encrypted: Of each mail, whether it came after STARTTLS.
+        logins: Of each login, whether it was right.
     """
 
     port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
     login: tuple[str, str] | None = None
     refused: tuple[str, ...] = ()
-    quits: bool = True
     mails: list[EmailMessage] = field(default_factory=list)
     envelopes: list[Envelope] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
+    logins: list[bool] = field(default_factory=list)
 
     @property
     def subjects(self) -> list[str]:
@@ -89,13 +92,15 @@ class MailServer:
             loop = asyncio.get_running_loop()
             options: dict[str, Any] = {"loop": loop, "hostname": "mail.test"}
             if self.login is not None:
-                options |= {"authenticator": self._authenticate, "auth_required": tls is not None}
-                options |= {"auth_require_tls": False} if tls is None or from_the_start else {}
+                options |= {"authenticator": self._authenticate}
+                options |= (
+                    {"auth_require_tls": False} if tls is None or from_the_start else {"auth_required": True}
+                )
             return SMTP(self, tls_context=None if from_the_start else tls, **options)
 
         async def listen() -> asyncio.Server:
             outer = tls if from_the_start else None
-            return await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", self.port, ssl=outer)
+            return await asyncio.get_running_loop().create_server(protocol, self.host, self.port, ssl=outer)
 
         with served(listen):
             yield self
@@ -104,7 +109,9 @@ class MailServer:
         self, _server: SMTP, _session: Session, _envelope: Envelope, _way: str, given: Any
     ) -> Any:
         assert self.login is not None
-        return AuthResult(success=(given.login.decode(), given.password.decode()) == self.login)
+        is_right = (given.login.decode(), given.password.decode()) == self.login
+        self.logins.append(is_right)
+        return AuthResult(success=is_right, handled=False)
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name for it
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
