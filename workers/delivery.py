@@ -61,6 +61,8 @@ def result_line(batch_public_id: str, row: Any) -> tuple[bytes, bool]:
             custom_id=row.custom_id,
             status_code=row.status_code,
             provider_request_id=row.provider_request_id,
+            asked_model=row.asked_model,
+            model=row.model,
             body=row.body.encode(),
         )
         return answer, True

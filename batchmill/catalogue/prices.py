@@ -1,15 +1,13 @@
 """The owner's own price of a model, as the catalogue keeps it: whole nano-dollars per million tokens."""
 
-import re
 from dataclasses import dataclass, fields
 from decimal import Decimal
 
 from batchmill.errors import MisuseError
-from batchmill.money.nanos import nanos_from_usd
+from batchmill.money.nanos import nanos_from_plain
 from batchmill.money.owner_prices import OwnerPrice, owner_price
 
 HIGHEST_USD = 1_000_000
-_DECIMAL_TEXT = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?|\.[0-9]{1,30}")
 _NINE_DECIMALS = 9
 
 
@@ -70,12 +68,4 @@ def price_nanos(text: str) -> int:
         ValueError: For anything else: a currency sign, a comma, an exponent, a sign; an amount that is not
             from 0 to `HIGHEST_USD`, or has more than nine decimals.
     """
-    amount = text.strip()
-    if not _DECIMAL_TEXT.fullmatch(amount):
-        raise ValueError(f"{text[:40]!r} is no price; write US dollars as plain decimals, 0.15 for instance")
-    usd = Decimal(amount)
-    if usd > HIGHEST_USD:
-        raise ValueError(f"{text[:40]} is more than {HIGHEST_USD:,} dollars")
-    if usd != round(usd, _NINE_DECIMALS):
-        raise ValueError(f"{text[:40]} has more than {_NINE_DECIMALS} decimals")
-    return nanos_from_usd(usd)
+    return nanos_from_plain(text, noun="price", example="0.15 for instance", highest_usd=HIGHEST_USD)

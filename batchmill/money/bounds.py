@@ -45,6 +45,7 @@ class Bound:
         input_tokens: The most that it can take in.
         output_tokens: The most that it can give out, over all answers asked for.
         body: What is to be sent: the request's own body, or that with the output limit that it lacked.
+        is_exact: `input_tokens` is the very number.
     """
 
     nanos: int | None
@@ -52,6 +53,7 @@ class Bound:
     input_tokens: int
     output_tokens: int
     body: bytes
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +138,29 @@ class Bounds:
         """Raise the bounds of these models from the next call on."""
         self._percents = percents
 
-    def bound(self, *, provider: str, model: str, endpoint: Endpoint, body: bytes) -> Bound:
+    def bound(
+        self,
+        *,
+        provider: str,
+        model: str,
+        endpoint: Endpoint,
+        body: bytes,
+        parsed: Mapping[str, Any] | None = None,
+    ) -> Bound:
         """Return the most that a call can cost, and the body that keeps it to that.
 
         Args:
             body: A JSON object, as the request has it.
+            parsed: The same as an object, where it is at hand.
         """
         try:
-            return self._bound((provider, model), endpoint, body)
+            return self._bound((provider, model), endpoint, body, parsed or orjson.loads(body))
         except Exception:  # a body that is none, a list of prices that fails: a bound never fails a request
             return Bound(
                 nanos=None, reason=Unpriced.PRICING_ERROR, input_tokens=len(body), output_tokens=0, body=body
             )
 
-    def _bound(self, key: Model, endpoint: Endpoint, raw: bytes) -> Bound:
-        body = orjson.loads(raw)
+    def _bound(self, key: Model, endpoint: Endpoint, raw: bytes, body: Mapping[str, Any]) -> Bound:
         given = most_input(key[1], endpoint, body, len(raw))
         longest, is_ours = self._longest_answer(key, endpoint, body)
         output_tokens = longest * answer_count(endpoint, body)
@@ -165,6 +175,7 @@ class Bounds:
             input_tokens=given.tokens,
             output_tokens=output_tokens,
             body=raw,
+            is_exact=given.is_exact,
         )
 
     def _longest_answer(self, key: Model, endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[int, bool]:

@@ -76,6 +76,11 @@ class Tariff:
     prices: "ModelPrice"
     tiers: tuple[tuple[int, Rates], ...] = ()
 
+    def rates_at(self, input_tokens: int) -> Rates:
+        """Return the rates at that much input."""
+        reached = [rates for beyond, rates in self.tiers if input_tokens > beyond]
+        return reached[-1] if reached else self.rates
+
     def nanos(self, usage: Usage, requests: int) -> int | Unpriced:
         """Return the cost, or why it is not known. The usage is taken to be consistent."""
         nanos = self.rates.nanos(usage, requests)

@@ -4,6 +4,7 @@ An amount is an `int` named `_nanos`, a price a `Decimal`; a float is never mone
 per attempt, to the nearest nano, a tie to the even one, so that a million roundings do not lean to one side.
 """
 
+import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 NANOS_PER_USD = 1_000_000_000
@@ -13,6 +14,7 @@ MAX_NANOS = 2**63 - 1
 _DECIMALS = 9
 _NANO_USD = Decimal(1).scaleb(-_DECIMALS)
 _SIGNIFICANT_DIGITS = 4
+_PLAIN_DECIMAL = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?|\.[0-9]{1,30}")
 _MONEY = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 
 
@@ -34,6 +36,27 @@ def nanos_from_usd(usd: Decimal | str | int) -> int:
     if abs(nanos) > MAX_NANOS:
         raise ValueError(f"{str(usd)[:40]!r} is more dollars than can be kept")
     return nanos
+
+
+def nanos_from_plain(text: str, *, noun: str, example: str, highest_usd: int) -> int:
+    """Return dollars that a person wrote as plain decimals ("0.15", "3") as nanos, exactly.
+
+    Args:
+        noun: What the amount is, for the error.
+
+    Raises:
+        ValueError: For anything else: a currency sign, a comma, an exponent, a sign; an amount that is not from 0 to
+            `highest_usd`, or has more than nine decimals.
+    """
+    amount = text.strip()
+    if not _PLAIN_DECIMAL.fullmatch(amount):
+        raise ValueError(f"{text[:40]!r} is no {noun}; write US dollars as plain decimals, {example}")
+    usd = Decimal(amount)
+    if usd > highest_usd:
+        raise ValueError(f"{text[:40]} is more than {highest_usd:,} dollars")
+    if usd != round(usd, _DECIMALS):
+        raise ValueError(f"{text[:40]} has more than {_DECIMALS} decimals")
+    return nanos_from_usd(usd)
 
 
 def divide_half_even(amount: int, parts: int) -> int:

@@ -11,7 +11,14 @@ import orjson
 
 
 def output_line(
-    *, batch_request_id: str, custom_id: str, status_code: int, provider_request_id: str, body: bytes
+    *,
+    batch_request_id: str,
+    custom_id: str,
+    status_code: int,
+    provider_request_id: str,
+    body: bytes,
+    asked_model: str = "",
+    model: str = "",
 ) -> bytes:
     """The line of a request that HTTP answered, well or badly.
 
@@ -20,6 +27,8 @@ def output_line(
         provider_request_id: What the provider calls the call; "" where it did not say.
         body: The provider's answer, valid JSON. It is spliced in byte for byte without being parsed, except
             that line breaks between its tokens go, as they would end the line.
+        asked_model: The model that the request names.
+        model: The one that was asked: the line notes when that is another, as a budget may want it.
     """
     response = {
         "status_code": status_code,
@@ -27,7 +36,8 @@ def output_line(
         # A raw line break can only stand between tokens: inside a JSON string it has to be escaped.
         "body": orjson.Fragment(body.translate(None, b"\r\n")),
     }
-    return _line(batch_request_id, custom_id, response=response, error=None)
+    note = {"asked_model": asked_model, "model": model} if model != asked_model else None
+    return _line(batch_request_id, custom_id, response=response, error=None, note=note)
 
 
 def error_line(
@@ -65,7 +75,19 @@ def _error_body(status_code: int, code: str, message: str) -> bytes:
 
 
 def _line(
-    batch_request_id: str, custom_id: str, *, response: dict[str, Any] | None, error: dict[str, str] | None
+    batch_request_id: str,
+    custom_id: str,
+    *,
+    response: dict[str, Any] | None,
+    error: dict[str, str] | None,
+    note: dict[str, str] | None = None,
 ) -> bytes:
-    line = {"id": batch_request_id, "custom_id": custom_id, "response": response, "error": error}
+    line: dict[str, Any] = {
+        "id": batch_request_id,
+        "custom_id": custom_id,
+        "response": response,
+        "error": error,
+    }
+    if note is not None:
+        line["batchmill"] = note
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -11,6 +11,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from batchmill.budgets.limits import limit_nanos
+from batchmill.errors import MisuseError
+from batchmill.periods import zone_of
+
 MASK = "***"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 """This machine, as URLs name it."""
@@ -129,6 +133,19 @@ def _header_value(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _usd_limit(text: str) -> str:
+    limit_nanos(text)
+    return text
+
+
+def _zone_name(name: str) -> str:
+    try:
+        zone_of(name)
+    except MisuseError as error:
+        raise ValueError(error.message) from None
+    return name
+
+
 def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -139,6 +156,8 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
+UsdLimit = Annotated[str, AfterValidator(_usd_limit)]
+ZoneName = Annotated[str, AfterValidator(_zone_name)]
 LowerCase = BeforeValidator(_lower_case)
 
 

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import PrivateAttr
 from pydantic.fields import FieldInfo
 
+from batchmill.budgets.limits import limit_nanos
+from batchmill.budgets.model import Period
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
 from batchmill.settings.alerts import MailSettings, WebhookSettings
 from batchmill.settings.fields import (
@@ -21,6 +23,8 @@ from batchmill.settings.fields import (
     HeaderSecret,
     HttpUrl,
     LowerCase,
+    UsdLimit,
+    ZoneName,
     as_text,
     choice,
     masked,
@@ -29,6 +33,8 @@ from batchmill.settings.fields import (
     variables_of,
     whole,
 )
+
+_USD_LIMIT = "US dollars as plain decimals: 5 or 5.00"
 
 
 class Source(StrEnum):
@@ -188,14 +194,35 @@ class CacheSettings(Group):
 
 
 class BudgetSettings(Group):
-    """What budgets go by."""
+    """What may be spent. Set the same everywhere: they are kept in the database, for all processes."""
 
+    daily: UsdLimit | None = setting(
+        None, "AI_DAILY_BUDGET", meaning="Most dollars a day, for all calls.", accepts=_USD_LIMIT
+    )
+    weekly: UsdLimit | None = setting(
+        None, "AI_WEEKLY_BUDGET", meaning="Most dollars a week, from Monday on.", accepts=_USD_LIMIT
+    )
+    monthly: UsdLimit | None = setting(
+        None, "AI_MONTHLY_BUDGET", meaning="Most dollars a calendar month.", accepts=_USD_LIMIT
+    )
+    timezone: ZoneName = setting(
+        "UTC",
+        "BATCHMILL_TIMEZONE",
+        meaning="Whose days, weeks and months count, unless a budget names its own.",
+        accepts="a name of the IANA list, such as Europe/Berlin",
+    )
     output_cap_tokens: int = whole(
         16_384,
         "BATCHMILL_OUTPUT_CAP_TOKENS",
         "Longest answer, in tokens, where neither request nor model has a limit; then sent along.",
         most=10_000_000,
     )
+
+    @property
+    def limits(self) -> dict[Period, int]:
+        """Those that are set, in nano-dollars."""
+        given = {Period.DAY: self.daily, Period.WEEK: self.weekly, Period.MONTH: self.monthly}
+        return {period: limit_nanos(usd) for period, usd in given.items() if usd is not None}
 
 
 class LogSettings(Group):

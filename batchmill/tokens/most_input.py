@@ -46,6 +46,8 @@ _UNSEEN_FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
 }
 _TOOL_FIELDS = ("tools", "functions")
 _OWN_TOOLS = ("function", "custom", "local_shell", "apply_patch", None)
+_MORE_FIELDS = frozenset({*_TOOL_FIELDS, *_UNSEEN_FIELDS[Endpoint.CHAT], *_UNSEEN_FIELDS[Endpoint.RESPONSES]})
+_PLAIN_MESSAGE = frozenset({"role", "content"})
 _UNCOUNTED_FIELDS = ("suffix", *_TOOL_FIELDS, *_UNSEEN_FIELDS[Endpoint.CHAT])
 
 
@@ -74,8 +76,11 @@ def most_input(model: str, endpoint: Endpoint, body: Mapping[str, Any], body_byt
         if counted.is_exact:
             return MostInput(tokens=counted.tokens, is_exact=True)
     beyond = _BeyondText(model)
-    beyond.add_fields(endpoint, body)
-    beyond.add(body.get(CONTENT[endpoint][0]), is_part=False)
+    if not body.keys().isdisjoint(_MORE_FIELDS):
+        beyond.add_fields(endpoint, body)
+    content = body.get(CONTENT[endpoint][0])
+    if not _is_plain(content):
+        beyond.add(content, is_part=False)
     return MostInput(tokens=body_bytes + FRAME_TOKENS + beyond.tokens, has_audio=beyond.has_audio)
 
 
@@ -84,6 +89,16 @@ def _may_be_exact(model: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bo
     tokenizer = tokenizer_of(model)
     is_known = tokenizer.is_framing_exact if endpoint is Endpoint.CHAT else tokenizer.is_exact
     return is_known and endpoint is not Endpoint.RESPONSES and body.keys().isdisjoint(_UNCOUNTED_FIELDS)
+
+
+def _is_plain(content: Any) -> bool:
+    """Whether a glance shows that there is nothing but text, as in most requests."""
+    if isinstance(content, list):
+        return all(
+            type(message) is dict and message.keys() == _PLAIN_MESSAGE and type(message["content"]) is str
+            for message in content
+        )
+    return isinstance(content, str)
 
 
 class _BeyondText:
@@ -128,13 +143,14 @@ class _BeyondText:
             self.has_audio = True
             self.tokens += UNSEEN_TOKENS
             return False
-        inline = _inline_chars(part)
         if "image" in kind or "screenshot" in kind or "image_url" in part:
-            self.tokens += self._image_tokens(part) - inline
+            self.tokens += self._image_tokens(part) - _inline_chars(part)
         elif "audio" in kind:
+            inline = _inline_chars(part)
             self.has_audio = True
             self.tokens += inline // AUDIO_CHARS_A_TOKEN - inline if inline else UNSEEN_TOKENS
         elif is_part or kind == "item_reference":
+            inline = _inline_chars(part)
             small = max(LEAST_FILE_TOKENS, inline // FILE_CHARS_A_TOKEN)
             self.tokens += min(UNSEEN_TOKENS, small) - inline if inline else UNSEEN_TOKENS
         else:

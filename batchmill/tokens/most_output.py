@@ -42,8 +42,12 @@ def own_limit(endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
 
     0 is taken at its word. What is no number of tokens, or below 0 (some servers' "no limit"), is no limit.
     """
-    given = (_whole(body.get(field)) for field in _LIMIT_FIELDS.get(endpoint, ()))
-    return max((limit for limit in given if limit is not None and limit >= 0), default=None)
+    longest: int | None = None
+    for field in _LIMIT_FIELDS.get(endpoint, ()):
+        limit = _whole(body[field]) if field in body else None
+        if limit is not None and limit >= 0:
+            longest = limit if longest is None else max(limit, longest)
+    return longest
 
 
 def known_cap(model: str) -> int | None:
@@ -57,10 +61,13 @@ def answer_count(endpoint: Endpoint, body: Mapping[str, Any]) -> int:
     """How many answers are written and billed: `n`, or `best_of` if that is more, to each prompt."""
     if endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
         return 1
-    choices = max(_whole(body.get("n")) or 1, _whole(body.get("best_of")) or 1, 1)
+    choices = 1
+    if "n" in body or "best_of" in body:
+        choices = max(_whole(body.get("n")) or 1, _whole(body.get("best_of")) or 1, 1)
     prompts = body.get("prompt") if endpoint is Endpoint.COMPLETIONS else None
-    is_several = isinstance(prompts, list) and prompts and not isinstance(prompts[0], int)
-    return choices * (len(prompts) if is_several and isinstance(prompts, list) else 1)
+    if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
+        choices *= len(prompts)
+    return choices
 
 
 def with_limit(

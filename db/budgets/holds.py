@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, or_, select, update
 
 from batchmill.budgets import words
 from batchmill.budgets.balance import Balance, Charge, Room
-from batchmill.budgets.model import Budget, OnLimit, keys_of
+from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, keys_of
 from batchmill.requests.work import Candidate, Job, Send, Why, Withheld
 from db.budgets import factors, firing, periods
 from db.budgets.rows import budget_of
@@ -128,7 +128,8 @@ class Till:
     def admit(self, send: Send) -> Held | Withheld:
         """Hold a call on every budget that covers it, or say why not.
 
-        Where a budget wants a cheaper model, the dearest of those that fit is held instead.
+        Where a budget wants a cheaper model, the dearest of those that fit is held instead; one that may fit soon is
+        waited for rather than passed by.
         """
         asked = self._covering(send.job, send.asked)
         withheld = self._why_not(send.job, send.asked, asked)
@@ -136,14 +137,14 @@ class Till:
             return withheld or self._hold(send.asked, asked)
         if send.cheaper is None:
             return Withheld(why=Why.CHEAPER)
-        tight = None
         for candidate in send.cheaper:
             covering = self._covering(send.job, candidate)
             why_not = self._why_not(send.job, candidate, covering)
             if why_not is None:
                 return self._hold(candidate, covering)
-            tight = tight or (why_not if why_not.why is Why.TIGHT else None)
-        return tight or withheld or self._hold(send.asked, asked)
+            if why_not.why is Why.TIGHT:
+                return why_not
+        return withheld or self._hold(send.asked, asked)
 
     def let_go(self, held: Held) -> None:
         """Undo a hold: its call turned out to have been recorded, and held, before."""
@@ -220,6 +221,7 @@ def _unpriced(job: Job, candidate: Candidate, account: Account) -> Withheld:
         why=Why.UNPRICED,
         budget_id=account.budget.id,
         then=_then(job, account),
+        is_of_some_lines=account.budget.scope in OF_SOME_LINES,
         reason=words.unpriced(account.budget, f"{candidate.provider}/{candidate.model}"),
     )
 
@@ -231,6 +233,7 @@ def _exhausted(job: Job, candidate: Candidate, account: Account) -> Withheld:
         budget_id=account.budget.id,
         needs_nanos=nanos,
         then=_then(job, account),
+        is_of_some_lines=account.budget.scope in OF_SOME_LINES,
         reason=words.exhausted(account.budget, account.balance, nanos, end_ms=account.row.end_ms),
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from batchmill.budgets.model import OnLimit, Period, Scope
 from batchmill.requests.model import BatchState, OnUnknown, RequestState
-from batchmill.requests.work import HandBack, Rejection, Why
+from batchmill.requests.work import HandBack, Job, Rejection, Send, Why
 from db import batches, sweep
 from db.budgets import factors
 from db.engine import Database
@@ -371,3 +371,67 @@ def test_two_workers_never_hold_more_than_there_is(database: Database) -> None:
     second.ask(*yours, hold_nanos=300)
     assert amounts_of(database, budget) == (0, 900)
     audit(database)
+
+
+def offered(job: Job, *holds: int) -> Send:
+    """The model asked for at the first hold, and cheaper ones at the others."""
+    asked = send_of(job, holds[0])
+    cheaper = [replace(asked.asked, model=f"cheaper-{hold}", hold_nanos=hold) for hold in holds[1:]]
+    return replace(asked, cheaper=tuple(cheaper))
+
+
+def test_a_cheaper_model_is_asked_for_when_there_is_no_room(database: Database) -> None:
+    """A budget that downgrades wants to know what else would do; the dearest of those that fit is called."""
+    budget = add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+    add_batch(database, 1)
+    worker = Worker(database)
+    (job,) = worker.take()
+    assert worker.ask(job, hold_nanos=900).withheld[job.request_id].why is Why.CHEAPER
+    attempt = worker.write(Work(sends=[offered(job, 900, 600, 400, 100)])).attempts[job.request_id]
+    assert (attempt.model, attempt.job.model) == ("cheaper-400", "gpt-4o-mini")
+    assert amounts_of(database, budget) == (0, 400)
+    audit(database)
+
+
+def test_where_no_cheaper_model_fits_the_batch_waits(database: Database) -> None:
+    """With nothing left to choose from, downgrading is pausing."""
+    add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+    add_batch(database, 1)
+    worker = Worker(database)
+    (job,) = worker.take()
+    withheld = worker.write(Work(sends=[offered(job, 900, 600)])).withheld[job.request_id]
+    assert (withheld.why, withheld.needs_nanos) == (Why.EXHAUSTED, 900)
+
+
+def test_a_cheaper_model_that_may_fit_soon_is_waited_for(database: Database) -> None:
+    """A call in flight may make room for the better of two cheaper models: it is not passed by."""
+    add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+    add_batch(database, 2)
+    worker = Worker(database)
+    first, second = worker.take()
+    worker.send(first, hold_nanos=300)
+    withheld = worker.write(Work(sends=[offered(second, 900, 400, 100)])).withheld[second.request_id]
+    assert withheld.why is Why.TIGHT
+
+
+def test_cheaper_from_a_part_of_the_limit_on(database: Database) -> None:
+    """From a settable part on cheaper models are asked although there is room; without any it stays as it was."""
+    add_budget(database, 10_000, on_limit=OnLimit.DOWNGRADE, downgrade_percent=10)
+    add_batch(database, 3)
+    worker = Worker(database)
+    first, second, third = worker.take()
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(first, hold_nanos=1_000)))
+    assert worker.ask(second, hold_nanos=1_000).withheld[second.request_id].why is Why.CHEAPER
+    written = worker.write(Work(sends=[offered(second, 1_000, 300), offered(third, 1_000)]))
+    assert [attempt.model for attempt in written.attempts.values()] == ["cheaper-300", "gpt-4o-mini"]
+
+
+def test_the_strictest_of_two_full_budgets_decides(database: Database) -> None:
+    """Where one budget would have a cheaper model and another would wait, it waits."""
+    add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+    add_budget(database, 600, on_limit=OnLimit.PAUSE, scope=Scope.TENANT, name="local")
+    add_batch(database, 1)
+    worker = Worker(database)
+    (job,) = worker.take()
+    withheld = worker.ask(job, hold_nanos=900).withheld[job.request_id]
+    assert (withheld.why, withheld.then) == (Why.EXHAUSTED, OnLimit.PAUSE)

@@ -1,0 +1,97 @@
+"""Standings: the budgets there are, each with the period that is now."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select
+
+from batchmill.budgets.balance import Balance
+from batchmill.budgets.calendar import span_of
+from batchmill.budgets.model import Period, Scope
+from batchmill.budgets.standing import Standing
+from db.budgets.rows import budget_of
+from db.bulk import INT
+from db.engine import Transaction
+from db.tables import budget_alerts, budget_periods, budgets
+
+IS_NOW = and_(
+    budget_periods.c.start_ms <= bindparam("now_ms", type_=INT),
+    or_(budget_periods.c.end_ms.is_(None), budget_periods.c.end_ms > bindparam("now_ms", type_=INT)),
+)
+"""Whether a period is the current one; takes `now_ms`."""
+
+_BALANCE = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos")
+_PERIOD = ("id", "start_ms", "end_ms", "opening_nanos", "limit_nanos", *_BALANCE)
+_in_force = (
+    select(budgets, *(budget_periods.c[name].label(f"period_{name}") for name in _PERIOD))
+    .join_from(
+        budgets, budget_periods, and_(budget_periods.c.budget_id == budgets.c.id, IS_NOW), isouter=True
+    )
+    .where(budgets.c.removed_ms.is_(None))
+    .order_by(budgets.c.id)
+)
+
+
+def standings(
+    tx: Transaction,
+    *,
+    scope: Scope | None = None,
+    name: str | None = None,
+    periods: Sequence[Period] = (),
+) -> list[Standing]:
+    """The budgets in force, oldest first; those that are as asked.
+
+    Args:
+        periods: Only budgets of one of these; of any when empty.
+    """
+    wanted = []
+    if scope is not None:
+        wanted.append(budgets.c.scope == scope.value)
+    if name is not None:
+        wanted.append(budgets.c.name == name)
+    if periods:
+        wanted.append(budgets.c.period.in_([period.value for period in periods]))
+    return where(tx, *wanted)
+
+
+def where(tx: Transaction, *wanted: ColumnElement[bool]) -> list[Standing]:
+    """The budgets in force of which this is true."""
+    return [_standing(tx, row) for row in tx.rows(_in_force.where(*wanted), now_ms=tx.now_ms)]
+
+
+def past_periods(tx: Transaction, budget: int, most: int) -> Sequence[Any]:
+    """The rows of a budget's periods that are over, newest first, up to so many."""
+    return tx.rows(
+        select(budget_periods)
+        .where(budget_periods.c.budget_id == budget, budget_periods.c.end_ms <= tx.now_ms)
+        .order_by(budget_periods.c.start_ms.desc())
+        .limit(most)
+    )
+
+
+def alerts(tx: Transaction, budget: int, most: int) -> Sequence[Any]:
+    """What the owner of a budget was told, newest first, up to so many: rows of `budget_alerts`."""
+    return tx.rows(
+        select(budget_alerts)
+        .join_from(budget_alerts, budget_periods, budget_periods.c.id == budget_alerts.c.period_id)
+        .where(budget_periods.c.budget_id == budget)
+        .order_by(budget_alerts.c.id.desc())
+        .limit(most)
+    )
+
+
+def _standing(tx: Transaction, row: Any) -> Standing:
+    budget = budget_of(row)
+    if row.period_id is None:
+        start_ms, end_ms = span_of(budget.period, budget.zone, tx.now_ms)
+        balance = Balance(limit_nanos=budget.limit_nanos)
+        return Standing(budget=budget, start_ms=start_ms, end_ms=end_ms, balance=balance)
+    amounts = {name: getattr(row, f"period_{name}") for name in ("limit_nanos", *_BALANCE)}
+    return Standing(
+        budget=budget,
+        period_id=row.period_id,
+        start_ms=row.period_start_ms or row.created_ms,
+        end_ms=row.period_end_ms,
+        balance=Balance(**amounts),
+        opening_nanos=row.period_opening_nanos,
+    )
