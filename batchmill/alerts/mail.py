@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, parseaddr
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
@@ -15,6 +16,9 @@ from batchmill.alerts.message import Message
 from batchmill.errors import DeliveryError
 from batchmill.settings.alerts import MailServer
 from batchmill.settings.fields import LOCAL_HOSTS, MASK
+
+_ONE_LINE_A_HEADER = SMTP_POLICY.clone(max_line_length=998)
+"""Folded at 78 characters, a long subject would begin on a line of its own, which some programs show as empty."""
 
 _QUIT_WITHIN_S = 1.0
 _LONGEST_REASON = 300
@@ -88,16 +92,15 @@ class MailChannel:
             if not is_encrypted and self._server.host not in LOCAL_HOSTS:
                 raise SMTPException("it offers no encryption, so it gets no password")
             await client.login(self._server.user, self._server.password)
-        refused, _ = await client.send_message(
-            self.compose(message),
-            sender=parseaddr(self._sender)[1],
-            recipients=[parseaddr(one)[1] for one in self._recipients],
+        recipients = [parseaddr(one)[1] for one in self._recipients]
+        refused, _ = await client.sendmail(
+            parseaddr(self._sender)[1], recipients, bytes(self.compose(message))
         )
         return {who: _answer(why.code, why.message) for who, why in refused.items()}
 
     def compose(self, message: Message) -> EmailMessage:
         """The mail: the same one, Message-ID and Date included, at every try."""
-        mail = EmailMessage()
+        mail = EmailMessage(_ONE_LINE_A_HEADER)
         mail["Subject"] = f"[batchmill] {message.verdict}"
         mail["From"] = self._sender
         mail["To"] = ", ".join(self._recipients)

@@ -29,6 +29,7 @@ def home_database(mill: Mill) -> Database:
 def set_up(mill: Mill, mail: MailServer, webhook: WebhookServer) -> None:
     """Both channels, with everything in them that is not to be told."""
     mill.environ |= {
+        "OPENAI_BASE_URL": "http://127.0.0.1:9",
         "SMTP_URL": f"smtp://ops:{PASSWORD}@127.0.0.1:{mail.port}",
         "MAIL_FROM": "mill@acme.test",
         "ADMIN_EMAILS": "a@acme.test",
@@ -95,7 +96,7 @@ def test_alerts_are_listed_with_what_became_of_them(mill: Mill) -> None:
     }
     assert f"mail server 127.0.0.1:{mail.port}: Error connecting" in by_channel["mail"]["error"]
     told = mill.quickly("budget", "alerts")
-    assert "sent  pending  sent" in told.stdout
+    assert told.stdout.split()[-3:] == ["sent", "pending", "sent"]
     assert "mail: 1 alert will be tried again: mail server" in told.stderr
     database.close()
 
@@ -114,8 +115,6 @@ def test_a_test_goes_through_every_channel(mill: Mill, is_up: bool) -> None:
     """Each tells how it went; one that does not work makes the command fail, and says what to look at."""
     mail, webhook = MailServer(login=("ops", PASSWORD)), WebhookServer()
     set_up(mill, mail, webhook)
-    with mail.up(), webhook.up():
-        pass
     if is_up:
         with mail.up(), webhook.up():
             done = mill.quickly("budget", "alerts", "--test")
@@ -132,7 +131,7 @@ def test_a_test_goes_through_every_channel(mill: Mill, is_up: bool) -> None:
 
 def test_a_half_set_up_channel_is_named(mill: Mill) -> None:
     """One of two variables is an error of the test, and a warning of whoever would have to deliver."""
-    mill.environ["ADMIN_EMAILS"] = "a@acme.test"
+    mill.environ |= {"ADMIN_EMAILS": "a@acme.test", "OPENAI_BASE_URL": "http://127.0.0.1:9"}
     done = mill.quickly("budget", "alerts", "--test", "--json")
     assert done.returncode == 1
     rows = {row["channel"]: row for row in json.loads(done.stdout)}
