@@ -22,6 +22,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from batchmill.budgets.aside import SetAside
 from batchmill.budgets.model import OnLimit
 from batchmill.providers.base import Call, Provider, Reply, Verdict
 from batchmill.requests.ids import client_request_id
@@ -83,6 +84,7 @@ class Pipeline:
     offers: Offers
     judge: Judge
     call_timeout_s: float
+    aside: SetAside = field(default_factory=SetAside)
     _under_budget: set[int] = field(default_factory=set, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
 
@@ -109,8 +111,10 @@ class Pipeline:
             sent = await self.journal.send(send)
         if isinstance(sent, Withheld) and sent.why is Why.CHEAPER:
             sent = await self.journal.send(self.offers.with_cheaper(send))
-        if isinstance(sent, Attempt) and not sent.is_held:
-            self._under_budget.discard(batch)
+        if isinstance(sent, Attempt):
+            self.aside.note(sent)
+            if sent.held_nanos is None:
+                self._under_budget.discard(batch)
         return sent
 
     async def _withhold(self, job: Job, withheld: Withheld) -> None:
@@ -121,6 +125,8 @@ class Pipeline:
         elif withheld.then is OnLimit.REJECT:
             code = "budget_exceeded" if withheld.why is Why.EXHAUSTED else "price_unknown"
             await self.journal.reject(Rejection(job=job, code=code, message=withheld.reason))
+        elif (delay_ms := self.aside.delay_ms(job.batch.id, job.request_id, withheld)) is not None:
+            await self.journal.hand_back(job, delay_ms)
         else:
             await self.journal.hand_back(job, withheld=withheld)
 

@@ -134,6 +134,13 @@ def tell_bad_line(bad: LineError) -> None:
     narrate(f"{where}: {bad.code}{param}: {bad.message}")
 
 
+dry_run_option: Callable[[Command], Command] = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only show what it will cost, as `batchmill quote` does; status 1 if that fits no budget.",
+)
+
+
 def reads_input(command: Command) -> Command:
     """Add INPUT and the options that say how it is read; the command gets `given: InputArguments`."""
     return _collecting(command, "given", InputArguments, _INPUT)

@@ -20,6 +20,8 @@ EXIT_FAILED = 1
 COMMANDS = {
     "run": LazyCommand(module="cli.run", help="Answer a file of requests, each exactly once."),
     "submit": LazyCommand(module="cli.submit", help="Hand in a file of requests for workers to answer."),
+    "quote": LazyCommand(module="cli.quote", help="Show what a file of requests will cost."),
+    "estimate": LazyCommand(module="cli.estimate", help="Show what one request costs."),
     "status": LazyCommand(module="cli.status", help="Show how a batch gets on."),
     "results": LazyCommand(
         module="cli.results", help="Print the results of a batch, or write them to files."

@@ -7,7 +7,7 @@ import click
 
 from batchmill.clock import SystemClock
 from cli.home import home_option, settings_at
-from cli.inputs import BatchArguments, InputArguments, reads_input, takes_batch, tell_bad_line
+from cli.inputs import BatchArguments, InputArguments, dry_run_option, reads_input, takes_batch, tell_bad_line
 from cli.output import counted, json_option, narrate, print_json
 from cli.paths import real_path, shown_path
 from cli.stopping import Stop
@@ -30,6 +30,7 @@ AGAIN = "run the same command again: it goes on"
     type=click.IntRange(1, 10_000),
     help="Calls in flight at most, over all its processes.  [default: BATCHMILL_CONCURRENCY, 64]",
 )
+@dry_run_option
 @home_option
 @click.option("--fresh", is_flag=True, help="Give up an unfinished batch for the same output and start over.")
 @json_option
@@ -40,6 +41,7 @@ def run(
     batch: BatchArguments,
     workers: int | None,
     concurrency: int | None,
+    dry_run: bool,
     home: Path | None,
     fresh: bool,
     as_json: bool,
@@ -53,11 +55,14 @@ def run(
     from batchmill.logs import configure_logs
     from batchmill.results.files import default_errors_path
     from cli.progress import ProgressLine
+    from cli.quote import quote_input
     from workers.assembly import require_key
     from workers.runs import Run
     from workers.undertaking import Wanted
 
     settings = settings_at(home)
+    if dry_run:
+        return 0 if quote_input(settings, given, batch, concurrency=concurrency, as_json=as_json) else 1
     require_key(settings)
     processes = workers or settings.workers.processes
     in_flight = concurrency or settings.workers.concurrency

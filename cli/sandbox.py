@@ -122,7 +122,7 @@ def sandbox(
 
     The five endpoints of a batch are answered with texts that say that no model made them, or with replies
     from a file. Set OPENAI_BASE_URL to the address printed on stdout. GET /sandbox/bill tells what it would
-    have charged; token counts are bytes over four. Ctrl-C stops it.
+    have charged; input tokens are words, output tokens bytes over four. Ctrl-C stops it.
     """
     if per_second and not rpm:
         raise click.UsageError("--per-second needs --rpm")

@@ -5,16 +5,19 @@ from pathlib import Path
 import click
 
 from cli.home import home_option, settings_at
-from cli.inputs import BatchArguments, InputArguments, reads_input, takes_batch, tell_bad_line
+from cli.inputs import BatchArguments, InputArguments, dry_run_option, reads_input, takes_batch, tell_bad_line
 from cli.output import counted, json_option, narrate, print_json
 
 
 @click.command()
 @reads_input
 @takes_batch
+@dry_run_option
 @home_option
 @json_option
-def submit(given: InputArguments, batch: BatchArguments, home: Path | None, as_json: bool) -> None:
+def submit(
+    given: InputArguments, batch: BatchArguments, dry_run: bool, home: Path | None, as_json: bool
+) -> int:
     """Hand in a file of requests for workers to answer, and print the batch's id.
 
     INPUT holds requests in OpenAI's batch format, plain lines with a prompt, or a table (CSV); `-` is standard
@@ -24,12 +27,16 @@ def submit(given: InputArguments, batch: BatchArguments, home: Path | None, as_j
     from batchmill.clock import SystemClock
     from batchmill.logs import configure_logs
     from cli.progress import ProgressLine
+    from cli.quote import quote_input
     from cli.stopping import Stop
     from workers import steering, submission
     from workers.assembly import make_home, prepared_database
     from workers.progress import Progress
 
     settings = settings_at(home)
+    if dry_run:
+        in_flight = settings.workers.concurrency * settings.workers.processes
+        return 0 if quote_input(settings, given, batch, concurrency=in_flight, as_json=as_json) else 1
     configure_logs(settings.log)
     deadline_ms = batch.deadline_ms(SystemClock().now_ms())
     source = given.open(settings)
@@ -58,3 +65,4 @@ def submit(given: InputArguments, batch: BatchArguments, home: Path | None, as_j
     finally:
         source.release()
         database.close()
+    return 0

@@ -156,7 +156,7 @@ def _attempt(attempt_id: int, job: Job, held: Held) -> Attempt:
         provider=asked.provider,
         model=asked.model,
         body=asked.body,
-        is_held=bool(held.periods),
+        held_nanos=held.nanos if held.periods else None,
     )
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import structlog
 
+from batchmill.budgets.aside import SetAside
 from batchmill.errors import BatchmillError
 from batchmill.logs import configure_logs
 from batchmill.pipeline import Pipeline
@@ -68,6 +69,7 @@ class _Kept:
     prices: FollowedPrices
     worker_id: str
     life_sign: IO[bytes]
+    aside: SetAside = field(default_factory=SetAside)
 
 
 class Child:
@@ -132,6 +134,7 @@ class Child:
                 offers=kept.prices.offers,
                 judge=kept.judge,
                 call_timeout_s=settings.calls.timeout_s,
+                aside=kept.aside,
             )
             pump = Pump(
                 claims=journal,

@@ -1,7 +1,6 @@
 """Intake: takes a stream of lines in as a batch, all of it or nothing."""
 
 import contextlib
-from array import array
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from batchmill.cache.policy import may_share
 from batchmill.errors import DatabaseError, InputError, InvalidLinesError
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine, told_bad
+from batchmill.requests.names import Names, duplicate
 from db import batches, requests, sweep
 from db.engine import Database
 from workers.unpriced import PriceGuard
@@ -19,8 +19,10 @@ from workers.unpriced import PriceGuard
 CHUNK = 2_000
 CHUNK_BYTES = 32_000_000
 MOST_NAMES = 1_000_000
-"""So many lines are told apart in memory (8 MB); beyond that only the database looks for repeated names."""
-NAME_SHARES = 256
+"""So many lines are told apart in memory (8 MB); beyond that only the database looks for repeated names.
+
+Looking at every name again in the database costs a tenth of the whole intake.
+"""
 
 
 def take_in(
@@ -72,7 +74,7 @@ def _take_in(
     prices: PriceGuard | None,
 ) -> int:
     bad: set[int | None] = set()
-    names = _Names()
+    names = Names(MOST_NAMES)
     chunk = _Chunk(batch.id, options)
     for line in lines:
         check()
@@ -159,28 +161,6 @@ class _Chunk:
         return rows
 
 
-class _Names:
-    """Tells, in eight bytes a name, when surely none came twice; where one may have, the database knows.
-
-    Looking at every name again in the database costs a tenth of the whole intake.
-    """
-
-    def __init__(self) -> None:
-        self._hashes = [array("q") for _ in range(NAME_SHARES)]
-        self._left = MOST_NAMES
-
-    def add(self, name: str) -> None:
-        """Note a name."""
-        self._left -= 1
-        if self._left >= 0:
-            number = hash(name)
-            self._hashes[number % NAME_SHARES].append(number)
-
-    def may_repeat(self) -> bool:
-        """Whether two names have one hash, or there were too many to tell."""
-        return self._left < 0 or any(len(set(share)) < len(share) for share in self._hashes)
-
-
 def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:
     if not chunk:
         return
@@ -201,12 +181,5 @@ def _report_duplicates(
     with database.read() as tx:
         again = requests.duplicates(tx, batch)
     for row in again:
-        on_bad_line(
-            LineError(
-                line=row.line,
-                code="duplicate_custom_id",
-                message=f"The custom_id {row.custom_id!r} is already used by line {row.first_line}.",
-                param="custom_id",
-            )
-        )
+        on_bad_line(duplicate(row.line, row.custom_id, row.first_line))
     return {row.line for row in again}

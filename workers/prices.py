@@ -49,6 +49,18 @@ class Terms:
     models: Sequence[ModelEntry]
     percents: Mapping[tuple[str, str], int]
 
+    @property
+    def caps(self) -> dict[tuple[str, str], int]:
+        """The longest answers that models write, in tokens, where the catalogue knows."""
+        return {model.key: model.output_cap_tokens for model in self.models if model.output_cap_tokens}
+
+
+def read_terms(tx: Transaction, from_file: OwnerPrices) -> Terms:
+    """The terms now."""
+    return Terms(
+        prices=owner_prices(tx, from_file), models=catalogue.entries(tx), percents=factors.percents(tx)
+    )
+
 
 class FollowedPrices:
     """Keeps a pricer, and the offers made with its prices, at what the database has now; the file is read once.
@@ -65,11 +77,7 @@ class FollowedPrices:
     def read(self) -> Terms:
         """The terms now. Raises DatabaseError."""
         with self._database.read() as tx:
-            return Terms(
-                prices=owner_prices(tx, self._from_file),
-                models=catalogue.entries(tx),
-                percents=factors.percents(tx),
-            )
+            return read_terms(tx, self._from_file)
 
     @contextlib.asynccontextmanager
     async def followed(self, every_s: float) -> AsyncIterator[None]:
@@ -98,6 +106,4 @@ class FollowedPrices:
         self.pricer.set_owner_prices(terms.prices)
         self.offers.set_models(terms.models)
         self.offers.bounds.set_percents(terms.percents)
-        self.offers.bounds.set_caps(
-            {model.key: model.output_cap_tokens for model in terms.models if model.output_cap_tokens}
-        )
+        self.offers.bounds.set_caps(terms.caps)

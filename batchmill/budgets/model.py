@@ -19,6 +19,10 @@ class Scope(StrEnum):
     BATCH = "batch"
 
 
+OF_SOME_LINES = (Scope.PROVIDER, Scope.MODEL, Scope.TYPE)
+"""Scopes that may cover some lines of a batch and not others."""
+
+
 class Period(StrEnum):
     """How long a budget lasts until it is whole again."""
 

@@ -1,20 +1,22 @@
 """What the requests of one model and type add up to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import orjson
 
-from batchmill.money.bounds import Bound, Bounds
+from batchmill.money.bounds import Bounds
 from batchmill.money.list_prices import Tariff
 from batchmill.money.nanos import divide_half_even
 from batchmill.money.prices import Pricer
-from batchmill.money.rates import RATES_PER_NANO, Unpriced
-from batchmill.quotes.forecast import Forecast
+from batchmill.money.rates import RATES_PER_NANO, Rates, Unpriced
+from batchmill.quotes.forecast import Forecast, Forecaster
 from batchmill.requests.model import Endpoint
 from batchmill.tokens.count import count_request
 from batchmill.tokens.most_output import answer_count
+
+_MOST_KINDS = 4_096
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,72 +79,95 @@ _SUMS = (
 )
 
 
-class Teller:
-    """Adds requests to the tally of one model and type.
+class Question(NamedTuple):
+    """A request to be tallied.
 
-    Args:
-        forecast: What to expect of its answers.
+    Attributes:
+        body: As JSON, with the model that it asks.
+        is_hit: The cache has an answer.
+        is_repeat: One before it asks the same.
     """
 
-    def __init__(
-        self, *, provider: str, model: str, bounds: Bounds, pricer: Pricer, forecast: Forecast
-    ) -> None:
-        self.tally = Tally()
-        self.model = model
-        self.forecast = forecast
+    model: str
+    request_type: str
+    endpoint: Endpoint
+    body: bytes
+    is_hit: bool
+    is_repeat: bool
+
+
+Kind = tuple[str, str]
+"""Model and request type."""
+Tallies = dict[Kind, Tally]
+
+
+class Teller:
+    """Tallies requests to one provider. Not shared between threads."""
+
+    def __init__(self, provider: str, *, bounds: Bounds, pricer: Pricer, forecaster: Forecaster) -> None:
         self._provider = provider
         self._bounds = bounds
-        self._tariff = pricer.tariff(provider=provider, model=model)
+        self._pricer = pricer
+        self._forecaster = forecaster
+        self._rules: dict[Kind, tuple[Forecast, Rates | Tariff | Unpriced]] = {}
 
-    def add(self, endpoint: Endpoint, body: Mapping[str, Any], *, is_hit: bool, is_repeat: bool) -> None:
-        """Add one request.
+    def tally(self, questions: Iterable[Question]) -> Tallies:
+        """What these requests add up to, by model and type in order of appearance."""
+        tallies: Tallies = {}
+        for question in questions:
+            kind = question.model, question.request_type
+            tally = tallies.get(kind)
+            if tally is None:
+                tally = tallies[kind] = Tally()
+            self._add(tally, kind, question)
+        return tallies
 
-        Args:
-            body: With the model that it asks.
-        """
-        tally, bound = self.tally, self._bound(endpoint, body)
+    def _add(self, tally: Tally, kind: Kind, question: Question) -> None:
+        model, endpoint, body = question.model, question.endpoint, orjson.loads(question.body)
+        forecast, tariff = self._rules.get(kind) or self._learn(kind)
+        bound = self._bounds.bound(
+            provider=self._provider, model=model, endpoint=endpoint, body=question.body, parsed=body
+        )
         tokens = bound.input_tokens
         if not bound.is_exact:
-            tokens = count_request(self.model, endpoint, body).tokens
+            tokens = count_request(model, endpoint, body).tokens
             tally.is_exact = False
-        output_tokens = self.forecast.expected_output(bound.output_tokens, answer_count(endpoint, body))
+        output_tokens = forecast.expected_output(bound.output_tokens, answer_count(endpoint, body))
         tally.lines += 1
         tally.input_tokens += tokens
-        if is_hit:
-            tally.hits += 1
-        elif is_repeat:
-            tally.repeats += 1
-        else:
+        is_call = not (question.is_hit or question.is_repeat)
+        if is_call:
             tally.calls += 1
             tally.called_input_tokens += tokens
             tally.output_tokens += output_tokens
-        self._add_money(bound, tokens, output_tokens, is_call=not (is_hit or is_repeat))
-
-    def _add_money(self, bound: Bound, tokens: int, output_tokens: int, *, is_call: bool) -> None:
-        tally = self.tally
-        units = self._units(tokens, output_tokens)
+        elif question.is_hit:
+            tally.hits += 1
+        else:
+            tally.repeats += 1
+        units = _units(tariff, tokens, output_tokens)
         if bound.nanos is None or units is None:
             tally.unpriced += 1
             tally.reason = tally.reason or bound.reason or Unpriced.UNPRICED_TOKENS
-            return
-        tally.most_nanos += bound.nanos
-        if is_call:
-            tally.expected_units += units
+        else:
+            tally.most_nanos += bound.nanos
+            tally.expected_units += units if is_call else 0
 
-    def _bound(self, endpoint: Endpoint, body: Mapping[str, Any]) -> Bound:
-        return self._bounds.bound(
-            provider=self._provider,
-            model=self.model,
-            endpoint=endpoint,
-            body=orjson.dumps(body),
-            parsed=body,
+    def _learn(self, kind: Kind) -> tuple[Forecast, Rates | Tariff | Unpriced]:
+        if len(self._rules) >= _MOST_KINDS:  # both names come from producers: never without end
+            self._rules.clear()
+        model, request_type = kind
+        self._rules[kind] = (
+            self._forecaster.forecast(self._provider, model, request_type),
+            self._pricer.tariff(provider=self._provider, model=model),
         )
+        return self._rules[kind]
 
-    def _units(self, input_tokens: int, output_tokens: int) -> int | None:
-        """What a call is expected to cost: plain text, nothing of it from the provider's cache."""
-        if isinstance(self._tariff, Unpriced):
-            return None
-        rates = self._tariff.rates_at(input_tokens) if isinstance(self._tariff, Tariff) else self._tariff
-        if rates.input is None or (rates.output is None and output_tokens):
-            return None
-        return rates.request + input_tokens * rates.input + output_tokens * (rates.output or 0)
+
+def _units(tariff: Rates | Tariff | Unpriced, input_tokens: int, output_tokens: int) -> int | None:
+    """What a call is expected to cost: plain text, nothing of it from the provider's cache."""
+    if isinstance(tariff, Unpriced):
+        return None
+    rates = tariff.rates_at(input_tokens) if isinstance(tariff, Tariff) else tariff
+    if rates.input is None or (rates.output is None and output_tokens):
+        return None
+    return rates.request + input_tokens * rates.input + output_tokens * (rates.output or 0)

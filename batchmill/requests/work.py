@@ -115,6 +115,7 @@ class Withheld:
         budget_id: The row of the budget that stands in its way; 0 without one.
         needs_nanos: The most that the call can cost; None = that is not known.
         then: What is to become of its line.
+        is_of_some_lines: The budget may not cover other lines of the batch: it is one of a model, a type, a provider.
         reason: Which budget, how far it is used, and what would help; for people.
     """
 
@@ -122,6 +123,7 @@ class Withheld:
     budget_id: int = 0
     needs_nanos: int | None = None
     then: OnLimit = OnLimit.PAUSE
+    is_of_some_lines: bool = False
     reason: str = ""
 
 
@@ -154,7 +156,7 @@ class Attempt:
 
     Attributes:
         body: What is sent.
-        is_held: Whether a budget covers it.
+        held_nanos: What is held for it; None = no budget covers it.
     """
 
     id: int
@@ -163,7 +165,7 @@ class Attempt:
     provider: str
     model: str
     body: bytes = b""
-    is_held: bool = False
+    held_nanos: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

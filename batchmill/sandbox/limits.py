@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from batchmill.requests.model import Endpoint
-from batchmill.sandbox.compose import count_tokens
+from batchmill.sandbox.compose import count_input_tokens
 from batchmill.sandbox.outcomes import Answer, complaint
 from batchmill.sandbox.prompts import Asked
 from batchmill.sandbox.windows import NANOS_PER_S, SlidingWindow
@@ -208,7 +208,7 @@ class _Limit:
 
 def bound_tokens(asked: Asked) -> int:
     """The most tokens that a call may come to: its prompt and every answer at its longest."""
-    prompt = sum(map(count_tokens, asked.context))
+    prompt = count_input_tokens(asked.context)
     if asked.endpoint not in _WRITES:
         return prompt
     longest = UNBOUNDED_TOKENS if asked.max_tokens is None else asked.max_tokens

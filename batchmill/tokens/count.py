@@ -30,6 +30,8 @@ from batchmill.requests.model import Endpoint
 from batchmill.tokens.encodings import encoding
 from batchmill.tokens.models import Tokenizer, tokenizer_of
 
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+"""Each is one token in both encodings."""
 MESSAGE_TOKENS = 3
 NAME_TOKENS = 1
 ANSWER_TOKENS = 3
@@ -110,9 +112,16 @@ class _Tally:
 
     def text(self, text: str) -> None:
         """A text, to the token where the model's encoding is known."""
+        if len(text) <= PIECE_CHARS:
+            self._scaled += len(self._encoding.encode_ordinary(text))
+            return
         for piece, is_clean in _pieces(text):
             self._scaled += len(self._encoding.encode_ordinary(piece))
             self._is_exact &= is_clean
+
+    def word(self) -> None:
+        """A word that is known to be one token."""
+        self._scaled += 1
 
     def tokens(self, number: int) -> None:
         """Text that comes as token ids already."""
@@ -160,6 +169,8 @@ def _add_messages(tally: _Tally, messages: Any, model: str) -> None:
         for field, value in message.items():
             if field == "content":
                 _add_content(tally, value, model)
+            elif field == "role" and isinstance(value, str) and value in ROLES:
+                tally.word()
             elif field in ("role", "name") and isinstance(value, str):
                 tally.text(value)
                 tally.frame(NAME_TOKENS if field == "name" else 0)

@@ -1,6 +1,7 @@
 """The most output tokens that a request can be billed for, and how a limit is put into one that has none."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -8,11 +9,12 @@ import orjson
 from batchmill.requests.model import Endpoint
 from batchmill.tokens.models import base_name
 
-_LIMIT_FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
+LIMIT_FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
     Endpoint.CHAT: ("max_completion_tokens", "max_tokens"),
     Endpoint.COMPLETIONS: ("max_tokens",),
     Endpoint.RESPONSES: ("max_output_tokens",),
 }
+"""Where a request limits its answer, the field of today first; endpoints without one have no answer in tokens."""
 _OPENAI_CHATS = ("gpt-", "chatgpt-", "o1", "o3", "o4")
 _OTHERS_CHATS = ("gpt-oss",)
 
@@ -34,7 +36,7 @@ _SMALL_CONTEXTS = (("gpt-4", 8_192), ("gpt-4-0613", 8_192), ("gpt-4-0314", 8_192
 
 def answers_with_text(endpoint: Endpoint) -> bool:
     """Whether an answer of this endpoint is billed by its length."""
-    return endpoint in _LIMIT_FIELDS
+    return endpoint in LIMIT_FIELDS
 
 
 def own_limit(endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
@@ -43,13 +45,14 @@ def own_limit(endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
     0 is taken at its word. What is no number of tokens, or below 0 (some servers' "no limit"), is no limit.
     """
     longest: int | None = None
-    for field in _LIMIT_FIELDS.get(endpoint, ()):
+    for field in LIMIT_FIELDS.get(endpoint, ()):
         limit = _whole(body[field]) if field in body else None
         if limit is not None and limit >= 0:
             longest = limit if longest is None else max(limit, longest)
     return longest
 
 
+@lru_cache(maxsize=1_024)
 def known_cap(model: str) -> int | None:
     """The longest answer of one of OpenAI's older models, whose limits are below any that we would set."""
     base = base_name(model)
@@ -78,11 +81,11 @@ def with_limit(
     Args:
         raw: The body as JSON; nothing else in it changes.
     """
-    field = _LIMIT_FIELDS[endpoint][0]
+    field = LIMIT_FIELDS[endpoint][0]
     if endpoint is Endpoint.CHAT and not _is_openai_chat(model):
         field = "max_tokens"
-    if any(name in body for name in _LIMIT_FIELDS[endpoint]):  # one that says nothing, null for instance
-        kept = {name: value for name, value in body.items() if name not in _LIMIT_FIELDS[endpoint]}
+    if any(name in body for name in LIMIT_FIELDS[endpoint]):  # one that says nothing, null for instance
+        kept = {name: value for name, value in body.items() if name not in LIMIT_FIELDS[endpoint]}
         return orjson.dumps({**kept, field: output_tokens})
     return raw.rstrip()[:-1] + b',"%s":%d}' % (field.encode(), output_tokens)
 

@@ -3,13 +3,11 @@
 from sqlalchemy import or_
 
 from batchmill.budgets.balance import Room
-from batchmill.budgets.model import Budget, Scope, keys_of
+from batchmill.budgets.model import OF_SOME_LINES, Budget, keys_of
 from batchmill.budgets.standing import CallFacts, Fit, Standing
 from db.budgets.standings import where
 from db.engine import Transaction
 from db.tables import budgets
-
-_BY_LINE = (Scope.MODEL.value, Scope.TYPE.value)
 
 
 def covering(tx: Transaction, facts: CallFacts) -> list[Standing]:
@@ -39,7 +37,7 @@ def refusing_unpriced(tx: Transaction, facts: CallFacts) -> dict[str, Budget]:
 
     Those of models and types are all in it, whatever the facts say of these two: every line has its own.
     """
-    is_of_batch = or_(budgets.c.key.in_(_keys(facts)), budgets.c.scope.in_(_BY_LINE))
+    is_of_batch = or_(budgets.c.key.in_(_keys(facts)), budgets.c.scope.in_(OF_SOME_LINES))
     refusing = where(tx, is_of_batch, budgets.c.allows_unpriced.is_(False))
     return {standing.budget.key: standing.budget for standing in refusing}
 

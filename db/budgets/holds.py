@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, or_, select, update
 
 from batchmill.budgets import words
 from batchmill.budgets.balance import Balance, Charge, Room
-from batchmill.budgets.model import Budget, OnLimit, keys_of
+from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, keys_of
 from batchmill.requests.work import Candidate, Job, Send, Why, Withheld
 from db.budgets import factors, firing, periods
 from db.budgets.rows import budget_of
@@ -221,6 +221,7 @@ def _unpriced(job: Job, candidate: Candidate, account: Account) -> Withheld:
         why=Why.UNPRICED,
         budget_id=account.budget.id,
         then=_then(job, account),
+        is_of_some_lines=account.budget.scope in OF_SOME_LINES,
         reason=words.unpriced(account.budget, f"{candidate.provider}/{candidate.model}"),
     )
 
@@ -232,6 +233,7 @@ def _exhausted(job: Job, candidate: Candidate, account: Account) -> Withheld:
         budget_id=account.budget.id,
         needs_nanos=nanos,
         then=_then(job, account),
+        is_of_some_lines=account.budget.scope in OF_SOME_LINES,
         reason=words.exhausted(account.budget, account.balance, nanos, end_ms=account.row.end_ms),
     )
 

@@ -12,6 +12,7 @@ from batchmill.budgets.model import OnLimit, Origin, Period, Scope
 from batchmill.budgets.standing import CallFacts
 from batchmill.errors import MisuseError
 from batchmill.settings import Settings
+from db import batches
 from db.budgets import definitions
 from db.budgets.coverage import check_budget, covering
 from db.budgets.standings import past_periods, standings
@@ -169,17 +170,12 @@ def test_what_covers_a_call_and_whether_an_amount_fits(database: Database) -> No
 
 def test_budgets_of_ended_batches_are_left_out_of_lists(database: Database) -> None:
     """They cover nothing any more."""
-    batch = add_batch(database, 1)
+    batch = spend(database)
     set_budgets_of(database, {Period.TOTAL: 5}, Scope.BATCH, batch_of(database, batch).public_id)
     with database.read() as tx:
         assert len(standings(tx, ended_too=False)) == 1
-    from db import batches
-
     with database.write() as tx:
-        batches.cancel(tx, batch)
-        from db.tables import batches as rows
-
-        tx.run(rows.update().values(ended_ms=tx.now_ms))
+        assert batches.finish(tx, batch)
     with database.read() as tx:
         assert (len(standings(tx)), standings(tx, ended_too=False)) == (1, [])
 

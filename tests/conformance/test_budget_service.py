@@ -6,9 +6,11 @@ from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Origin, Period, Scope
 from batchmill.errors import MisuseError, NotFoundError, UnpricedError
 from batchmill.requests.model import BatchState
+from batchmill.requests.work import HandBack
 from batchmill.settings import Settings, load_settings
 from db.budgets import definitions
 from db.engine import Database
+from db.settle import Work
 from tests.support.audit import audit
 from tests.support.budgets import all_budgets, set_budgets_of, spend, standing_of
 from tests.support.hands import Worker, add_batch, batch_of
@@ -67,9 +69,6 @@ def paused_batch(database: Database) -> int:
     worker = Worker(database)
     (job,) = worker.take()
     withheld = worker.ask(job, hold_nanos=PRICE_NANOS).withheld[job.request_id]
-    from batchmill.requests.work import HandBack
-    from db.settle import Work
-
     worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
     assert batch_of(database, batch).state == BatchState.PAUSED
     return batch

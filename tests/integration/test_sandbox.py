@@ -15,14 +15,17 @@ import aiohttp
 import openai
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchmill.errors import ConflictError, InputError
 from batchmill.sandbox.app import Behaviour, Sandbox
 from batchmill.sandbox.bill import Tokens, price
-from batchmill.sandbox.compose import count_tokens
+from batchmill.sandbox.compose import count_input_tokens, count_tokens
 from batchmill.sandbox.faults import FAULTS, SAME_AS
 from batchmill.sandbox.files import CallLog, load_replies
 from batchmill.sandbox.server import Server
+from batchmill.tokens.count import count_text
 from cli.main import batchmill
 
 ROOT = Path(__file__).parents[2]
@@ -85,8 +88,8 @@ def test_sdk_chat() -> None:
     answer = with_sdk(lambda c: c.chat.completions.create(model="gpt-4o-mini", messages=HELLO["messages"]))
     assert "not a model" in answer.choices[0].message.content
     assert answer.choices[0].finish_reason == "stop"
-    assert answer.usage.prompt_tokens == 2
-    assert answer.usage.total_tokens == 2 + answer.usage.completion_tokens
+    assert answer.usage.prompt_tokens == 1
+    assert answer.usage.total_tokens == 1 + answer.usage.completion_tokens
     assert answer.sandbox == "not a model"
     assert answer._request_id.startswith("req_")
 
@@ -268,9 +271,15 @@ def test_price_is_rounded_once() -> None:
     assert price("0.0375", "0.0001").nanos(Tokens(input=3, output=4)) == 113
 
 
-def test_tokens_are_bytes_over_four() -> None:
+def test_an_answer_s_tokens_are_bytes_over_four() -> None:
     """The count is rough, and rounds up."""
     assert [count_tokens(text) for text in ("", "a", "abcd", "abcde", "éé")] == [0, 1, 1, 2, 1]
+
+
+@given(st.lists(st.text(max_size=200), max_size=4))
+def test_never_more_input_is_charged_than_a_tokenizer_counts(texts: list[str]) -> None:
+    """Whatever the text: what batchmill counts and holds beforehand is enough for the sandbox's bill."""
+    assert count_input_tokens(texts) <= sum(count_text("gpt-4o", text).tokens for text in texts)
 
 
 def test_log_line_is_on_disk_before_the_answer(tmp_path: Path) -> None:

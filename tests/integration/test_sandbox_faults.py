@@ -267,7 +267,7 @@ def test_limits_on_the_wire() -> None:
     answers, refused, (status, headers), bill = asyncio.run(run())
     assert [status for status, _, _ in answers] == [200, 200, 429]
     assert [h["x-ratelimit-remaining-requests"] for _, h, _ in answers] == ["1", "0", "0"]
-    assert [h["x-ratelimit-remaining-tokens"] for _, h, _ in answers] == ["82", "64", "46"]
+    assert [h["x-ratelimit-remaining-tokens"] for _, h, _ in answers] == ["83", "66", "49"]
     assert isinstance(refused, openai.RateLimitError)
     assert (refused.code, refused.type) == ("rate_limit_exceeded", "requests")
     assert (status, headers["x-ratelimit-limit-requests"]) == (400, "2")

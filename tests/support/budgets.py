@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import insert, select, update
 
+from batchmill.budgets.calendar import span_of
 from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import Budget, OnLimit, Period, Scope
 from batchmill.budgets.standing import Standing
@@ -146,3 +147,28 @@ def spend(database: Database, calls: int = 1, **options: Any) -> int:
     jobs = worker.take(only_batch=batch)
     worker.settle(*((attempt, ANSWERED) for attempt in worker.send(*jobs, hold_nanos=PRICE_NANOS)))
     return batch
+
+
+def fire(
+    database: Database,
+    budget: int,
+    detail: str = "90",
+    *,
+    kind: str = "threshold",
+    spent_nanos: int = 4_510_000_000,
+) -> int:
+    """An alert of a budget, as its writer would fire it now; its row number."""
+    with database.write() as tx:
+        [at] = tx.rows(select(budgets).where(budgets.c.id == budget))
+        start_ms, end_ms = span_of(Period(at.period), at.zone, tx.now_ms)
+        known = select(budget_periods.c.id).where(budget_periods.c.budget_id == budget)
+        period = next((row.id for row in tx.rows(known)), None)
+        if period is None:
+            values = {"start_ms": start_ms, "end_ms": end_ms, "limit_nanos": at.limit_nanos}
+            made = insert(budget_periods).values(budget_id=budget, ceiling_nanos=at.limit_nanos, **values)
+            period = tx.rows(made.returning(budget_periods.c.id))[0].id
+        fired = {"period_id": period, "kind": kind, "detail": detail, "at_ms": tx.now_ms}
+        amounts = {"spent_nanos": spent_nanos, "limit_nanos": at.limit_nanos}
+        return int(
+            tx.rows(insert(budget_alerts).values(**fired, **amounts).returning(budget_alerts.c.id))[0].id
+        )

@@ -54,12 +54,12 @@ def error_of(admission: Admission) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("endpoint", "body", "tokens"),
     [
-        (Endpoint.CHAT, {"messages": [{"content": "abcdefgh"}], "max_tokens": 10}, 12),
-        (Endpoint.CHAT, {"messages": [{"content": "abcdefgh"}], "max_completion_tokens": 10, "n": 3}, 32),
-        (Endpoint.CHAT, {"messages": [{"content": "abcdefgh"}], "n": 2}, 34),
+        (Endpoint.CHAT, {"messages": [{"content": "two words"}], "max_tokens": 10}, 12),
+        (Endpoint.CHAT, {"messages": [{"content": "two words"}], "max_completion_tokens": 10, "n": 3}, 32),
+        (Endpoint.CHAT, {"messages": [{"content": "two words"}], "n": 2}, 34),
         (Endpoint.COMPLETIONS, {"prompt": ["abcd", "efgh"], "max_tokens": 5, "n": 2}, 22),
         (Endpoint.RESPONSES, {"input": "abcd", "instructions": "abcd", "max_output_tokens": 7}, 9),
-        (Endpoint.EMBEDDINGS, {"input": ["abcd", "abcde"]}, 3),
+        (Endpoint.EMBEDDINGS, {"input": ["abcd", "ab cd"]}, 3),
         (Endpoint.MODERATIONS, {"input": "abcd"}, 1),
     ],
 )

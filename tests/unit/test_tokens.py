@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchmill.errors import BatchmillError
 from batchmill.requests.model import Endpoint
 from batchmill.tokens import count, encodings
-from batchmill.tokens.count import TokenCount, count_request, count_text
+from batchmill.tokens.count import ROLES, TokenCount, count_request, count_text
 from batchmill.tokens.encodings import RECIPES, EncodingName, encoding, read_ranks
 from batchmill.tokens.models import tokenizer_of
 from batchmill.tokens.rebuild import expand, rebuild
@@ -277,3 +277,9 @@ def test_long_text_is_counted_in_pieces(model: str) -> None:
 def test_half_a_surrogate_pair_is_counted() -> None:
     """Text that is no valid Unicode is counted like its replacement character."""
     assert count_text("gpt-4o", "\ud800") == count_text("gpt-4o", "\ufffd")
+
+
+@pytest.mark.parametrize("name", list(EncodingName))
+def test_a_role_is_one_token(name: EncodingName) -> None:
+    """That a role need not be encoded to be counted holds for every role there is, in both encodings."""
+    assert {len(encoding(name).encode_ordinary(role)) for role in ROLES} == {1}

@@ -1,0 +1,194 @@
+"""How quotes are printed: a table of models, one of budgets, and what they are based on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from batchmill.money.nanos import format_usd, usd_text
+from batchmill.quotes.forecast import RULE_TOKENS, Basis
+from batchmill.quotes.quote import BudgetQuote, ModelQuote, Quote, Verdict
+from batchmill.quotes.tally import Tally
+from cli.output import counted, narrate, print_json, print_table
+from cli.progress import duration
+
+TOTAL = "(all)"
+
+_VERDICTS = {
+    Verdict.FITS: "fits, at its worst too",
+    Verdict.LIKELY: "fits if it costs what is expected",
+    Verdict.EXCEEDS: "does not fit",
+    Verdict.UNPRICED: "refuses models without a known price",
+}
+
+
+def show_quotes(quotes: Sequence[Quote], *, are_compared: bool, as_json: bool) -> None:
+    """Print them: one, or several to be compared, cheapest first."""
+    if are_compared:
+        quotes = sorted(quotes, key=lambda quote: _cheapness(quote.total))
+    if as_json:
+        documents = [_as_json(quote) for quote in quotes]
+        print_json({"alternatives": documents} if are_compared else documents[0])
+        return
+    rows = [_row(model) for quote in quotes for model in quote.models]
+    if not are_compared and len(rows) > 1:
+        rows.append(_amounts(TOTAL, quotes[0].total, quotes[0].duration_s))
+    print_table(rows)
+    budgets = [_budget_row(quote, budget, are_compared) for quote in quotes for budget in quote.budgets]
+    if budgets:
+        click.echo()
+        print_table(budgets)
+    models = [model for quote in quotes for model in quote.models]
+    _tell_bases(models)
+    _tell_latencies(models)
+
+
+def show_estimates(quotes: Sequence[Quote], *, as_json: bool) -> None:
+    """Print what one request costs at each of some models, cheapest first."""
+    models = sorted((quote.models[0] for quote in quotes), key=lambda model: _cheapness(model.tally))
+    if as_json:
+        print_json({"estimates": [_estimate_json(model) for model in models]})
+        return
+    print_table([_estimate_row(model) for model in models])
+    _tell_bases(models)
+
+
+def _row(model: ModelQuote) -> dict[str, Any]:
+    return _amounts(model.model, model.tally, model.duration_s)
+
+
+def _amounts(model: str, tally: Tally, duration_s: float | None) -> dict[str, Any]:
+    return {
+        "model": model,
+        "lines": f"{tally.lines:,}",
+        "input_tokens": f"{tally.input_tokens:,}",
+        "count": _count(tally),
+        "hits": f"{tally.hits:,}",
+        "repeats": f"{tally.repeats:,}",
+        "expected": _usd(tally, tally.expected_nanos),
+        "at_most": _usd(tally, tally.most_nanos),
+        "duration": None if duration_s is None else duration(duration_s),
+    }
+
+
+def _estimate_row(model: ModelQuote) -> dict[str, Any]:
+    tally = model.tally
+    return {
+        "model": model.model,
+        "input_tokens": f"{tally.input_tokens:,}",
+        "count": _count(tally),
+        "output_tokens": f"{tally.output_tokens:,}",
+        "expected": _usd(tally, tally.expected_nanos),
+        "at_most": _usd(tally, tally.most_nanos),
+    }
+
+
+def _count(tally: Tally) -> str:
+    return "exact" if tally.is_exact else "estimate"
+
+
+def _usd(tally: Tally, nanos: int) -> str | None:
+    """An amount; None where none of the lines has a price."""
+    return None if tally.unpriced == tally.lines else format_usd(nanos)
+
+
+def _cheapness(tally: Tally) -> tuple[bool, int, int]:
+    return bool(tally.unpriced), tally.expected_nanos, tally.most_nanos
+
+
+def _budget_row(quote: Quote, budget: BudgetQuote, are_compared: bool) -> dict[str, Any]:
+    model = {"model": quote.models[0].model} if are_compared else {}
+    return model | {
+        "budget": budget.title,
+        "left": format_usd(budget.left_nanos),
+        "expected": format_usd(budget.expected_nanos),
+        "at_most": format_usd(budget.most_nanos),
+        "verdict": _VERDICTS[budget.verdict],
+    }
+
+
+def _tell_bases(models: Sequence[ModelQuote]) -> None:
+    """Say what the figures are based on, and what is not in them."""
+    for model in models:
+        tally = model.tally
+        if tally.unpriced:
+            narrate(
+                f"{model.model}: {counted(tally.unpriced, 'line')} without a known price ({tally.reason})"
+                " in no sum; `batchmill providers add` can give one"
+            )
+    if any(model.output_basis is Basis.RULE and model.tally.output_tokens for model in models):
+        narrate(
+            f"no calls of these to go by: an answer is expected to have half of its limit, at most {RULE_TOKENS} tokens"
+        )
+
+
+def _tell_latencies(models: Sequence[ModelQuote]) -> None:
+    """Say what the durations are based on."""
+    if any(model.latency_basis is Basis.CATALOGUE and model.tally.calls for model in models):
+        narrate("how long a call takes is the catalogue's estimate; it is measured from the first calls on")
+    unknown = [model.model for model in models if model.latency_basis is Basis.NOTHING and model.tally.calls]
+    if unknown:
+        narrate(f"nobody knows how long a call of {', '.join(unknown)} takes")
+
+
+def _as_json(quote: Quote) -> dict[str, Any]:
+    return {
+        "models": [_model_json(model) for model in quote.models],
+        "total": _tally_json(quote.total) | {"duration_s": _rounded(quote.duration_s)},
+        "budgets": [
+            {
+                "budget": budget.title,
+                "left_usd": usd_text(budget.left_nanos),
+                "expected_usd": usd_text(budget.expected_nanos),
+                "most_usd": usd_text(budget.most_nanos),
+                "verdict": budget.verdict,
+            }
+            for budget in quote.budgets
+        ],
+        "fits": quote.fits,
+    }
+
+
+def _model_json(model: ModelQuote) -> dict[str, Any]:
+    return {
+        "provider": model.provider,
+        "model": model.model,
+        **_tally_json(model.tally),
+        "output_basis": model.output_basis,
+        "latency_ms": model.latency_ms,
+        "latency_basis": model.latency_basis,
+        "duration_s": _rounded(model.duration_s),
+    }
+
+
+def _estimate_json(model: ModelQuote) -> dict[str, Any]:
+    tally = _tally_json(model.tally)
+    wanted = ("input_tokens", "is_exact", "output_tokens", "expected_usd", "most_usd")
+    return {
+        "provider": model.provider,
+        "model": model.model,
+        **{name: tally[name] for name in wanted},
+        "unpriced_reason": model.tally.reason or None,
+        "output_basis": model.output_basis,
+    }
+
+
+def _tally_json(tally: Tally) -> dict[str, Any]:
+    is_priced = tally.unpriced < tally.lines
+    return {
+        "lines": tally.lines,
+        "input_tokens": tally.input_tokens,
+        "is_exact": tally.is_exact,
+        "hits": tally.hits,
+        "repeats": tally.repeats,
+        "calls": tally.calls,
+        "output_tokens": tally.output_tokens,
+        "expected_usd": usd_text(tally.expected_nanos) if is_priced else None,
+        "most_usd": usd_text(tally.most_nanos) if is_priced else None,
+        "unpriced_lines": tally.unpriced,
+        "unpriced_reason": tally.reason or None,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -1,0 +1,74 @@
+"""Setting aside: a call without room in a budget need not stop its batch, while others of it may still fit."""
+
+from batchmill.budgets.aside import LEAST_MS, MOST_IN_A_ROW, SetAside
+from batchmill.requests.model import CacheMode, Endpoint, Lane, OnUnknown
+from batchmill.requests.work import Attempt, BatchFacts, Job, Why, Withheld
+
+BATCH = BatchFacts(
+    id=1,
+    public_id="batch_1",
+    lane=Lane.NORMAL,
+    endpoint=Endpoint.CHAT,
+    tenant="local",
+    user="",
+    agent="",
+    request_type="",
+    cache=CacheMode.AUTO,
+    on_unknown=OnUnknown.RETRY,
+    started_ms=0,
+)
+
+
+def fitted(request: int, nanos: int) -> Attempt:
+    job = Job(request_id=request, batch=BATCH, claim_id=1, cache_key=None)
+    return Attempt(id=request, job=job, number=1, provider="openai", model="m", held_nanos=nanos)
+
+
+def without_room(nanos: int | None, *, is_of_some_lines: bool = False) -> Withheld:
+    return Withheld(why=Why.EXHAUSTED, needs_nanos=nanos, is_of_some_lines=is_of_some_lines)
+
+
+def test_calls_of_one_size_let_the_batch_wait_at_once() -> None:
+    """What did not fit as large as it is will not fit for the next one either."""
+    aside = SetAside()
+    aside.note(fitted(1, 1_000))
+    assert aside.delay_ms(1, 2, without_room(1_000)) is None
+
+
+def test_a_larger_one_is_set_aside_while_others_fit() -> None:
+    """One long document does not stop the short ones; tried again it does, once none has fitted since."""
+    aside = SetAside()
+    aside.note(fitted(1, 1_000))
+    first = aside.delay_ms(1, 2, without_room(5_000))
+    assert first is not None
+    assert first >= LEAST_MS
+    aside.note(fitted(3, 1_000))
+    assert aside.delay_ms(1, 2, without_room(5_000)) is not None
+    assert aside.delay_ms(1, 2, without_room(5_000)) is None
+
+
+def test_nothing_ever_fitted() -> None:
+    """Without a smaller call ever seen there is nothing to hope for."""
+    assert SetAside().delay_ms(1, 2, without_room(5_000)) is None
+
+
+def test_a_budget_of_a_model_does_not_stop_the_others() -> None:
+    """Where the budget covers only some lines, the others are given a chance; not for ever."""
+    aside = SetAside()
+    said = [
+        aside.delay_ms(1, request, without_room(1_000, is_of_some_lines=True))
+        for request in range(MOST_IN_A_ROW + 1)
+    ]
+    assert None not in said[:-1]
+    assert said[-1] is None
+
+
+def test_the_more_are_aside_the_longer_they_stay() -> None:
+    """Trying them again must not become the work."""
+    aside = SetAside()
+    delays = []
+    for request in range(0, 2_000, 2):
+        aside.note(fitted(request, 1_000))
+        delays.append(aside.delay_ms(1, request + 1, without_room(9_000)) or 0)
+    assert delays == sorted(delays)
+    assert delays[-1] > 5 * delays[0]
