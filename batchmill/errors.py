@@ -8,6 +8,7 @@ BatchmillError
 │   └── InvalidLinesError  some lines of the input are not valid          exit 1 · HTTP 400
 ├── OutputError            the results cannot be written                  exit 1 · HTTP 500
 ├── NotFoundError          there is no such batch                         exit 1 · HTTP 404
+├── UnpricedError          a budget covers what has no known price        exit 1 · HTTP 400
 ├── ConflictError          something else is in the way: home, output     exit 1 · HTTP 409
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
@@ -85,6 +86,13 @@ class NotFoundError(BatchmillError):
 
     http_status = 404
     code = "not_found"
+
+
+class UnpricedError(BatchmillError):
+    """A budget is to cover calls whose price nobody knows, and does not allow that."""
+
+    http_status = 400
+    code = "unpriced_model"
 
 
 class ConflictError(BatchmillError):

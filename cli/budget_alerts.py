@@ -45,15 +45,16 @@ def _show(settings: "Settings", limit: int, as_json: bool) -> None:
             with database.read() as tx:
                 found = listed(tx, most=limit)
     if as_json:
-        print_json([_as_json(alert, deliveries) for alert, deliveries in found])
+        print_json([alert_as_json(alert, deliveries) for alert, deliveries in found])
         return
-    print_table([_for_people(alert, deliveries) for alert, deliveries in found])
+    print_table([alert_as_row(alert, deliveries) for alert, deliveries in found])
     if not found:
         narrate("no budget has given an alert yet")
-    _tell_failures([delivery for _, deliveries in found for delivery in deliveries])
+    tell_failures([delivery for _, deliveries in found for delivery in deliveries])
 
 
-def _as_json(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, Any]:
+def alert_as_json(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, Any]:
+    """An alert and its deliveries, for other programs."""
     from batchmill.alerts.message import message_of, utc_text
 
     message = message_of(alert)
@@ -83,7 +84,8 @@ def _delivery_as_json(delivery: "Delivery") -> dict[str, Any]:
     }
 
 
-def _for_people(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, object]:
+def alert_as_row(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, object]:
+    """The same as a row of a table."""
     from batchmill.alerts.delivery import ChannelName
     from batchmill.alerts.message import utc_text
 
@@ -96,7 +98,8 @@ def _for_people(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, objec
     }
 
 
-def _tell_failures(deliveries: "list[Delivery]") -> None:
+def tell_failures(deliveries: "list[Delivery]") -> None:
+    """Say which of them have not arrived, and whether they are tried again."""
     from batchmill.alerts.delivery import ChannelName, DeliveryState
 
     for channel in ChannelName:

@@ -12,11 +12,13 @@ from typing import Any
 
 import click
 
+from batchmill.budgets.model import OnLimit
 from batchmill.errors import InputError
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, Lane, LineError, OnUnknown
 from batchmill.requests.shape import InputFormat, InputShape
 from batchmill.requests.source import InputFile, SpooledInput
 from batchmill.settings import Settings
+from cli.budget_options import Limit, on_limit_choice
 from cli.output import narrate
 from cli.text import Name, Text
 
@@ -86,6 +88,8 @@ class BatchArguments:
     user: str
     agent: str
     deadline: str | None
+    budget: int | None
+    on_budget: str | None
 
     def options(self, settings: Settings) -> BatchOptions:
         """What the batch is to be."""
@@ -99,6 +103,8 @@ class BatchArguments:
             tenant=self.tenant or LOCAL_TENANT,
             user=self.user,
             agent=self.agent,
+            budget_nanos=self.budget,
+            on_budget=OnLimit(self.on_budget) if self.on_budget else None,
         )
 
     def deadline_ms(self, now_ms: int) -> int | None:
@@ -227,5 +233,11 @@ _BATCH = (
         "--deadline",
         metavar="TIME",
         help="No call after this: a time from now (90s, 30m, 2h, 1d) or a moment with its zone.",
+    ),
+    click.option("--budget", type=Limit(), help="Most US dollars that this batch may cost."),
+    click.option(
+        "--on-budget",
+        type=on_limit_choice,
+        help="At the limit of any budget: wait, fail the rest, or ask cheaper models.  [default: as the budget says]",
     ),
 )

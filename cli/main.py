@@ -36,6 +36,7 @@ COMMANDS = {
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
     "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
+    "budget": LazyCommand(module="cli.budget", help="How much may be spent on what, and how it is used."),
     "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),
     "providers": LazyCommand(module="cli.providers", help="The catalogue: models, their prices and tiers."),
     "config": LazyCommand(module="cli.config", help="Show the settings in force and where each comes from."),

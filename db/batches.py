@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, exists, func, insert, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from batchmill.budgets.model import OnLimit
 from batchmill.requests.ids import new_batch_id
 from batchmill.requests.model import ENDED, BatchOptions, BatchState, Endpoint
 from batchmill.requests.work import HandBack
@@ -269,6 +270,11 @@ def cancel(tx: Transaction, batch: int, final_state: BatchState = BatchState.CAN
         batches.c.id == batch, batches.c.state.in_([BatchState.IN_PROGRESS, BatchState.PAUSED])
     )
     return tx.run(ended.values(state=BatchState.CANCELLING, final_state=final_state)) == 1
+
+
+def set_on_budget(tx: Transaction, batch: int, on_budget: OnLimit) -> None:
+    """Say what becomes of the lines of a batch at the limit of a budget, from the next claim on."""
+    tx.run(update(batches).where(batches.c.id == batch).values(on_budget=on_budget.value))
 
 
 def disown(tx: Transaction, batch: int) -> None:

@@ -15,6 +15,9 @@ from db import schema
 from db.engine import Database
 from workers.prices import file_prices
 
+PROVIDER = "openai"
+"""What every call is booked as: today all go to one account, at OpenAI or whoever speaks its API."""
+
 
 def make_database(settings: Settings, *, patience_s: float = 60.0) -> Database:
     """The database in force; nothing is opened yet.
@@ -113,7 +116,7 @@ def make_provider(settings: Settings, concurrency: int) -> Provider:
 
     key = settings.openai.api_key
     return OpenAICompatible(
-        name="openai",
+        name=PROVIDER,
         base_url=settings.openai.base_url,
         api_key=key if key is not None else "",
         organization=settings.openai.org_id or "",

@@ -30,6 +30,7 @@ from db import workers as worker_rows
 from db.engine import Database
 from db.journal import Journal
 from workers.assembly import make_database, make_judge, make_provider
+from workers.budgets import define_environment_budgets
 from workers.prices import FollowedPrices, file_prices
 from workers.pump import Pump
 
@@ -155,6 +156,7 @@ class Child:
             life_sign = show_life(settings.home, worker_id)
             with database.write() as tx:
                 worker_rows.register(tx, worker_id, str(settings.home))
+            define_environment_budgets(database, settings)
             prices = FollowedPrices(
                 database, file_prices(settings), output_cap_tokens=settings.budgets.output_cap_tokens
             )

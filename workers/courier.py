@@ -27,14 +27,23 @@ class Courier:
 
     Honest weakness: a look-up of a host that hangs in the system's resolver may hold the end of the command up for
     as long as that takes.
+
+    Args:
+        last_try_s: How long the end waits for the last try.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, *, last_try_s: float = LAST_TRY_S) -> None:
         self._database = database
+        self._last_try_s = last_try_s
         self._channels = make_channels(settings)
         self._half_set_up = half_set_up(settings)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="alerts")
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it still has, or may get, something in hand."""
+        return self._thread.is_alive()
 
     def __enter__(self) -> Self:
         for channel, variable in self._half_set_up.items():
@@ -47,10 +56,10 @@ class Courier:
     ) -> None:
         self._ending.set()
         if not (isinstance(error, StoppedError) and error.at_once):
-            self._thread.join(LAST_TRY_S)
+            self._thread.join(self._last_try_s)
 
     def _work(self) -> None:
-        pause_s = LOOK_EVERY_S
+        pause_s = 0.0
         while not self._ending.wait(pause_s):
             pause_s = LOOK_EVERY_S if self._deliver() else AFTER_A_FAILURE_S
         self._deliver(is_last=True)
@@ -61,4 +70,6 @@ class Courier:
         except BatchmillError as error:
             # The database is away; the command itself says so, if that matters.
             log.debug("alerts_not_looked_for", code=error.code, error=error.message)
-            return False
+        except Exception as error:  # a thread that ended here would leave everything undelivered, unnoticed
+            log.error("alerts_not_looked_for", error=f"unexpected {type(error).__name__}: {error}")
+        return False

@@ -14,6 +14,7 @@ from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestL
 from batchmill.requests.names import Names, duplicate
 from db import batches, requests, sweep
 from db.engine import Database
+from workers.unpriced import PriceGuard
 
 CHUNK = 2_000
 CHUNK_BYTES = 32_000_000
@@ -33,6 +34,7 @@ def take_in(
     on_bad_line: Callable[[LineError], None],
     on_chunk: Callable[[int], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
+    prices: PriceGuard | None = None,
 ) -> int:
     """Validate and store every line, then let the batch run; how many requests it has. Memory never holds the input.
 
@@ -45,13 +47,15 @@ def take_in(
         on_bad_line: Told of every bad line as it is met, in order; repeated custom_ids last.
         on_chunk: Told how many lines are stored so far.
         check: Called for every line; what it raises ends the intake, and nothing is left of it.
+        prices: Shown every line, where a budget refuses models without a known price.
 
     Raises:
+        UnpricedError: A budget covers a model without a known price. Nothing of the input is left.
         InvalidLinesError: Some lines are bad. Nothing of the input is left in the database.
         InputError: The input cannot be read to its end, or has no requests. Nothing is left either.
     """
     try:
-        return _take_in(database, batch, lines, options, on_bad_line, on_chunk, check)
+        return _take_in(database, batch, lines, options, on_bad_line, on_chunk, check, prices)
     except BaseException as error:
         # If it cannot be discarded the next command does it; that error is not to hide this one.
         with contextlib.suppress(DatabaseError):
@@ -67,6 +71,7 @@ def _take_in(
     on_bad_line: Callable[[LineError], None],
     on_chunk: Callable[[int], None],
     check: Callable[[], None],
+    prices: PriceGuard | None,
 ) -> int:
     bad: set[int | None] = set()
     names = Names(MOST_NAMES)
@@ -78,7 +83,9 @@ def _take_in(
             on_bad_line(line)
             continue
         names.add(line.custom_id)
-        chunk.add(line, by_name_only=bool(bad))
+        if prices is not None:
+            prices.see(line)
+        chunk.add(line, by_name_only=bool(bad) or (prices is not None and prices.has_refused))
         if chunk.is_full():
             _store(database, batch.id, chunk.empty())
             on_chunk(chunk.place)
@@ -89,6 +96,8 @@ def _take_in(
         raise InvalidLinesError(
             f"{told_bad(bad)} not valid; nothing was accepted", "correct the input, then run it again"
         )
+    if prices is not None:
+        prices.require_prices()
     if chunk.endpoint is None:
         raise InputError("the input has no requests", "put one request on each line")
     with database.write() as tx:

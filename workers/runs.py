@@ -28,6 +28,7 @@ from workers import attendance
 from workers.app import make_app
 from workers.assembly import make_database, make_home, make_judge, prepare
 from workers.broker import EmbeddedBroker
+from workers.budgets import define_environment_budgets
 from workers.courier import Courier
 from workers.crew import Crew
 from workers.delivery import deliver
@@ -37,6 +38,7 @@ from workers.intake import take_in
 from workers.patience import Patience
 from workers.progress import Progress, progress_of
 from workers.undertaking import Wanted, find_or_create
+from workers.unpriced import price_guard
 from workers.upkeep import PAUSED_BY_HAND, UNATTENDED, bury_the_dead, clear_up, leave
 
 LOOK_EVERY_S = 0.2
@@ -100,6 +102,7 @@ class Run:
         self._database = make_database(self._settings, patience_s=ASK_AGAIN_FOR_S)
         try:
             prepare(self._database)
+            define_environment_budgets(self._database, self._settings)
             with (
                 attendance.attend(self._settings, wanted.output),
                 Courier(self._settings, self._database),
@@ -175,6 +178,7 @@ class Run:
             on_bad_line=self._bad_line,
             on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
             check=self._check,
+            prices=price_guard(self._database, self._settings, batch),
         )
 
     def _dismiss(self, batch: Any, crew: Crew) -> None:

@@ -10,7 +10,9 @@ from batchmill.settings import Settings
 from db import batches
 from db.engine import Database
 from workers import attendance
+from workers.budgets import define_environment_budgets, grant_budget
 from workers.intake import take_in
+from workers.unpriced import price_guard
 
 
 def submit(
@@ -36,13 +38,25 @@ def submit(
     Raises:
         MisuseError: The deadline has passed.
         InvalidLinesError: Some lines are bad. Nothing was accepted.
+        UnpricedError: A budget covers a model without a known price. Nothing was accepted.
         InputError: The input cannot be read to its end, or has no requests. Nothing was accepted.
     """
+    define_environment_budgets(database, settings)
     with ExitStack() as attended:
         with database.write() as tx:
             require_future(deadline_ms, tx.now_ms)
             batch = batches.create(tx, options, deadline_ms=deadline_ms)
+            grant_budget(tx, batch, options)
             attended.enter_context(attendance.attend_ingest(settings, batch.public_id))
-        take_in(database, batch, lines, options, on_bad_line=on_bad_line, on_chunk=on_chunk, check=check)
+        take_in(
+            database,
+            batch,
+            lines,
+            options,
+            on_bad_line=on_bad_line,
+            on_chunk=on_chunk,
+            check=check,
+            prices=price_guard(database, settings, batch),
+        )
     with database.read() as tx:
         return batches.rows(tx, [batch.id])[batch.id]

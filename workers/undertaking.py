@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from batchmill.requests.model import BatchOptions, BatchState
 from batchmill.requests.source import InputFile
 from db import batches, sweep
 from db.engine import Database
+from workers.budgets import grant_budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +35,16 @@ class Wanted:
     fresh: bool = False
 
     def key(self) -> str:
-        """What tells this run from others: input, output and options, but not how fast it is done or by when."""
-        parts = [self.source.identity(), str(self.output), str(self.errors), asdict(self.options)]
+        """What tells this run from others: input, output and options, but not how fast it is done, by when, or for
+        how much."""
+        options = asdict(replace(self.options, budget_nanos=None, on_budget=None))
+        parts = [self.source.identity(), str(self.output), str(self.errors), options]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def find_or_create(database: Database, wanted: Wanted, key: str) -> tuple[Any, bool]:
-    """The unfinished batch of this very run, or a new one; and whether it is to be gone on with.
+    """The unfinished batch of this very run, or a new one; and whether it is to be gone on with. Either way it has the
+    budget that is wanted; one that goes on keeps its own, where none is named.
 
     Args:
         key: That of `wanted`, for which the whole input is read: before there is anything to be cleaned up.
@@ -55,6 +59,7 @@ def find_or_create(database: Database, wanted: Wanted, key: str) -> tuple[Any, b
     if unfinished is not None and unfinished.run_key == key and not (is_half_read or wanted.fresh):
         with database.write() as tx:
             batches.resume(tx, unfinished.id)
+            grant_budget(tx, unfinished, wanted.options)
             return batches.rows(tx, [unfinished.id])[unfinished.id], True
     require_future(wanted.deadline_ms, now_ms)
     if unfinished is not None and is_half_read:
@@ -70,6 +75,7 @@ def find_or_create(database: Database, wanted: Wanted, key: str) -> tuple[Any, b
             errors_path=str(wanted.errors),
             deadline_ms=wanted.deadline_ms,
         )
+        grant_budget(tx, created, wanted.options)
     return created, False
 
 

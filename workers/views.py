@@ -50,10 +50,10 @@ def view(row: Any) -> dict[str, Any]:
         "unknown_attempts": row.unknown_attempts,
         "cost_usd": usd_text(row.spent_nanos),
         "unpriced": row.unpriced,
-        "created_at": _time(row.created_ms),
-        "started_at": _time(row.started_ms),
-        "ended_at": _time(row.ended_ms),
-        "deadline": _time(row.deadline_ms),
+        "created_at": time_text(row.created_ms),
+        "started_at": time_text(row.started_ms),
+        "ended_at": time_text(row.ended_ms),
+        "deadline": time_text(row.deadline_ms),
         "paused_reason": row.paused_reason if row.state == BatchState.PAUSED else None,
         "last_error": row.last_error or None,
         "output": row.output_path,
@@ -76,7 +76,8 @@ def _pace(database: Database, row: Any) -> Pace | None:
     return Pace(rate_per_s=round(rate, 3), left_s=round(open_of(row) / rate, 1) if rate else None)
 
 
-def _time(at_ms: int | None) -> str | None:
+def time_text(at_ms: int | None) -> str | None:
+    """A moment as JSON shows it: `2026-11-01T09:30:00Z`; None for none."""
     if at_ms is None:
         return None
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

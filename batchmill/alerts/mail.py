@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, parseaddr
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
@@ -15,6 +16,9 @@ from batchmill.alerts.message import Message
 from batchmill.errors import DeliveryError
 from batchmill.settings.alerts import MailServer
 from batchmill.settings.fields import LOCAL_HOSTS, MASK
+
+_ONE_LINE_A_HEADER = SMTP_POLICY.clone(max_line_length=998)
+"""Folded at 78 characters, a long subject would begin on a line of its own, which some programs show as empty."""
 
 _QUIT_WITHIN_S = 1.0
 _LONGEST_REASON = 300
@@ -29,14 +33,18 @@ class MailChannel:
     Args:
         sender: An address, with a name or without.
         recipients: Likewise.
+        attempt_s: Bounds one attempt.
     """
 
     name = ChannelName.MAIL
 
-    def __init__(self, server: MailServer, *, sender: str, recipients: Sequence[str]) -> None:
+    def __init__(
+        self, server: MailServer, *, sender: str, recipients: Sequence[str], attempt_s: float = ATTEMPT_S
+    ) -> None:
         self._server = server
         self._sender = sender
         self._recipients = recipients
+        self._attempt_s = attempt_s
 
     @property
     def target(self) -> str:
@@ -55,13 +63,13 @@ class MailChannel:
             port=self._server.port,
             use_tls=self._server.is_tls,
             local_hostname=_domain(self._sender),  # the default would be asked of the DNS
-            timeout=ATTEMPT_S,
+            timeout=self._attempt_s,
         )
         try:
-            async with asyncio.timeout(ATTEMPT_S):
+            async with asyncio.timeout(self._attempt_s):
                 refused = await self._hand_in(client, message)
         except TimeoutError:
-            raise self._not_delivered(f"it did not answer within {ATTEMPT_S:.0f} s") from None
+            raise self._not_delivered(f"it did not answer within {self._attempt_s:g} s") from None
         except (SMTPException, OSError) as error:
             raise self._not_delivered(_reason(error)) from None
         else:
@@ -84,23 +92,22 @@ class MailChannel:
             if not is_encrypted and self._server.host not in LOCAL_HOSTS:
                 raise SMTPException("it offers no encryption, so it gets no password")
             await client.login(self._server.user, self._server.password)
-        refused, _ = await client.send_message(
-            self.compose(message),
-            sender=parseaddr(self._sender)[1],
-            recipients=[parseaddr(one)[1] for one in self._recipients],
+        recipients = [parseaddr(one)[1] for one in self._recipients]
+        refused, _ = await client.sendmail(
+            parseaddr(self._sender)[1], recipients, bytes(self.compose(message))
         )
         return {who: _answer(why.code, why.message) for who, why in refused.items()}
 
     def compose(self, message: Message) -> EmailMessage:
         """The mail: the same one, Message-ID and Date included, at every try."""
-        mail = EmailMessage()
+        mail = EmailMessage(_ONE_LINE_A_HEADER)
         mail["Subject"] = f"[batchmill] {message.verdict}"
         mail["From"] = self._sender
         mail["To"] = ", ".join(self._recipients)
         mail["Date"] = format_datetime(datetime.fromtimestamp(message.at_ms // 1000, UTC))
         mail["Message-ID"] = f"<{message.id}@{_domain(self._sender)}>"
         mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(message.text)
+        mail.set_content(message.text, cte="quoted-printable")
         return mail
 
     def _not_delivered(self, reason: str) -> DeliveryError:
@@ -112,9 +119,12 @@ class MailChannel:
     def _without_secrets(self, text: str) -> str:
         """A server may say again what it was told, as it was told it."""
         user, password = self._server.user.encode(), self._server.password.encode()
-        for said in (password, user + b"\0" + password, b"\0" + user + b"\0" + password) if password else ():
+        if not password:
+            return text
+        # The longest first: the others may be a part of it.
+        for said in (b"\0" + user + b"\0" + password, user + b"\0" + password, password):
             text = text.replace(base64.b64encode(said).decode(), MASK)
-        return text.replace(self._server.password, MASK) if password else text
+        return text.replace(self._server.password, MASK)
 
 
 def _reason(error: Exception) -> str:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from batchmill.budgets.model import Budget, OnLimit, Scope
+from batchmill.budgets.model import Budget, OnLimit
+from batchmill.budgets.words import command, raising, turn_text
 from batchmill.money.nanos import format_usd, usd_text
-from batchmill.periods import zone_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CRITICAL_PERCENT, _EXCEEDED_PERCENT = 90, 100
@@ -123,7 +123,7 @@ def trial_message(now_ms: int) -> Message:
 
 def utc_text(at_ms: int) -> str:
     """A moment as programs read it: `2026-11-20T13:03:12Z`."""
-    return _moment(at_ms, "UTC").isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"{_EPOCH + timedelta(milliseconds=at_ms):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _facts(alert: Alert) -> dict[str, Any]:
@@ -147,16 +147,14 @@ def _text(alert: Alert) -> str:
     budget = alert.budget
     percent = f" ({alert.spent_nanos / alert.limit_nanos:.1%})" if alert.limit_nanos else ""
     rows = {
-        "when": _local(alert.at_ms, budget.zone),
+        "when": turn_text(alert.at_ms, budget.zone),
         "used": f"{format_usd(alert.spent_nanos)} of {format_usd(alert.limit_nanos)}{percent}",
-        "turns": "never" if alert.end_ms is None else _local(alert.end_ms, budget.zone),
+        "turns": "never" if alert.end_ms is None else turn_text(alert.end_ms, budget.zone),
         "at the limit": _AT_THE_LIMIT[budget.on_limit],
     }
     lines = [f"{name + ':':<14}{value}" for name, value in rows.items()]
-    whose = (
-        budget.scope.value if budget.scope is Scope.GLOBAL else f"{budget.scope} {_in_one_line(budget.name)}"
-    )
-    lines += ["", f"batchmill budget show {whose}", f"batchmill budget set {whose} --{budget.period} USD"]
+    advice = (f"`{command(budget, 'show')}` shows it", raising(budget))
+    lines += ["", *map(_in_one_line, advice)]
     return "\n".join([f"{alert.verdict}.", "", *lines, ""])
 
 
@@ -165,14 +163,6 @@ _AT_THE_LIMIT = {
     OnLimit.REJECT: "lines that do not fit fail with budget_exceeded",
     OnLimit.DOWNGRADE: "a cheaper model is asked; where none fits, batches wait",
 }
-
-
-def _local(at_ms: int, zone: str) -> str:
-    return f"{_moment(at_ms, zone):%Y-%m-%d %H:%M} {zone}"
-
-
-def _moment(at_ms: int, zone: str) -> datetime:
-    return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone_of(zone))
 
 
 def _in_one_line(text: str) -> str:

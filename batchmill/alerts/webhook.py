@@ -31,6 +31,7 @@ class WebhookChannel:
     Args:
         url: Where to; nothing of it but host and port is ever told.
         key: What is signed with.
+        attempt_s: Bounds one attempt.
         clock: Seconds since the epoch: receivers refuse what is minutes old.
 
     Raises:
@@ -39,7 +40,9 @@ class WebhookChannel:
 
     name = ChannelName.WEBHOOK
 
-    def __init__(self, url: str, *, key: bytes, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, url: str, *, key: bytes, attempt_s: float = ATTEMPT_S, clock: Callable[[], float] = time.time
+    ) -> None:
         try:
             self._url = URL(url)
             self._origin = self._url.origin()
@@ -49,6 +52,7 @@ class WebhookChannel:
                 "give http:// or https://, a host and a path",
             ) from None
         self._key = key
+        self._attempt_s = attempt_s
         self._clock = clock
 
     @property
@@ -64,14 +68,14 @@ class WebhookChannel:
                 once more, with the same `webhook-id`.
         """
         exchange = Exchange()
-        pool = Pool(self._origin, most=1, connect_timeout_s=ATTEMPT_S, most_bytes=_MOST_ANSWER_BYTES)
+        pool = Pool(self._origin, most=1, connect_timeout_s=self._attempt_s, most_bytes=_MOST_ANSWER_BYTES)
         try:
-            async with asyncio.timeout(ATTEMPT_S):
+            async with asyncio.timeout(self._attempt_s):
                 await pool.carry(self._request(message), exchange)
         except (OSError, WireError) as error:
             if exchange.status is None:
                 is_late = type(error) is TimeoutError
-                reason = f"it did not answer within {ATTEMPT_S:.0f} s" if is_late else str(error)
+                reason = f"it did not answer within {self._attempt_s:g} s" if is_late else str(error)
                 raise self._not_delivered(reason) from None
         finally:
             pool.close()

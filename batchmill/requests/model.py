@@ -92,6 +92,7 @@ class BatchOptions:
     Attributes:
         upstream: Base address of the provider that the requests are meant for. Only workers that call there
             claim them, and only answers from there stand for the same question.
+        budget_nanos: The most that all its calls may cost; None = no budget of its own.
         on_budget: What becomes of its lines at the limit of a budget; None leaves it to the budget.
     """
 
@@ -105,6 +106,7 @@ class BatchOptions:
     tenant: str = "local"
     user: str = ""
     agent: str = ""
+    budget_nanos: int | None = None
     on_budget: OnLimit | None = None
 
 

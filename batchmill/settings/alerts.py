@@ -4,7 +4,6 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
-from email.utils import parseaddr
 from typing import Annotated
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -16,9 +15,8 @@ SECRET_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)
 
 _PORTS = {"smtp": 587, "smtps": 465}
-_MAILBOX = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
-)
+_ADDRESS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
+_MAILBOX = re.compile(rf"{_ADDRESS}|[^<>@,;:\"\\]*<{_ADDRESS}>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +87,17 @@ def _mailboxes(text: str) -> str:
 
 
 def _mailbox(text: str) -> str:
-    _, address = parseaddr(text)
-    if not text.isprintable() or not _MAILBOX.fullmatch(address) or ".." in address:
+    if not text.isprintable() or not _MAILBOX.fullmatch(text) or ".." in text:
         raise ValueError(f'"{text}" is no mail address')
     return text
 
 
 def _webhook_url(secret: SecretStr) -> SecretStr:
     url = secret.get_secret_value()
-    http_url(url)
+    try:
+        http_url(url)
+    except ValueError:  # whose words may hold a part of it
+        raise ValueError("it names no host that can be called, or holds a user or password") from None
     if not url.isascii() or urlsplit(url).fragment:
         raise ValueError("it has a #, or characters that are not ASCII; percent-encode them")
     return secret

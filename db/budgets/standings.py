@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, exists, or_, select
 
 from batchmill.budgets.balance import Balance
 from batchmill.budgets.calendar import span_of
@@ -12,7 +12,7 @@ from batchmill.budgets.standing import Standing
 from db.budgets.rows import budget_of
 from db.bulk import INT
 from db.engine import Transaction
-from db.tables import budget_alerts, budget_periods, budgets
+from db.tables import batches, budget_periods, budgets, word
 
 IS_NOW = and_(
     budget_periods.c.start_ms <= bindparam("now_ms", type_=INT),
@@ -22,6 +22,13 @@ IS_NOW = and_(
 
 _BALANCE = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos")
 _PERIOD = ("id", "start_ms", "end_ms", "opening_nanos", "limit_nanos", *_BALANCE)
+_of_ended_batch = exists(
+    select(1).where(
+        budgets.c.scope == word(Scope.BATCH),
+        batches.c.public_id == budgets.c.name,
+        batches.c.ended_ms.is_not(None),
+    )
+).correlate(budgets)
 _in_force = (
     select(budgets, *(budget_periods.c[name].label(f"period_{name}") for name in _PERIOD))
     .join_from(
@@ -38,13 +45,15 @@ def standings(
     scope: Scope | None = None,
     name: str | None = None,
     periods: Sequence[Period] = (),
+    ended_too: bool = True,
 ) -> list[Standing]:
     """The budgets in force, oldest first; those that are as asked.
 
     Args:
         periods: Only budgets of one of these; of any when empty.
+        ended_too: Also those of batches that have ended, which cover no call any more.
     """
-    wanted = []
+    wanted: list[ColumnElement[bool]] = [] if ended_too else [~_of_ended_batch]
     if scope is not None:
         wanted.append(budgets.c.scope == scope.value)
     if name is not None:
@@ -65,17 +74,6 @@ def past_periods(tx: Transaction, budget: int, most: int) -> Sequence[Any]:
         select(budget_periods)
         .where(budget_periods.c.budget_id == budget, budget_periods.c.end_ms <= tx.now_ms)
         .order_by(budget_periods.c.start_ms.desc())
-        .limit(most)
-    )
-
-
-def alerts(tx: Transaction, budget: int, most: int) -> Sequence[Any]:
-    """What the owner of a budget was told, newest first, up to so many: rows of `budget_alerts`."""
-    return tx.rows(
-        select(budget_alerts)
-        .join_from(budget_alerts, budget_periods, budget_periods.c.id == budget_alerts.c.period_id)
-        .where(budget_periods.c.budget_id == budget)
-        .order_by(budget_alerts.c.id.desc())
         .limit(most)
     )
 

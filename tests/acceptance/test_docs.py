@@ -11,10 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
+import cli.budget_alerts
 import cli.cache
 import cli.run
 import cli.tokens
 import cli.usage
+from batchmill.alerts import message
 from batchmill.errors import BatchmillError
 from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
@@ -127,8 +129,8 @@ def test_every_command_named_exists(document):
         command = batchmill.get_command(click.Context(batchmill), name)
         assert command is not None
         if isinstance(command, click.Group) and (words := rest.split()):
-            assert words[0] in command.commands, f"batchmill {name}{rest}"
-            command = command.commands[words[0]]
+            command = command.get_command(click.Context(command), words[0])
+            assert command is not None, f"batchmill {name}{rest}"
         options = {option for param in command.params for option in param.opts} | {"--help"}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options, f"batchmill {name}{rest}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -210,6 +212,10 @@ def test_every_code_is_explained():
         quote_output._model_json,
         quote_output._tally_json,
         quote_output._estimate_json,
+        cli.budget_alerts.alert_as_json,
+        cli.budget_alerts._delivery_as_json,
+        cli.budget_alerts._try_out,
+        message._facts,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )

@@ -1,0 +1,165 @@
+"""Alerts: what they say, how they are signed, when they are tried again."""
+
+import base64
+from dataclasses import replace
+
+import pytest
+
+from batchmill.alerts.delivery import wait_ms
+from batchmill.alerts.mail import MailChannel
+from batchmill.alerts.message import Alert, AlertKind, Severity, message_of, trial_message
+from batchmill.alerts.webhook import body_of, sign
+from batchmill.budgets.model import Budget, Period, Scope
+from batchmill.settings.alerts import MailServer
+
+ACME = Budget(
+    scope=Scope.TENANT, name="acme", period=Period.DAY, zone="Europe/Berlin", limit_nanos=5_000_000_000
+)
+ALERT = Alert(
+    id=12,
+    kind=AlertKind.THRESHOLD,
+    detail="90",
+    at_ms=1_800_000_000_000,
+    spent_nanos=4_510_000_000,
+    limit_nanos=5_000_000_000,
+    budget=ACME,
+    start_ms=1_799_967_600_000,
+    end_ms=1_800_054_000_000,
+)
+SENDER = MailChannel(
+    MailServer(host="mail.test", port=587, is_tls=False),
+    sender="Mill <mill@acme.test>",
+    recipients=["a@acme.test"],
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "severity"),
+    [
+        ({}, "90 % of the daily budget of tenant acme used: $4.51 of $5.00", Severity.CRITICAL),
+        (
+            {"detail": "75", "spent_nanos": 3_750_000_000},
+            "75 % of the daily budget of tenant acme used: $3.75 of $5.00",
+            Severity.WARNING,
+        ),
+        (
+            {"detail": "100", "spent_nanos": 5_000_000_000},
+            "100 % of the daily budget of tenant acme used: $5.00 of $5.00",
+            Severity.EXCEEDED,
+        ),
+        (
+            {"detail": "100", "spent_nanos": 4_990_000_000},
+            "the daily budget of tenant acme is used up: $4.99 of $5.00, and the next call may cost more than what"
+            " is left",
+            Severity.EXCEEDED,
+        ),
+        (
+            {"kind": AlertKind.OVERRUN, "detail": "openai/gpt-4o"},
+            "a call of openai/gpt-4o cost more than was held for it on the daily budget of tenant acme: $4.51 of"
+            " $5.00 used",
+            Severity.CRITICAL,
+        ),
+    ],
+)
+def test_the_verdict_is_one_line(changes, verdict, severity):
+    """What happened, to which budget, and how much of it is used: enough to decide on, in a subject."""
+    message = message_of(replace(ALERT, **changes))
+    assert (message.verdict, message.severity) == (verdict, severity)
+
+
+def test_the_text_says_what_follows_and_what_to_do():
+    """When, how far, when it turns in the budget's own zone, what happens at the limit, and the commands."""
+    assert message_of(ALERT).text == (
+        "90 % of the daily budget of tenant acme used: $4.51 of $5.00.\n"
+        "\n"
+        "when:         2027-01-15 09:00 Europe/Berlin\n"
+        "used:         $4.51 of $5.00 (90.2%)\n"
+        "turns:        2027-01-16 00:00 Europe/Berlin\n"
+        "at the limit: batches wait until it turns or is raised\n"
+        "\n"
+        "`batchmill budget show tenant acme` shows it\n"
+        "`batchmill budget set tenant acme --day USD` raises it\n"
+    )
+
+
+def test_a_total_of_zero_has_no_percentage_and_never_turns():
+    """Neither the division nor the calendar stumbles over a budget without a limit above zero, or without an end."""
+    budget = Budget(scope=Scope.GLOBAL, period=Period.TOTAL, limit_nanos=0)
+    message = message_of(replace(ALERT, budget=budget, limit_nanos=0, start_ms=0, end_ms=None))
+    assert "used:         $4.51 of $0.00\nturns:        never\n" in message.text
+    assert (message.facts["period_start"], message.facts["period_end"]) == (None, None)
+    assert (message.facts["name"], message.facts["limit_usd"]) == (None, "0")
+
+
+def test_programs_get_exact_amounts_and_times():
+    """Dollars as exact decimal text, times in UTC; the type tells the kinds apart."""
+    assert body_of(message_of(ALERT)) == {
+        "type": "budget.threshold",
+        "timestamp": "2027-01-15T08:00:00Z",
+        "data": {
+            "severity": "critical",
+            "verdict": "90 % of the daily budget of tenant acme used: $4.51 of $5.00",
+            "scope": "tenant",
+            "name": "acme",
+            "period": "day",
+            "timezone": "Europe/Berlin",
+            "period_start": "2027-01-14T23:00:00Z",
+            "period_end": "2027-01-15T23:00:00Z",
+            "threshold_percent": 90,
+            "model": None,
+            "spent_usd": "4.51",
+            "limit_usd": "5",
+        },
+    }
+    overrun = message_of(replace(ALERT, kind=AlertKind.OVERRUN, detail="openai/gpt-4o"))
+    assert (overrun.type, overrun.facts["model"]) == ("budget.overrun", "openai/gpt-4o")
+
+
+def test_the_same_alert_is_the_same_mail():
+    """Composed anew for another try, it is byte for byte what was sent: mail programs show one of them."""
+    mail, again = SENDER.compose(message_of(ALERT)), SENDER.compose(message_of(replace(ALERT)))
+    assert bytes(mail) == bytes(again)
+    assert mail["Message-ID"] == "<budget-alert-12-1800000000000@acme.test>"
+    assert mail["Subject"] == "[batchmill] 90 % of the daily budget of tenant acme used: $4.51 of $5.00"
+    assert (mail["From"], mail["To"]) == ("Mill <mill@acme.test>", "a@acme.test")
+
+
+def test_a_name_adds_no_header():
+    """A tenant with line ends in its name stays inside the subject."""
+    odd = replace(ACME, name="a\r\nBcc: everybody@elsewhere.test\x1b[31m")
+    mail = SENDER.compose(message_of(replace(ALERT, budget=odd)))
+    assert mail["Bcc"] is None
+    assert "a  Bcc: everybody@elsewhere.test [31m" in mail["Subject"]
+    assert "\x1b" not in mail.get_content()
+
+
+def test_a_long_subject_is_one_line():
+    """Also where mail would be folded at 78 characters: a first line that is empty is shown as no subject."""
+    mail = SENDER.compose(message_of(replace(ALERT, budget=replace(ACME, name="a" * 60 + " b c"))))
+    assert b"\r\nSubject: [batchmill] 90 % of" in b"\r\n" + bytes(mail)
+
+
+def test_a_foreign_name_arrives_whole():
+    """Names in any script are encoded as mail has it."""
+    mail = SENDER.compose(message_of(replace(ALERT, budget=replace(ACME, name="Bäckerei 東京"))))
+    assert "tenant Bäckerei 東京 used" in mail["Subject"]
+    assert bytes(mail).isascii()
+
+
+def test_signed_as_the_specification_does():
+    """The known example of Standard Webhooks' own libraries: same key, id, time and body, same signature."""
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    signature = sign(
+        key, id_="msg_p5jXN8AQM9LWM0D4loKWxJek", at_s=1_614_265_330, body=b'{"test": 2432232314}'
+    )
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_an_id_has_no_full_stop():
+    """The signature covers `id.timestamp.body`: a full stop in an id would move the borders between them."""
+    assert "." not in message_of(ALERT).id + trial_message(1_800_000_000_000).id
+
+
+def test_waits_double_up_to_an_hour():
+    """10 s, 20 s, 40 s, ... an hour; the thousandth wait is an hour, too."""
+    assert [wait_ms(tries) // 1000 for tries in (1, 2, 3, 9, 10, 1_000)] == [10, 20, 40, 2_560, 3_600, 3_600]
