@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from batchmill.errors import BatchmillError
 from batchmill.quotes.tally import Question, Tallies, Teller
 
-ALONE = 5
+ALONE = 2
 """The first chunks are tallied here: a short input is done before a process has started."""
 AHEAD = 3
 """Chunks that wait for each process at most."""

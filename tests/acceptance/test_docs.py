@@ -11,10 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
+import cli.budget_alerts
 import cli.cache
 import cli.run
 import cli.tokens
 import cli.usage
+from batchmill.alerts import message
 from batchmill.errors import BatchmillError
 from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
@@ -206,6 +208,10 @@ def test_every_code_is_explained():
         cli.tokens._row,
         catalogue_output._as_json,
         catalogue_output.tell_setup,
+        cli.budget_alerts.alert_as_json,
+        cli.budget_alerts._delivery_as_json,
+        cli.budget_alerts._try_out,
+        message._facts,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )

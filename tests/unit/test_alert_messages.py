@@ -77,8 +77,8 @@ def test_the_text_says_what_follows_and_what_to_do():
         "turns:        2027-01-16 00:00 Europe/Berlin\n"
         "at the limit: batches wait until it turns or is raised\n"
         "\n"
-        "batchmill budget show tenant acme\n"
-        "batchmill budget set tenant acme --day USD\n"
+        "`batchmill budget show tenant acme` shows it\n"
+        "`batchmill budget set tenant acme --day USD` raises it\n"
     )
 
 
