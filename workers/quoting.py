@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from batchmill.budgets.balance import Balance
+from batchmill.budgets.model import Budget, Period, Scope
 from batchmill.budgets.standing import CallFacts, Standing
 from batchmill.catalogue.shipped import read_shipped
 from batchmill.errors import InputError, InvalidLinesError
@@ -185,15 +187,19 @@ class Quoter:
             self.database.close()
 
     def _budgets(self, tallies: Tallies, options: BatchOptions) -> list[BudgetQuote]:
-        """Every budget that covers some of the requests, and what of it they want."""
+        """Every budget that covers some of the requests, and what of it they want; that of the batch itself too."""
+        own = _own_budget(options)
+        wanted: dict[int, tuple[Standing, Tally]] = {}
+        for (model, request_type), tally in tallies.items():
+            for standing in (*own, *self._covering(_facts(options, model, request_type))):
+                wanted.setdefault(standing.budget.id, (standing, Tally()))[1].add(tally)
+        return [_budget_quote(standing, tally) for standing, tally in wanted.values()]
+
+    def _covering(self, facts: CallFacts) -> list[Standing]:
         if self.database is None:
             return []
-        wanted: dict[int, tuple[Standing, Tally]] = {}
         with self.database.read() as tx:
-            for (model, request_type), tally in tallies.items():
-                for standing in coverage.covering(tx, _facts(options, model, request_type)):
-                    wanted.setdefault(standing.budget.id, (standing, Tally()))[1].add(tally)
-        return [_budget_quote(standing, tally) for standing, tally in wanted.values()]
+            return coverage.covering(tx, facts)
 
 
 def counting_processes() -> int:
@@ -214,6 +220,15 @@ def _facts(options: BatchOptions, model: str, request_type: str) -> CallFacts:
         model=model,
         request_type=request_type,
     )
+
+
+def _own_budget(options: BatchOptions) -> list[Standing]:
+    """The budget that the batch would be given; nothing of it is spent."""
+    if options.budget_nanos is None:
+        return []
+    budget = Budget(scope=Scope.BATCH, name="itself", period=Period.TOTAL, limit_nanos=options.budget_nanos)
+    balance = Balance(limit_nanos=options.budget_nanos)
+    return [Standing(budget=budget, start_ms=0, end_ms=None, balance=balance)]
 
 
 def _budget_quote(standing: Standing, tally: Tally) -> BudgetQuote:
