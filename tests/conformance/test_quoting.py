@@ -19,12 +19,13 @@ from batchmill.requests.source import InputFile
 from batchmill.settings import Settings, load_settings
 from db.engine import Database
 from db.experience import experiences
-from db.tables import budget_periods, hold_factors, ledger
+from db.tables import budget_periods, budgets, hold_factors, ledger
 from tests.conformance.test_usage import entry, write
 from tests.support.budgets import add_budget
 from tests.support.hands import Worker, add_batch
 from tests.support.mill import chat_line, write_lines
 from tests.support.replies import ANSWERED
+from workers.budgets import define_environment_budgets
 from workers.quoting import Quoter
 
 UPSTREAM = "https://api.openai.com/v1"
@@ -139,6 +140,27 @@ def test_a_batch_is_held_against_what_is_left(database: Database, settings: Sett
         (Verdict.UNPRICED, most),
     ]
     assert not found.fits
+
+
+def test_budgets_that_are_still_to_be_made_count(database: Database, tmp_path: Path) -> None:
+    """Those of variables, with what their period has spent so far, and the batch's own: none of them is written."""
+    settings = load_settings({"BATCHMILL_HOME": str(tmp_path / "home"), "AI_DAILY_BUDGET": "1"}, {})
+    with database.read() as tx:
+        now_ms = tx.now_ms
+    write(database, [entry(now_ms, cost_nanos=999_999_999)])
+    options = BatchOptions(upstream=UPSTREAM, budget_nanos=NANOS_PER_USD)
+    line = chat_line("a", "hi", max_tokens=10)
+    found = quoted(database, settings, tmp_path, line, options=options)
+    assert [(budget.title, budget.left_nanos, budget.verdict) for budget in found.budgets] == [
+        ("the global daily budget", 1, Verdict.EXCEEDS),
+        ("the budget of batch itself", NANOS_PER_USD, Verdict.FITS),
+    ]
+    alone = quoted(None, settings, tmp_path, line)
+    assert [budget.left_nanos for budget in alone.budgets] == [NANOS_PER_USD]
+    with database.read() as tx:
+        assert tx.rows(budgets.select()) == []
+    define_environment_budgets(database, settings)
+    assert [budget.left_nanos for budget in quoted(database, settings, tmp_path, line).budgets] == [1]
 
 
 def test_raised_bounds_are_quoted(database: Database, settings: Settings, tmp_path: Path) -> None:
