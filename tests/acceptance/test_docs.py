@@ -219,6 +219,11 @@ def test_every_code_is_explained():
         budget_views.view,
         budget_views.period_view,
         budget_output._whole,
+        budget_audit._as_json,
+        budget_audit._audit,
+        budget_reconcile._as_json,
+        budget_reconcile._list,
+        budget_reconcile._tell,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )
