@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test bench check format lock ranks clean
+.PHONY: help setup demo test chaos bench check format lock ranks clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 
 test: setup ## Run the tests
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
+
+chaos: setup ## Spend budgets while workers are killed at random, at full size (fifteen minutes)
+	@SEEDS=10 LINES=1000 BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
 
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (six minutes)
 	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)

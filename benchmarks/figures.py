@@ -15,6 +15,7 @@ class Part(StrEnum):
     UNIQUE = "unique"
     CACHED = "cached"
     INGEST = "ingest"
+    QUOTE = "quote"
     MEMORY = "memory"
     UTILISATION = "utilisation"
     RIVALS = "rivals"

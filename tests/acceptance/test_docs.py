@@ -22,7 +22,7 @@ from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
-from cli import budget_output, catalogue_output
+from cli import budget_output, catalogue_output, quote_output
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
@@ -208,6 +208,10 @@ def test_every_code_is_explained():
         cli.tokens._row,
         catalogue_output._as_json,
         catalogue_output.tell_setup,
+        quote_output._as_json,
+        quote_output._model_json,
+        quote_output._tally_json,
+        quote_output._estimate_json,
         cli.budget_alerts.alert_as_json,
         cli.budget_alerts._delivery_as_json,
         cli.budget_alerts._try_out,

@@ -479,3 +479,45 @@ def test_a_budget_that_rejects_by_now_lets_lines_be_rejected(database: Database)
         definitions.change_budgets(tx, Scope.GLOBAL, "", Changes(on_limit=OnLimit.REJECT))
     sweep.sweep(database, make_judge(), "test")
     assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+
+
+def test_what_the_cache_has_is_answered_while_its_batch_waits(database: Database) -> None:
+    """Answers from the cache cost nothing: a batch without a cent left gets them, each once, and its rest later."""
+    add_batch(database, ["known", "other"])
+    worker = Worker(database)
+    worker.answer(ANSWERED, *worker.take())
+    budget = add_budget(database, 500)
+    keys = ["new", "known", "new-2", "other", "known"]
+    batch = add_batch(database, keys)
+    (job,) = worker.take(1)
+    withheld = worker.ask(job, hold_nanos=600).withheld[job.request_id]
+    worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    sweep.sweep(database, make_judge(), "test")
+    done, pending = RequestState.DONE, RequestState.PENDING
+    assert states_of(database, batch) == [pending, done, pending, done, done]
+    assert batch_of(database, batch).cached == 3
+    audit(database)
+    sweep.sweep(database, make_judge(), "test")
+    raise_limit(database, budget, 100_000)
+    sweep.sweep(database, make_judge(), "test")
+    jobs = worker.take()
+    assert len(jobs) == 2
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(*jobs, hold_nanos=600)))
+    row = batch_of(database, batch)
+    assert (row.done, row.cached, row.state) == (5, 3, BatchState.FINALIZING)
+    audit(database)
+
+
+def test_a_budget_of_nothing_still_lets_the_cache_answer(database: Database) -> None:
+    """With a limit of zero no call is made, and what is known is answered."""
+    add_batch(database, ["known"])
+    worker = Worker(database)
+    worker.answer(ANSWERED, *worker.take())
+    add_budget(database, 0, on_limit=OnLimit.PAUSE)
+    batch = add_batch(database, ["new", "known"])
+    (job,) = worker.take(1)
+    withheld = worker.ask(job, hold_nanos=600).withheld[job.request_id]
+    worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    sweep.sweep(database, make_judge(), "test")
+    assert states_of(database, batch) == [RequestState.PENDING, RequestState.DONE]
+    audit(database)
