@@ -16,6 +16,7 @@ class Part(StrEnum):
     CACHED = "cached"
     BUDGETS = "budgets"
     INGEST = "ingest"
+    QUOTE = "quote"
     MEMORY = "memory"
     UTILISATION = "utilisation"
     RIVALS = "rivals"

@@ -34,6 +34,12 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " and stored, names told apart, cache keys made; the worker starts meanwhile. Before that the file is read once"
         " for its hash alone: that is in the second figure, with the command's start, and not in the first.",
     ),
+    Part.QUOTE: (
+        "What it will cost",
+        "`batchmill quote` on {lines:,} and on {many_lines:,} unique lines, in as many processes as there are"
+        " processors. What the larger takes longer is all its lines': neither has the command's start in it. Memory is"
+        " that of the largest process; eight bytes a line for the names and some twenty for the questions are in it.",
+    ),
     Part.MEMORY: (
         "Memory",
         "Peak resident memory of each process (the kernel's high-water mark), unique lines on SQLite:"

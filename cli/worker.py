@@ -59,6 +59,7 @@ def worker(
     On an embedded home one command is all it takes: it brings the broker and does the upkeep too. Grown up,
     start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
     """
+    from workers.alerts import make_channels
     from workers.assembly import make_judge, require_key
     from workers.child import Duty
 
@@ -67,8 +68,9 @@ def worker(
     settings = settings_at(home)
     if not maintenance:
         require_key(settings)
-    # A price file or a time to live that cannot be read stops us here, not at the first claim.
+    # A price file, a time to live or a webhook that cannot be used stops us here, not at the first claim or alert.
     make_judge(settings)
+    make_channels(settings)
     duty = Duty(
         settings=settings,
         concurrency=concurrency or settings.workers.concurrency,

@@ -264,6 +264,19 @@ def waiting_for_budgets(tx: Transaction) -> Sequence[Any]:
     )
 
 
+def lock_waiting(tx: Transaction, batch: int) -> Any | None:
+    """The row of a batch, locked, if it waits for a budget and has lines that nobody has looked up yet."""
+    found = tx.rows(_lock, ids=[batch])
+    if not found or found[0].state != BatchState.PAUSED or found[0].waits_for_budget_id is None:
+        return None
+    return found[0] if max(found[0].cursor, found[0].looked_up_to) < found[0].total else None
+
+
+def note_looked_up(tx: Transaction, batch: int, place: int) -> None:
+    """The lines of a batch up to that place have been looked up in the cache, ahead of any claim."""
+    tx.run(update(batches).where(batches.c.id == batch).values(looked_up_to=place))
+
+
 def cancel(tx: Transaction, batch: int, final_state: BatchState = BatchState.CANCELLED) -> bool:
     """Begin to end a batch early: no new call starts; `cancelled` or `expired` once its last request has ended."""
     ended = update(batches).where(

@@ -31,7 +31,7 @@ MOST_ANSWERED_A_CLAIM = 4_000
 pace that ADR 0021 measured on a busy machine."""
 
 _state_of_batch = (
-    select(batches.c.cursor, batches.c.total, batches.c.state)
+    select(batches.c.cursor, batches.c.looked_up_to, batches.c.total, batches.c.state)
     .join(shares, of_batch)
     .where(batches.c.id == bindparam("batch"))
 )
@@ -196,13 +196,16 @@ def _go_on(
 ) -> int:
     """Go through fresh lines: what the cache answers is answered, the others join the claimed rows; how many answered.
 
-    In steps of as many lines as there is room for, should the cache answer none of them.
+    In steps of as many lines as there is room for, should the cache answer none of them. Those that were looked up
+    while the batch waited are not looked up again here.
     """
     cursor, answered = locked.cursor, Counter[str]()
     while step := min(most - len(rows), turn - len(rows) - answered.total(), locked.total - cursor):
+        ahead = locked.looked_up_to - cursor
+        step = min(step, ahead) if ahead > 0 else step
         first, last = request_id(batch.id, cursor + 1), request_id(batch.id, cursor + step)
         cursor += step
-        now_answered = _answer(tx, batch, first, last)
+        now_answered = Counter[str]() if ahead > 0 else answer_fresh(tx, batch, first, last)
         answered += now_answered
         if now_answered.total() < step:
             rows += tx.rows(_take_fresh, claim=claim, first=first, last=last)
@@ -213,7 +216,9 @@ def _go_on(
     return answered.total()
 
 
-def _answer(tx: Transaction, batch: Any, first: int, last: int) -> Counter[str]:
+def answer_fresh(tx: Transaction, batch: Any, first: int, last: int) -> Counter[str]:
+    """Answer those of a locked batch's requests in a range past its cursor, never looked up before, that the cache has
+    an answer for; how many, by state. Its counters are still to be changed."""
     mode = CacheMode(batch.cache)
     if mode is CacheMode.OFF:
         return Counter()

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.ids import request_id
-from batchmill.requests.model import BatchState, RequestState
+from batchmill.requests.model import BatchState, CacheMode, RequestState
 from batchmill.requests.work import Attempt, Job, Outcome
 from db import attempts, batches, claims, flights, requests
 from db import settle as settling
@@ -27,6 +27,8 @@ from db.tables import sweeps
 CLAIMS_A_STEP = 20
 ROWS_A_STEP = 2_000
 FLIGHTS_A_STEP = 200
+LOOK_UPS_A_SWEEP = 20
+"""So many steps of lines are looked up in a sweep for each batch that waits for a budget."""
 ABANDONED_AFTER_MS = 3_600_000
 OWNER_LEASE_MS = 5_000
 """After this long another may sweep as well: the owner was killed, or has much to do and can use the help."""
@@ -82,6 +84,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     lost, unknown = _take_back_expired(database, judge)
     _free_stranded(database)
     resume_affordable(database)
+    _answer_waiting(database)
     _end_overdue(database)
     _discard_abandoned(database)
     finish_undelivered(database)
@@ -171,6 +174,30 @@ def resume_affordable(database: Database) -> None:
         with database.write() as tx:
             for batch in may_go_on:
                 batches.resume(tx, batch, only_waiting=True)
+
+
+def _answer_waiting(database: Database) -> None:
+    """Answer what the cache can of batches that wait for a budget: that costs nothing, so it is worth no waiting."""
+    with database.read() as tx:
+        waiting_ = [row.id for row in batches.waiting_for_budgets(tx) if row.cache != CacheMode.OFF]
+    for batch in waiting_:
+        for _ in range(LOOK_UPS_A_SWEEP):
+            if not database.persist(partial(_answer_waiting_step, batch=batch)):
+                break
+
+
+def _answer_waiting_step(tx: Transaction, *, batch: int) -> bool:
+    """Look up the next lines of one; whether there were any."""
+    row = batches.lock_waiting(tx, batch)
+    if row is None:
+        return False
+    done = max(row.cursor, row.looked_up_to)
+    last = min(done + ROWS_A_STEP, row.total)
+    answered = claims.answer_fresh(tx, row, request_id(batch, done + 1), request_id(batch, last))
+    batches.note_looked_up(tx, batch, last)
+    if answered:
+        batches.count(tx, {batch: {**answered, "cached": answered.total()}})
+    return True
 
 
 def _end_overdue(database: Database) -> None:

@@ -84,6 +84,8 @@ batches = Table(
     Column("errors_path", Text),
     # How far claims have come: the requests at places up to the cursor have been claimed at least once.
     _count("cursor"),
+    # While it waited for a budget, the requests up to here were looked up in the cache, ahead of any claim.
+    _count("looked_up_to"),
     _count("total"),
     _count("done"),
     _count("failed"),

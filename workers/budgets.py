@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batchmill.budgets.balance import Balance
+from batchmill.budgets.calendar import span_of
 from batchmill.budgets.edits import Changes
-from batchmill.budgets.model import Period, Scope
+from batchmill.budgets.model import Budget, Origin, Period, Scope
 from batchmill.budgets.standing import Standing
 from batchmill.budgets.words import name_of
+from batchmill.clock import SystemClock
 from batchmill.errors import MisuseError, NotFoundError, UnpricedError
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
@@ -14,6 +17,7 @@ from batchmill.requests.model import BatchOptions
 from batchmill.settings import Settings
 from db import batches, catalogue, sweep
 from db.budgets import definitions
+from db.budgets.opening import spent_so_far
 from db.budgets.standings import standings
 from db.engine import Database, Transaction
 from workers.assembly import PROVIDER
@@ -34,6 +38,29 @@ def define_environment_budgets(database: Database, settings: Settings) -> None:
     if differs:
         with database.write() as tx:
             definitions.set_by_environment(tx, limits, zone)
+
+
+def undefined_budgets(tx: Transaction | None, settings: Settings) -> list[Standing]:
+    """How the global budgets that variables set will stand once they are defined, for whoever must not write; none
+    where that is done.
+
+    Args:
+        tx: None while there is no database.
+    """
+    limits, zone = settings.budgets.limits, settings.budgets.timezone
+    if tx is not None and not definitions.environment_differs(tx, limits, zone):
+        return []
+    now_ms = SystemClock().now_ms() if tx is None else tx.now_ms
+    found = []
+    for period, limit in limits.items():
+        budget = Budget(
+            scope=Scope.GLOBAL, period=period, zone=zone, limit_nanos=limit, origin=Origin.ENVIRONMENT
+        )
+        start_ms, end_ms = span_of(period, zone, now_ms)
+        spent = 0 if tx is None else spent_so_far(tx, budget, start_ms=start_ms, end_ms=end_ms)
+        balance = Balance(limit_nanos=limit, spent_nanos=spent)
+        found.append(Standing(budget=budget, start_ms=start_ms, end_ms=end_ms, balance=balance))
+    return found
 
 
 def meant(database: Database | None, scope: Scope, name: str) -> str:

@@ -59,7 +59,7 @@ class Follower:
     def _last_touched(self, tx: Transaction) -> int:
         """The last place that may have ended: claims go by the cursor, an early end takes all."""
         row = batches.rows(tx, [self._batch.id])[self._batch.id]
-        return int(row.cursor if row.state in _CURSOR_TELLS else row.total)
+        return int(max(row.cursor, row.looked_up_to) if row.state in _CURSOR_TELLS else row.total)
 
     def _lines(self, ids: list[int]) -> Iterator[tuple[bytes, bool]]:
         for first in range(0, len(ids), LINES_A_PAGE):

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from batchmill.budgets.balance import Balance
+from batchmill.budgets.model import Budget, Origin, Period, Scope
 from batchmill.budgets.standing import CallFacts, Standing
 from batchmill.catalogue.shipped import read_shipped
 from batchmill.errors import InputError, InvalidLinesError
@@ -26,10 +28,10 @@ from db import cache
 from db.budgets import coverage
 from db.engine import Database
 from db.experience import experiences
+from workers.assembly import PROVIDER
+from workers.budgets import undefined_budgets
 from workers.prices import Terms, file_prices, read_terms
 
-PROVIDER = "openai"
-"""Whom all calls go to, as the books have it."""
 MOST_NAMES = 50_000_000
 """So many lines are told apart (400 MB); one name twice among more than that is told by `run` only."""
 TELL_EVERY = 2_000
@@ -44,6 +46,7 @@ class Quoter:
         database: None while there is none.
     """
 
+    settings: Settings
     database: Database | None
     teller: Teller
     forecaster: Forecaster
@@ -75,7 +78,7 @@ class Quoter:
             percents=terms.percents,
         )
         teller = Teller(PROVIDER, bounds=bounds, pricer=pricer, forecaster=forecaster)
-        return cls(database=database, teller=teller, forecaster=forecaster)
+        return cls(settings=settings, database=database, teller=teller, forecaster=forecaster)
 
     def batch(
         self,
@@ -185,15 +188,15 @@ class Quoter:
             self.database.close()
 
     def _budgets(self, tallies: Tallies, options: BatchOptions) -> list[BudgetQuote]:
-        """Every budget that covers some of the requests, and what of it they want."""
+        """Every budget that covers some of the requests, those that are still to be made too."""
         if self.database is None:
-            return []
-        wanted: dict[int, tuple[Standing, Tally]] = {}
+            return _budget_quotes(
+                tallies, [()] * len(tallies), undefined_budgets(None, self.settings), options
+            )
         with self.database.read() as tx:
-            for (model, request_type), tally in tallies.items():
-                for standing in coverage.covering(tx, _facts(options, model, request_type)):
-                    wanted.setdefault(standing.budget.id, (standing, Tally()))[1].add(tally)
-        return [_budget_quote(standing, tally) for standing, tally in wanted.values()]
+            undefined = undefined_budgets(tx, self.settings)
+            covering = [coverage.covering(tx, _facts(options, *kind)) for kind in tallies]
+        return _budget_quotes(tallies, covering, undefined, options)
 
 
 def counting_processes() -> int:
@@ -214,6 +217,39 @@ def _facts(options: BatchOptions, model: str, request_type: str) -> CallFacts:
         model=model,
         request_type=request_type,
     )
+
+
+def _own_budget(options: BatchOptions) -> list[Standing]:
+    """The budget that the batch would be given; nothing of it is spent."""
+    if options.budget_nanos is None:
+        return []
+    budget = Budget(scope=Scope.BATCH, name="itself", period=Period.TOTAL, limit_nanos=options.budget_nanos)
+    balance = Balance(limit_nanos=options.budget_nanos)
+    return [Standing(budget=budget, start_ms=0, end_ms=None, balance=balance)]
+
+
+def _budget_quotes(
+    tallies: Tallies,
+    covering: Sequence[Sequence[Standing]],
+    undefined: Sequence[Standing],
+    options: BatchOptions,
+) -> list[BudgetQuote]:
+    """What is wanted of each budget.
+
+    Args:
+        covering: For each tally, the budgets there are.
+        undefined: Global ones that will take the place of those variables set before.
+    """
+    anew = {standing.budget.period for standing in undefined}
+    everything = Tally()
+    wanted: dict[int, tuple[Standing, Tally]] = {}
+    for tally, standings in zip(tallies.values(), covering, strict=True):
+        everything.add(tally)
+        for standing in standings:
+            if standing.budget.origin is not Origin.ENVIRONMENT or standing.budget.period not in anew:
+                wanted.setdefault(standing.budget.id, (standing, Tally()))[1].add(tally)
+    found = [_budget_quote(standing, tally) for standing, tally in wanted.values()]
+    return found + [_budget_quote(standing, everything) for standing in (*undefined, *_own_budget(options))]
 
 
 def _budget_quote(standing: Standing, tally: Tally) -> BudgetQuote:

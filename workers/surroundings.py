@@ -1,17 +1,20 @@
-"""The surroundings: database, broker, workers, sweep, disk and key, looked at without changing anything."""
+"""The surroundings: database, broker, workers, sweep, disk, key, alerts, looked at without changing anything."""
 
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
 
+from batchmill.alerts.delivery import DeliveryState
 from batchmill.errors import BatchmillError, BrokerError, ProviderError, SettingsError
 from batchmill.findings import Example, Finding, Level
 from batchmill.settings import Settings
 from batchmill.settings.fields import mask_url
 from db import health, schema, workers
 from db.audit import EXAMPLES
+from db.budgets.alerts import undelivered
 from db.engine import Database
+from workers.alerts import half_set_up, make_channels
 from workers.app import make_app
 from workers.assembly import has_database, make_judge, require_key
 from workers.broker import EmbeddedBroker
@@ -54,6 +57,7 @@ def at_work(
     yield _sweep(settings, database)
     yield _workers(settings, database)
     yield _idle(settings, database, pause)
+    yield _alerts(settings, database)
 
 
 def _settings(settings: Settings) -> Finding:
@@ -165,3 +169,21 @@ def _idle(settings: Settings, database: Database, pause: Callable[[float], None]
         has_more=len(first) > EXAMPLES,
         hint=hint,
     )
+
+
+def _alerts(settings: Settings, database: Database) -> Finding:
+    with database.snapshot() as tx:
+        counted = undelivered(tx)
+    try:
+        names = ", ".join(channel.name for channel in make_channels(settings))
+    except SettingsError as error:
+        return Finding(check="alerts", level=Level.FAILURE, message=error.message, hint=error.hint)
+    lacking = [f"{channel} lacks {variable}" for channel, variable in half_set_up(settings).items()]
+    waiting, given_up = counted.get(DeliveryState.PENDING, 0), counted.get(DeliveryState.GIVEN_UP, 0)
+    if waiting or given_up:
+        lacking.append(f"not delivered so far: {waiting}, given up: {given_up}")
+    message = "; ".join([f"they go to: {names}", *lacking])
+    if not lacking:
+        return Finding(check="alerts", level=Level.OK, message=message)
+    hint = "`batchmill budget alerts` shows which and why, with --test it tries every channel"
+    return Finding(check="alerts", level=Level.WARNING, message=message, hint=hint)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from batchmill.budgets.model import Budget, OnLimit, Scope
-from batchmill.budgets.words import raising, turn_text
+from batchmill.budgets.model import Budget, OnLimit
+from batchmill.budgets.words import command, raising, turn_text
 from batchmill.money.nanos import format_usd, usd_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,9 +153,8 @@ def _text(alert: Alert) -> str:
         "at the limit": _AT_THE_LIMIT[budget.on_limit],
     }
     lines = [f"{name + ':':<14}{value}" for name, value in rows.items()]
-    whose = "" if budget.scope is Scope.GLOBAL else f" {budget.name}"
-    commands = (f"batchmill budget show {budget.scope}{whose}", raising(budget))
-    lines += ["", *map(_in_one_line, commands)]
+    advice = (f"`{command(budget, 'show')}` shows it", raising(budget))
+    lines += ["", *map(_in_one_line, advice)]
     return "\n".join([f"{alert.verdict}.", "", *lines, ""])
 
 

@@ -59,7 +59,7 @@ def name_of(scope: Scope, name: str) -> str:
     return "all calls" if scope is Scope.GLOBAL else f"{scope} {name}"
 
 
-def command(budget: Budget) -> str:
-    """The command that sets a budget, without what it is to be set to."""
+def command(budget: Budget, verb: str = "set") -> str:
+    """The command that sets (shows, removes) a budget, without what it is to be set to."""
     name = "" if budget.scope is Scope.GLOBAL else f" {shlex.quote(budget.name)}"
-    return f"batchmill budget set {budget.scope}{name}"
+    return f"batchmill budget {verb} {budget.scope}{name}"

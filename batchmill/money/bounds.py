@@ -13,7 +13,7 @@ own cost may report more. Such a call is an overrun, which raises the bounds of 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -56,8 +56,7 @@ class Bound:
     is_exact: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Extent:
+class _Extent(NamedTuple):
     """How much a call may use, and of which kinds beyond plain text."""
 
     input_tokens: int

@@ -21,8 +21,7 @@ bound raises the bounds of its model (`batchmill.money.bounds`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchmill.requests.checks import CONTENT
 from batchmill.requests.model import Endpoint
@@ -51,9 +50,8 @@ _PLAIN_MESSAGE = frozenset({"role", "content"})
 _UNCOUNTED_FIELDS = ("suffix", *_TOOL_FIELDS, *_UNSEEN_FIELDS[Endpoint.CHAT])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MostInput:
-    """The most input tokens of a request.
+class MostInput(NamedTuple):
+    """The most input tokens of a request. A tuple, as one is made for every call.
 
     Attributes:
         is_exact: It is the very number.

@@ -1,5 +1,6 @@
 """Budgets: what is spent and held on each is what the ledger and the calls in flight say, and within its limit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Text, case, cast, func, literal, or_, select
@@ -7,6 +8,7 @@ from sqlalchemy import Text, case, cast, func, literal, or_, select
 from batchmill.money.nanos import usd_text
 from batchmill.requests.model import AttemptState
 from db.audit.check import Check
+from db.engine import Transaction
 from db.tables import attempts, budget_periods, budgets, ledger
 
 _entered = (
@@ -56,6 +58,8 @@ _allowed = case(
 )
 _named = (budgets.c.scope, budgets.c.name, budgets.c.period)
 
+_STORED = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos", "opening_nanos", "limit_nanos")
+
 
 def _usd(nanos: Any) -> str:
     return f"${usd_text(int(nanos))}"
@@ -65,30 +69,35 @@ def _title(row: Any) -> str:
     return " ".join(word for word in (row.scope, row.name, row.period) if word)
 
 
-balances = Check(
-    name="budgets",
-    invariant=7,
-    promise="what is spent and held on each budget is what the ledger and the calls in flight say",
-    broken=select(
+_compared = (
+    select(
         *_named,
+        budgets.c.origin,
+        budgets.c.zone,
         budget_periods.c.id.label("period_id"),
-        budget_periods.c.spent_nanos,
-        budget_periods.c.held_nanos,
-        budget_periods.c.unknown_nanos,
+        budget_periods.c.start_ms,
+        budget_periods.c.end_ms,
+        *(budget_periods.c[name] for name in _STORED),
         _spent.label("spent"),
         _of_calls.c.held,
         _of_calls.c.unknown,
     )
     .join_from(budget_periods, _of_calls, _of_calls.c.id == budget_periods.c.id)
     .join(budgets, budgets.c.id == budget_periods.c.budget_id)
-    .where(
+    .order_by(budgets.c.id, budget_periods.c.start_ms)
+)
+
+balances = Check(
+    name="budgets",
+    invariant=7,
+    promise="what is spent and held on each budget is what the ledger and the calls in flight say",
+    broken=_compared.where(
         or_(
             budget_periods.c.spent_nanos != _spent,
             budget_periods.c.held_nanos != _of_calls.c.held,
             budget_periods.c.unknown_nanos != _of_calls.c.unknown,
         )
-    )
-    .order_by(budget_periods.c.id),
+    ),
     tell=lambda row: (
         f"{_title(row)}, period {row.period_id}: spent {_usd(row.spent_nanos)}, held {_usd(row.held_nanos)},"
         f" unknown {_usd(row.unknown_nanos)}; by the ledger and the calls"
@@ -118,3 +127,32 @@ limits = Check(
         f" of {_usd(row.ceiling_nanos)}, overrun {_usd(row.overrun_nanos)}"
     ),
 )
+
+
+# A period whose row is gone would be missed by the others: calls are held on it, and no budget knows.
+_lost = (
+    select(attempts.c.held_on).where(attempts.c.held_on != "").group_by(attempts.c.held_on).subquery("lost")
+)
+_periods_there = (
+    select(func.count())
+    .where(_lost.c.held_on.contains(literal(",") + cast(budget_periods.c.id, Text) + ","))
+    .correlate(_lost)
+    .scalar_subquery()
+)
+_periods_named = func.length(_lost.c.held_on) - func.length(func.replace(_lost.c.held_on, ",", "")) - 1
+
+periods = Check(
+    name="budget-periods",
+    invariant=7,
+    promise="every period of a budget that a call is held on is there",
+    broken=select(_lost.c.held_on).where(_periods_there != _periods_named),
+    tell=lambda row: (
+        f"calls are held on the periods {row.held_on.strip(',')}, and not all of these are there"
+    ),
+)
+
+
+def compared(tx: Transaction) -> Sequence[Any]:
+    """Every period of every budget: what its row says, and what the ledger and the calls say (`spent`, `held`,
+    `unknown`); by budget, the first period first. `tx` is a snapshot."""
+    return tx.rows(_compared)

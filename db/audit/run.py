@@ -22,11 +22,15 @@ CHECKS = (
     money.entries,
     money.hits,
     money.spent,
+    budgets.periods,
     budgets.balances,
     lines.counters,
     calls.of_batches,
 )
 """By the number of their promise."""
+
+
+OF_MONEY = (budgets.limits, money.entries, money.hits, money.spent, budgets.periods, budgets.balances)
 
 
 def audit(database: Database) -> Iterator[Finding]:

@@ -124,10 +124,15 @@ def listed(
 
 
 def undelivered(tx: Transaction) -> Mapping[DeliveryState, int]:
-    """How many deliveries have failed so far and are tried again, and how many were given up."""
-    failed = deliveries.c.state != DeliveryState.SENT.value
-    counted = select(deliveries.c.state, func.count().label("number")).where(failed, deliveries.c.error != "")
-    return {DeliveryState(row.state): row.number for row in tx.rows(counted.group_by(deliveries.c.state))}
+    """Of the alerts of the last two weeks: how many deliveries have failed so far, and how many were given up."""
+    counted = (
+        select(deliveries.c.state, func.count().label("number"))
+        .join(alerts, alerts.c.id == deliveries.c.alert_id)
+        .where(alerts.c.at_ms > tx.now_ms - LOOKED_FOR_MS)
+        .where(deliveries.c.state != DeliveryState.SENT.value, deliveries.c.error != "")
+        .group_by(deliveries.c.state)
+    )
+    return {DeliveryState(row.state): row.number for row in tx.rows(counted)}
 
 
 def _next(tx: Transaction, channel: ChannelName, also_waiting: bool) -> Row[Any] | None:

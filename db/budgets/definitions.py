@@ -15,7 +15,7 @@ from batchmill.budgets.edits import Changes, edited
 from batchmill.budgets.model import Budget, Origin, Period, Scope
 from batchmill.budgets.standing import Standing
 from db.budgets.opening import spent_so_far
-from db.budgets.periods import open_period
+from db.budgets.periods import begin, open_period
 from db.budgets.rows import budget_of
 from db.budgets.standings import where
 from db.engine import Transaction
@@ -132,13 +132,19 @@ def _differing(tx: Transaction, limits: Mapping[Period, int], zone: str) -> list
 
 def _save(tx: Transaction, wanted: Sequence[Budget]) -> list[Standing]:
     """Write budgets, new ones (without an id) and changed ones, and what that means for the periods that run."""
+    _begin(tx, [budget.id for budget in wanted if budget.id])
     saved = [_update(tx, budget) if budget.id else _insert(tx, budget) for budget in wanted]
     by_id = {budget.id: budget for budget in saved}
-    for budget in sorted(saved, key=lambda one: one.id):
-        open_period(tx, budget)  # so that nobody begins it with the limit that was
     for row in _locked_periods(tx, list(by_id)):
         _change_period(tx, row, by_id[row.budget_id])
     return where(tx, budgets.c.id.in_(list(by_id)))
+
+
+def _begin(tx: Transaction, ids: Sequence[int]) -> None:
+    """Let the current periods of these budgets begin, before they are changed: a call might begin them as they were,
+    and nobody would change that."""
+    running = {standing.budget.id for standing in where(tx, budgets.c.id.in_(ids)) if standing.period_id}
+    begin(tx, [budget for budget in ids if budget not in running])
 
 
 def _insert(tx: Transaction, budget: Budget) -> Budget:

@@ -95,6 +95,13 @@ def test_alerts_are_listed_with_what_became_of_them(mill: Mill) -> None:
         "webhook": "sent",
     }
     assert f"mail server 127.0.0.1:{mail.port}: Error connecting" in by_channel["mail"]["error"]
+    [finding] = [
+        one
+        for one in json.loads(mill.quickly("doctor", "--json").stdout)["findings"]
+        if one["check"] == "alerts"
+    ]
+    assert finding["level"] == "warning"
+    assert finding["message"] == "they go to: log, mail, webhook; not delivered so far: 1, given up: 0"
     told = mill.quickly("budget", "alerts")
     assert told.stdout.split()[-3:] == ["sent", "pending", "sent"]
     assert "mail: 1 alert will be tried again: mail server" in told.stderr

@@ -11,22 +11,24 @@ from pathlib import Path
 import click
 import pytest
 
+import cli.budget_alerts
 import cli.cache
 import cli.run
 import cli.tokens
 import cli.usage
+from batchmill.alerts import message
 from batchmill.errors import BatchmillError
 from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
-from cli import catalogue_output
+from cli import budget_audit, budget_output, budget_reconcile, catalogue_output, quote_output
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
 from docs.make_reference import PAGES, REFERENCE
 from tests.support.mill import PATIENCE_S, Mill, sandbox
-from workers import views
+from workers import budget_views, views
 from workers.delivery import _ENDED_EARLY
 
 ROOT = Path(__file__).parents[2]
@@ -206,6 +208,17 @@ def test_every_code_is_explained():
         cli.tokens._row,
         catalogue_output._as_json,
         catalogue_output.tell_setup,
+        quote_output._as_json,
+        quote_output._model_json,
+        quote_output._tally_json,
+        quote_output._estimate_json,
+        cli.budget_alerts.alert_as_json,
+        cli.budget_alerts._delivery_as_json,
+        cli.budget_alerts._try_out,
+        message._facts,
+        budget_views.view,
+        budget_views.period_view,
+        budget_output._whole,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )

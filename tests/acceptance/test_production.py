@@ -12,7 +12,9 @@ from batchmill.requests.lines import read_lines
 from batchmill.requests.model import BatchOptions, BatchState, Lane
 from db import attempts, batches, requests
 from db.engine import Database
+from tests.support.budgets import add_budget, fire
 from tests.support.mill import Mill, chat_line, sandbox, wait_until, write_lines
+from tests.support.receivers import MailServer
 from tests.support.servers import PostgresCluster
 from workers.app import make_app
 from workers.doorbell import Doorbell
@@ -60,15 +62,21 @@ def state_of(database: Database, batch: int) -> BatchState:
 
 
 def test_beat_finds_what_no_doorbell_told(grown_up: tuple[Mill, Database], tmp_path: Path) -> None:
-    """A batch whose doorbell was never rung is found by the sweep, answered by a worker, and ended."""
+    """A batch whose doorbell was never rung is found by the sweep, answered by a worker, and ended; an alert that
+    nobody delivered goes out once."""
     mill, database = grown_up
+    mail = MailServer()
+    mill.environ |= {"SMTP_URL": f"smtp://127.0.0.1:{mail.port}", "ADMIN_EMAILS": "a@acme.test"}
+    fire(database, add_budget(database, 5_000_000_000))
     path = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(200)])
-    with sandbox(tmp_path) as witness:
+    with sandbox(tmp_path) as witness, mail.up():
         mill.environ["OPENAI_BASE_URL"] = witness.url
         with service(mill, "worker"), service(mill, "worker", "--maintenance"), service(mill, "beat"):
             batch = submit(database, path, Lane.NORMAL, witness.url)
             wait_until(lambda: state_of(database, batch) is BatchState.COMPLETED, 60)
+            wait_until(lambda: bool(mail.mails), 60)
         assert len(witness.calls()) == 200
+    assert mail.subjects == ["[batchmill] 90 % of the global budget used: $4.51 of $5.00"]
 
 
 def test_sigterm_lets_calls_in_flight_finish(grown_up: tuple[Mill, Database], tmp_path: Path) -> None:

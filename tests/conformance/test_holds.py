@@ -6,11 +6,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Period, Scope
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.requests.model import BatchState, OnUnknown, RequestState
 from batchmill.requests.work import HandBack, Job, Rejection, Send, Why
-from db import batches, sweep
-from db.budgets import factors
+from db import batches, catalogue, sweep
+from db.budgets import definitions, factors
 from db.engine import Database
 from db.settle import Work
 from tests.support.audit import audit
@@ -435,3 +437,87 @@ def test_the_strictest_of_two_full_budgets_decides(database: Database) -> None:
     (job,) = worker.take()
     withheld = worker.ask(job, hold_nanos=900).withheld[job.request_id]
     assert (withheld.why, withheld.then) == (Why.EXHAUSTED, OnLimit.PAUSE)
+
+
+def paused_without_price(database: Database) -> tuple[int, int]:
+    """A batch that waits because nobody knows a price, and the budget."""
+    budget = add_budget(database, 10_000)
+    batch = add_batch(database, 1)
+    worker = Worker(database)
+    (job,) = worker.take()
+    send = send_of(job, 1)
+    send = replace(send, asked=replace(send.asked, hold_nanos=None))
+    withheld = worker.write(Work(sends=[send])).withheld[job.request_id]
+    worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.PAUSED
+    return batch, budget
+
+
+def test_a_new_price_lets_a_batch_go_on(database: Database) -> None:
+    """A batch without a known price is tried again when the catalogue changes."""
+    batch, _ = paused_without_price(database)
+    with database.write() as tx:
+        catalogue.add(tx, ModelEntry(provider="openai", model="gpt-4o-mini", tier=Tier.CHEAP))
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+
+
+def test_a_budget_that_is_gone_stops_nobody(database: Database) -> None:
+    """A batch that waits for a budget goes on when that is removed."""
+    batch, budget = paused_without_price(database)
+    with database.write() as tx:
+        definitions.remove(tx, [budget])
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+
+
+def test_a_budget_that_rejects_by_now_lets_lines_be_rejected(database: Database) -> None:
+    """Lines that wait for a budget fail when that no longer lets them wait."""
+    batch, _ = paused_without_price(database)
+    with database.write() as tx:
+        definitions.change_budgets(tx, Scope.GLOBAL, "", Changes(on_limit=OnLimit.REJECT))
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+
+
+def test_what_the_cache_has_is_answered_while_its_batch_waits(database: Database) -> None:
+    """Answers from the cache cost nothing: a batch without a cent left gets them, each once, and its rest later."""
+    add_batch(database, ["known", "other"])
+    worker = Worker(database)
+    worker.answer(ANSWERED, *worker.take())
+    budget = add_budget(database, 500)
+    keys = ["new", "known", "new-2", "other", "known"]
+    batch = add_batch(database, keys)
+    (job,) = worker.take(1)
+    withheld = worker.ask(job, hold_nanos=600).withheld[job.request_id]
+    worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    sweep.sweep(database, make_judge(), "test")
+    done, pending = RequestState.DONE, RequestState.PENDING
+    assert states_of(database, batch) == [pending, done, pending, done, done]
+    assert batch_of(database, batch).cached == 3
+    audit(database)
+    sweep.sweep(database, make_judge(), "test")
+    raise_limit(database, budget, 100_000)
+    sweep.sweep(database, make_judge(), "test")
+    jobs = worker.take()
+    assert len(jobs) == 2
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(*jobs, hold_nanos=600)))
+    row = batch_of(database, batch)
+    assert (row.done, row.cached, row.state) == (5, 3, BatchState.FINALIZING)
+    audit(database)
+
+
+def test_a_budget_of_nothing_still_lets_the_cache_answer(database: Database) -> None:
+    """With a limit of zero no call is made, and what is known is answered."""
+    add_batch(database, ["known"])
+    worker = Worker(database)
+    worker.answer(ANSWERED, *worker.take())
+    add_budget(database, 0, on_limit=OnLimit.PAUSE)
+    batch = add_batch(database, ["new", "known"])
+    (job,) = worker.take(1)
+    withheld = worker.ask(job, hold_nanos=600).withheld[job.request_id]
+    worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    sweep.sweep(database, make_judge(), "test")
+    assert states_of(database, batch) == [RequestState.PENDING, RequestState.DONE]
+    audit(database)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,22 @@ def test_posted_and_signed() -> None:
     assert post.headers["content-type"] == "application/json"
     assert post.document["type"] == "budget.test"
     assert not is_signed(Post(headers=post.headers, body=post.body.replace(b"budget", b"bodget")))
+
+
+def test_a_receiver_checks_it_as_the_documentation_shows() -> None:
+    """The example for receivers takes what is genuine, and nothing that was changed, is old, or has another key."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "alerts.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    is_genuine, secret = names["is_genuine"], "whsec_" + base64.b64encode(KEY).decode()
+    with WebhookServer().up() as server:
+        asyncio.run(channel(server.url).send(MESSAGE))
+        asyncio.run(channel(server.url, clock=lambda: float(NOW_S)).send(MESSAGE))
+    now, another_time = server.posts
+    assert is_genuine(now.headers, now.body, secret)
+    assert not is_genuine(now.headers, now.body + b" ", secret)
+    assert not is_genuine(now.headers, now.body, "whsec_" + base64.b64encode(bytes(32)).decode())
+    assert not is_genuine(another_time.headers, another_time.body, secret)
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])

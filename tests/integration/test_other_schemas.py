@@ -34,6 +34,14 @@ COMMAND_LINES = [
     ("providers", "enable", "local/mine"),
     ("providers", "disable", "local/mine"),
     ("providers", "set-default", "local/mine"),
+    ("budget", "list"),
+    ("budget", "show", "global"),
+    ("budget", "set", "global", "--day", "5"),
+    ("budget", "remove", "global"),
+    ("budget", "reset", "global"),
+    ("budget", "alerts"),
+    ("quote", "in.jsonl"),
+    ("estimate", "--model", "gpt-4o", "--prompt", "hi"),
     ("worker", "--until-idle"),
 ]
 

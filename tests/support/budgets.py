@@ -1,13 +1,23 @@
 """Budgets as tests make them, and what is in them."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import insert, select, update
 
 from batchmill.budgets.calendar import span_of
+from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import Budget, OnLimit, Period, Scope
+from batchmill.budgets.standing import Standing
+from batchmill.requests.ids import request_id
+from db.budgets import definitions
+from db.budgets.standings import standings
 from db.engine import Database
-from db.tables import budget_alerts, budget_periods, budgets
+from db.tables import budget_alerts, budget_periods, budgets, ledger
+from tests.support.hands import Worker, add_batch
+from tests.support.replies import ANSWERED, PRICE_NANOS
 
 
 def add_budget(
@@ -78,6 +88,65 @@ def alerts_of(database: Database, budget: int) -> list[tuple[str, str]]:
     )
     with database.read() as tx:
         return [(row.kind, row.detail) for row in tx.rows(wanted)]
+
+
+def set_budgets_of(
+    database: Database,
+    limits: dict[Period, int],
+    scope: Scope = Scope.TENANT,
+    name: str = "acme",
+    zone: str = "UTC",
+    **changes: Any,
+) -> list[Standing]:
+    """Set budgets, as a command does."""
+    with database.write() as tx:
+        return definitions.set_budgets(tx, scope, name, limits, Changes(**changes), zone=zone)
+
+
+def all_budgets(database: Database) -> list[Standing]:
+    """The budgets in force."""
+    with database.read() as tx:
+        return standings(tx)
+
+
+def standing_of(standing: Standing) -> tuple[int, int, int]:
+    """Limit, spent, held."""
+    balance = standing.balance
+    return balance.limit_nanos, balance.spent_nanos, balance.held_nanos
+
+
+def moment_ms(text: str, zone: str = "UTC") -> int:
+    """A moment in milliseconds since 1970."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000)
+
+
+def enter(database: Database, entries: Iterable[dict[str, Any]]) -> None:
+    """Write these into the ledger."""
+    plain = {
+        "kind": "call",
+        "batch_id": 1,
+        "request_id": request_id(1, 1),
+        "endpoint": "/v1/chat/completions",
+        "tenant": "acme",
+        "user_id": "",
+        "request_type": "",
+        "provider": "openai",
+        "model": "gpt-4o-mini",
+        "cost_nanos": 0,
+        "cache_hit": False,
+        "success": True,
+    }
+    with database.write() as tx:
+        tx.connection.execute(insert(ledger), [plain | entry for entry in entries])
+
+
+def spend(database: Database, calls: int = 1, **options: Any) -> int:
+    """Answer a batch of so many lines for tenant acme, each at `PRICE_NANOS`; its row number."""
+    batch = add_batch(database, calls, **{"tenant": "acme"} | options)
+    worker = Worker(database)
+    jobs = worker.take(only_batch=batch)
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(*jobs, hold_nanos=PRICE_NANOS)))
+    return batch
 
 
 def fire(

@@ -18,6 +18,7 @@ TABLES = ("budgets", "budget_periods", "budget_alerts", "alert_deliveries", "hol
 def upgrade() -> None:
     op.add_column("batches", sa.Column("waits_for_budget_id", sa.BigInteger()))
     op.add_column("batches", sa.Column("waits_for_nanos", sa.BigInteger()))
+    op.add_column("batches", sa.Column("looked_up_to", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("batches", sa.Column("on_budget", sa.Text(), server_default="", nullable=False))
     op.add_column("attempts", sa.Column("held_on", sa.Text(), server_default="", nullable=False))
     op.create_table(
@@ -117,5 +118,6 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_column("attempts", "held_on")
     op.drop_column("batches", "on_budget")
+    op.drop_column("batches", "looked_up_to")
     op.drop_column("batches", "waits_for_nanos")
     op.drop_column("batches", "waits_for_budget_id")
