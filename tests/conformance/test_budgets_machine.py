@@ -124,7 +124,7 @@ class Till(RuleBasedStateMachine):
     def set_budget(
         self, what: tuple[Scope, str], period: Period, limit: int, on_limit: OnLimit | None
     ) -> None:
-        """A budget is made, raised or lowered, also below what is spent."""
+        """A budget is made, or one that is there is changed."""
         scope, name = what
         name = all_batches(self.database)[0].public_id if scope is Scope.BATCH else name
         self._set(scope, name, period, limit, on_limit)
@@ -132,6 +132,14 @@ class Till(RuleBasedStateMachine):
     def _set(self, scope: Scope, name: str, period: Period, limit: int, on_limit: OnLimit | None) -> None:
         with self.database.write() as tx:
             definitions.set_budgets(tx, scope, name, {period: limit}, Changes(on_limit=on_limit))
+
+    @rule(pick=picks, limit=limits)
+    def change_limit(self, pick: int, limit: int) -> None:
+        """A budget that is there is raised or lowered, also below what is spent and held."""
+        there = self._budgets()
+        if there:
+            one = there[pick % len(there)]
+            self._set(Scope(one.scope), one.name, Period(one.period), limit, None)
 
     @rule(pick=picks, how=st.sampled_from(["remove", "reset"]))
     def end_budget(self, pick: int, how: str) -> None:
