@@ -27,10 +27,12 @@ from batchmill.budgets.model import OnLimit
 from batchmill.providers.base import Call, Provider, Reply, Verdict
 from batchmill.requests.ids import client_request_id
 from batchmill.requests.judge import Judge
-from batchmill.requests.work import Attempt, Job, Outcome, Rejection, Send, Why, Withheld
+from batchmill.requests.work import Attempt, Bounded, Job, Outcome, Rejection, Send, Why, Withheld
 
 TIGHT_MS = 1_000
 """After this a call that found no room in a budget, which calls in flight may yet make, is claimable again."""
+
+_WANTED = {Why.UNBOUNDED: Bounded.ROUGHLY, Why.ROUGH: Bounded.CLOSELY}
 
 CANCELLED = Reply(
     verdict=Verdict.UNKNOWN,
@@ -62,8 +64,8 @@ class Journal(Protocol):
 class Offers(Protocol):
     """Knows how a request may be answered, and what that can cost."""
 
-    def asked(self, job: Job, provider: str, *, is_bounded: bool) -> Send:
-        """The call that its line asks for; with what it can cost at most, if that is wanted."""
+    def asked(self, job: Job, provider: str, bounded: Bounded) -> Send:
+        """The call that its line asks for; with what it can cost at most, found out so closely."""
         ...
 
     def with_cheaper(self, send: Send) -> Send:
@@ -85,7 +87,7 @@ class Pipeline:
     judge: Judge
     call_timeout_s: float
     aside: SetAside = field(default_factory=SetAside)
-    _under_budget: set[int] = field(default_factory=set, init=False)
+    _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
 
     async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
@@ -101,20 +103,21 @@ class Pipeline:
             await self.journal.settle(self.judge.judge(sent, reply))
 
     async def _send(self, job: Job) -> Attempt | Withheld:
-        """Ask for leave to call. What a call can cost is found out once a budget is known to cover its batch."""
+        """Ask for leave to call. What a call can cost is found out once a budget is known to cover its batch, and
+        closely once there is little room."""
         batch, provider = job.batch.id, self.provider.name
-        send = self.offers.asked(job, provider, is_bounded=batch in self._under_budget)
+        send = self.offers.asked(job, provider, self._bounded.get(batch, Bounded.NOT))
         sent = await self.journal.send(send)
-        if isinstance(sent, Withheld) and sent.why is Why.UNBOUNDED:
-            self._under_budget.add(batch)
-            send = self.offers.asked(job, provider, is_bounded=True)
+        while isinstance(sent, Withheld) and sent.why in _WANTED:
+            self._bounded[batch] = _WANTED[sent.why]
+            send = self.offers.asked(job, provider, self._bounded[batch])
             sent = await self.journal.send(send)
         if isinstance(sent, Withheld) and sent.why is Why.CHEAPER:
             sent = await self.journal.send(self.offers.with_cheaper(send))
         if isinstance(sent, Attempt):
             self.aside.note(sent)
             if sent.held_nanos is None:
-                self._under_budget.discard(batch)
+                self._bounded.pop(batch, None)
         return sent
 
     async def _withhold(self, job: Job, withheld: Withheld) -> None:

@@ -14,7 +14,7 @@ import click
 from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of
 from benchmarks.machine import describe
 from benchmarks.page import Outcome
-from benchmarks.parts import answering, intake, memory, quoting, rivals, utilisation
+from benchmarks.parts import answering, budgets, intake, memory, quoting, rivals, utilisation
 from benchmarks.profile import explain
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import Stage
@@ -24,6 +24,7 @@ Measure = Callable[[Stage, set[Part]], Iterator[tuple[Part, Samples]]]
 
 EVERY_ROUND: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UNIQUE, Part.CACHED}, answering.run),
+    ({Part.BUDGETS}, budgets.run),
     ({Part.INGEST}, intake.run),
     ({Part.RIVALS}, rivals.run),
 )
@@ -35,6 +36,7 @@ ONCE: Sequence[tuple[set[Part], Measure]] = (
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
     Part.CACHED: answering.CACHED_TARGETS,
+    Part.BUDGETS: budgets.TARGETS,
     Part.INGEST: intake.TARGETS,
     Part.QUOTE: quoting.TARGETS,
     Part.MEMORY: memory.TARGETS,

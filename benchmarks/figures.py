@@ -14,6 +14,7 @@ class Part(StrEnum):
 
     UNIQUE = "unique"
     CACHED = "cached"
+    BUDGETS = "budgets"
     INGEST = "ingest"
     QUOTE = "quote"
     MEMORY = "memory"

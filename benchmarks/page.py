@@ -22,6 +22,12 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         "The same file once more: every line is answered from the cache, no call is made. Measured as above; at this"
         " size the processes' start is most of it.",
     ),
+    Part.BUDGETS: (
+        "Budgets",
+        "{lines:,} unique lines as above, without a budget and with three that cover every call (global by the day, the"
+        " tenant by the month, the model in all), never full, in turns. Each call is then bounded (its input counted),"
+        " held on three rows and charged to them. Left is the pace with them in per cent of the pace without.",
+    ),
     Part.INGEST: (
         "Ingest",
         "`batchmill run` on {ingest_lines:,} lines, from the batch's row to its start: every line read, hashed, checked"

@@ -31,6 +31,10 @@ MOST_SHOWN = 12
 """Periods that are over, and alerts."""
 
 ELSEWHERE = {
+    "audit": LazyCommand(module="cli.budget_audit", help="Prove that budgets and ledger say the same."),
+    "reconcile": LazyCommand(
+        module="cli.budget_reconcile", help="Settle calls of which nobody knows what they cost."
+    ),
     "alerts": LazyCommand(
         module="cli.budget_alerts", help="Show what owners were told, and whether it reached them."
     ),

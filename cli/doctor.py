@@ -1,14 +1,13 @@
 """`batchmill doctor`: is everything as it should be?"""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
-from batchmill.findings import Example, Finding, Level
+from batchmill.findings import Level
+from cli.findings import finding_as_json, tell_findings
 from cli.home import home_option, settings_at
-from cli.output import json_option, print_json, print_table
+from cli.output import json_option, print_json
 
 
 @click.command()
@@ -32,32 +31,7 @@ def doctor(witness: Path | None, home: Path | None, as_json: bool) -> int:
     findings = list(examine(settings_at(home), witness))
     is_well = all(finding.level is not Level.FAILURE for finding in findings)
     if as_json:
-        print_json({"well": is_well, "findings": [_as_json(finding) for finding in findings]})
+        print_json({"well": is_well, "findings": [finding_as_json(finding) for finding in findings]})
     else:
-        _tell(findings)
+        tell_findings(findings)
     return 0 if is_well else 1
-
-
-def _as_json(finding: Finding) -> dict[str, Any]:
-    return asdict(finding) | {"examples": [asdict(example) for example in finding.examples]}
-
-
-def _tell(findings: list[Finding]) -> None:
-    print_table([{"level": f.level.value, "check": f.check, "finding": f.message} for f in findings])
-    for finding in findings:
-        if finding.level is not Level.OK:
-            click.echo(f"\n{finding.level} {finding.check}: {finding.message}")
-            for example in finding.examples:
-                click.echo(f"  {_where(example)}{example.detail}")
-            if finding.has_more:
-                click.echo("  and more")
-            click.echo(f"  hint: {finding.hint}")
-
-
-def _where(example: Example) -> str:
-    if example.batch is None:
-        return ""
-    if example.place is None:
-        return f"{example.batch}: "
-    line = f"{example.batch}, line {example.place}"
-    return f"{line}: " if example.attempt is None else f"{line}, call {example.attempt}: "

@@ -44,6 +44,18 @@ _columns = {
 _append = bulk_insert(ledger, _columns)
 _of_batch = ("endpoint", "tenant", "user_id", "agent")
 _NO_USAGE = Usage()
+_NOTHING_USED: dict[str, Any] = {
+    "input_tokens": 0,
+    "cached_tokens": 0,
+    "cache_write_tokens": 0,
+    "output_tokens": 0,
+    "reasoning_tokens": 0,
+    "audio_tokens": 0,
+    "cost_reason": "",
+    "latency_ms": 0,
+    "cache_hit": False,
+    "error": "",
+}
 
 
 def append(tx: Transaction, entries: Sequence[dict[str, Any]]) -> None:
@@ -85,6 +97,28 @@ def of_hit(tx: Transaction, job: Job, *, provider: str, model: str, ok: bool) ->
     }
 
 
+def of_evidence(tx: Transaction, attempt: Any, facts: Any, cost_nanos: int) -> dict[str, Any]:
+    """The correction for a call of which somebody has found out what it cost.
+
+    Args:
+        attempt: Its row.
+        facts: `id, batch_id, request_type, endpoint, tenant, user_id, agent` of its request.
+    """
+    return _NOTHING_USED | {
+        "at_ms": tx.now_ms,
+        "kind": CORRECTION,
+        "batch_id": facts.batch_id,
+        "request_id": facts.id,
+        "attempt_id": attempt.id,
+        "request_type": facts.request_type,
+        **{name: getattr(facts, name) for name in _of_batch},
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "cost_nanos": cost_nanos,
+        "success": False,
+    }
+
+
 def enter_hits(answered: Any, source: Callable[[list[Any]], Select[Any]]) -> Insert:
     """The statement that enters requests which the database answers where they are; it takes `at_ms`.
 
@@ -110,7 +144,7 @@ def enter_hits(answered: Any, source: Callable[[list[Any]], Select[Any]]) -> Ins
 
 def _entry(tx: Transaction, job: Job) -> dict[str, Any]:
     batch = job.batch
-    return {
+    return _NOTHING_USED | {
         "at_ms": tx.now_ms,
         "batch_id": batch.id,
         "request_id": job.request_id,
@@ -120,14 +154,4 @@ def _entry(tx: Transaction, job: Job) -> dict[str, Any]:
         "tenant": batch.tenant,
         "user_id": batch.user,
         "agent": batch.agent,
-        "input_tokens": 0,
-        "cached_tokens": 0,
-        "cache_write_tokens": 0,
-        "output_tokens": 0,
-        "reasoning_tokens": 0,
-        "audio_tokens": 0,
-        "cost_reason": "",
-        "latency_ms": 0,
-        "cache_hit": False,
-        "error": "",
     }

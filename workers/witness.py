@@ -4,7 +4,6 @@ It is read once, a thousand calls at a time; what is kept is a bit for each atte
 no harm: an attempt is recorded before its call is made.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,23 +16,21 @@ import orjson
 from batchmill.errors import InputError
 from batchmill.findings import Example, Finding, Level
 from batchmill.money.nanos import usd_text
-from batchmill.requests.ids import MAX_PLACES
+from batchmill.requests.ids import CallName, call_name
 from db.audit import EXAMPLES
 from db.audit.check import REPORT_IT
-from db.audit.witness import Recorded, Seen, recorded
+from db.audit.witness import Recorded, recorded
 from db.engine import Database
 
 CALLS_A_STEP = 1_000
 LONGEST_LINE = 1_000_000
-
-_NAME = re.compile(r"batch_req_([0-9a-z]{1,64})_([0-9]{1,10})/([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
     """A line of the log; `seen` is None for a call that is not of a batch."""
 
-    seen: Seen | None
+    seen: CallName | None
     model: str
     cost_nanos: int
 
@@ -44,8 +41,8 @@ class _Comparison:
 
     calls: int = 0
     foreign: int = 0
-    unrecorded: list[Seen] = field(default_factory=list)
-    repeated: list[Seen] = field(default_factory=list)
+    unrecorded: list[CallName] = field(default_factory=list)
+    repeated: list[CallName] = field(default_factory=list)
     # By model, what the provider charged and what our books say, for calls of known cost; and the rest of the bill.
     billed: Counter[str] = field(default_factory=Counter)
     booked: Counter[str] = field(default_factory=Counter)
@@ -109,7 +106,7 @@ def compare(database: Database, log: Path) -> Iterator[Finding]:
         )
 
 
-def _of_calls(check: str, invariant: int, promise: str, seen: list[Seen], hint: str) -> Finding:
+def _of_calls(check: str, invariant: int, promise: str, seen: list[CallName], hint: str) -> Finding:
     if not seen:
         return Finding(check=check, invariant=invariant, level=Level.OK, message=promise)
     return Finding(
@@ -173,8 +170,4 @@ def _call(line: bytes, where: str) -> _Call:
         raise InputError(
             f"{where} is no call of a sandbox's log", "name the log of `batchmill sandbox --log`"
         )
-    match = _NAME.fullmatch(name)
-    if match is None or int(match[2]) > MAX_PLACES:
-        return _Call(seen=None, model=model, cost_nanos=cost_nanos)
-    seen = Seen(batch=f"batch_{match[1]}", place=int(match[2]), number=int(match[3]))
-    return _Call(seen=seen, model=model, cost_nanos=cost_nanos)
+    return _Call(seen=call_name(name), model=model, cost_nanos=cost_nanos)

@@ -73,9 +73,8 @@ class MailChannel:
         except (SMTPException, OSError) as error:
             raise self._not_delivered(_reason(error)) from None
         else:
-            with contextlib.suppress(
-                TimeoutError, SMTPException, OSError
-            ):  # it has been taken, whatever comes now
+            # It has been taken, whatever comes now.
+            with contextlib.suppress(TimeoutError, SMTPException, OSError):
                 async with asyncio.timeout(_QUIT_WITHIN_S):
                     await client.quit()
             return self._without_secrets(

@@ -8,7 +8,7 @@ import orjson
 from batchmill.catalogue.entries import Capability, ModelEntry
 from batchmill.money.bounds import Bounds
 from batchmill.requests.model import Endpoint
-from batchmill.requests.work import Candidate, Job, Send
+from batchmill.requests.work import Bounded, Candidate, Job, Send
 
 MOST_CHEAPER = 5
 _WRITES_TEXT = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.COMPLETIONS)
@@ -33,11 +33,11 @@ class CallOffers:
         """Offer these models, as the catalogue has them, where a cheaper one is wanted."""
         self._models = models
 
-    def asked(self, job: Job, provider: str, *, is_bounded: bool) -> Send:
-        """The call that a line asks for; with what it can cost at most, if that is wanted."""
-        if not is_bounded:
+    def asked(self, job: Job, provider: str, bounded: Bounded) -> Send:
+        """The call that a line asks for; with what it can cost at most, found out so closely."""
+        if bounded is Bounded.NOT:
             return Send(job=job, asked=Candidate(provider=provider, model=job.model, body=job.body))
-        return Send(job=job, asked=self._candidate(job, provider, job.model, job.body)[0])
+        return Send(job=job, asked=self._candidate(job, provider, job.model, job.body, bounded)[0])
 
     def with_cheaper(self, send: Send) -> Send:
         """The same with every cheaper model that would do: of the same provider, active, able to do what is asked.
@@ -45,6 +45,8 @@ class CallOffers:
         The dearest comes first. Vectors of another model are no vectors of this one, so embeddings have none.
         """
         job, asked = send.job, send.asked
+        if asked.bounded is Bounded.ROUGHLY:
+            asked = self.asked(job, asked.provider, Bounded.CLOSELY).asked
         cheaper: list[Candidate] = []
         if job.batch.endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
             body = orjson.loads(job.body)
@@ -59,11 +61,19 @@ class CallOffers:
         cheaper.sort(key=lambda candidate: -(candidate.hold_nanos or 0))
         return Send(job=job, asked=asked, cheaper=tuple(cheaper[:MOST_CHEAPER]))
 
-    def _candidate(self, job: Job, provider: str, model: str, body: bytes) -> tuple[Candidate, int]:
+    def _candidate(
+        self, job: Job, provider: str, model: str, body: bytes, bounded: Bounded = Bounded.CLOSELY
+    ) -> tuple[Candidate, int]:
         """A candidate, and how many tokens it may come to."""
-        bound = self.bounds.bound(provider=provider, model=model, endpoint=job.batch.endpoint, body=body)
+        bound = self.bounds.bound(
+            provider=provider,
+            model=model,
+            endpoint=job.batch.endpoint,
+            body=body,
+            is_rough=bounded is Bounded.ROUGHLY,
+        )
         candidate = Candidate(
-            provider=provider, model=model, body=bound.body, is_bounded=True, hold_nanos=bound.nanos
+            provider=provider, model=model, body=bound.body, bounded=bounded, hold_nanos=bound.nanos
         )
         return candidate, bound.input_tokens + bound.output_tokens
 

@@ -4,10 +4,25 @@ Inside, a request is one integer: its batch in the high bits, its place in the i
 batch's requests are one unbroken range in input order, and no second index is needed to walk them.
 """
 
+import re
 import secrets
+from dataclasses import dataclass
 
 PLACE_BITS = 32
 MAX_PLACES = (1 << PLACE_BITS) - 1
+_CALL_NAME = re.compile(r"batch_req_([0-9a-z]{1,64})_([0-9]{1,10})/([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallName:
+    """A call by the name that it went by: a batch's public name, a line's place in it, which call of the line.
+
+    Places and numbers begin with 1.
+    """
+
+    batch: str
+    place: int
+    number: int
 
 
 def new_batch_id() -> str:
@@ -33,3 +48,11 @@ def public_request_id(batch_public_id: str, request: int) -> str:
 def client_request_id(batch_public_id: str, request: int, attempt: int) -> str:
     """What the provider sees as `X-Client-Request-Id`: one name for each (request, attempt)."""
     return f"{public_request_id(batch_public_id, request)}/{attempt}"
+
+
+def call_name(client_request_id: str) -> CallName | None:
+    """Whose call the provider saw under that name; None if it is none of ours."""
+    match = _CALL_NAME.fullmatch(client_request_id)
+    if match is None or not 1 <= int(match[2]) <= MAX_PLACES:
+        return None
+    return CallName(batch=f"batch_{match[1]}", place=int(match[2]), number=int(match[3]))

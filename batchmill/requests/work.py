@@ -60,20 +60,30 @@ class Job:
     body: bytes = b""
 
 
+class Bounded(StrEnum):
+    """How it was found out what a call can cost."""
+
+    NOT = "not"
+    """It was not: needless while no budget covers it."""
+    ROUGHLY = "roughly"
+    """By the length of what is sent. Several times too much, but soon done, and good enough while there is room."""
+    CLOSELY = "closely"
+    """By counting, where that is possible. Only so is it told that there is no room."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A way to have a request answered.
 
     Attributes:
         body: What would be sent.
-        is_bounded: Whether it has been found out what it can cost; needless while no budget covers it.
         hold_nanos: The most it can cost; None = no price is known.
     """
 
     provider: str
     model: str
     body: bytes
-    is_bounded: bool = False
+    bounded: Bounded = Bounded.NOT
     hold_nanos: int | None = None
 
 
@@ -97,6 +107,8 @@ class Why(StrEnum):
     """The lease is lost, or the batch no longer runs."""
     UNBOUNDED = "unbounded"
     """A budget covers it, and nobody has said what it can cost."""
+    ROUGH = "rough"
+    """It would not fit at what it was roughly said to cost; it may at what it can cost really."""
     UNPRICED = "unpriced"
     """A budget covers it, and nobody knows what it can cost."""
     TIGHT = "tight"

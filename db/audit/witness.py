@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import and_, select
 
-from batchmill.requests.ids import request_id
+from batchmill.requests.ids import CallName, request_id
 from batchmill.requests.model import AttemptState
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
@@ -15,23 +15,15 @@ from db.tables import attempts, batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A call by the name that it went by: a batch's public name, a line's place in it, which call of the line."""
-
-    batch: str
-    place: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """The attempt behind it.
+    """The attempt behind a call.
 
     Attributes:
         cost_nanos: What it is known to have cost; None while that is not known.
     """
 
     id: int
+    state: AttemptState
     cost_nanos: int | None
 
 
@@ -53,7 +45,7 @@ def _batches_statement(dialect: str) -> Any:
 _made, _named = Prepared(_made_statement), Prepared(_batches_statement)
 
 
-def recorded(tx: Transaction, seen: Sequence[Seen]) -> Mapping[Seen, Recorded]:
+def recorded(tx: Transaction, seen: Sequence[CallName]) -> Mapping[CallName, Recorded]:
     """The attempts of these calls, as far as there are any."""
     names = [{"public_id": name} for name in sorted({call.batch for call in seen})]
     ids = {row.public_id: row.id for row in tx.bulk_rows(_named, names)}
@@ -63,7 +55,9 @@ def recorded(tx: Transaction, seen: Sequence[Seen]) -> Mapping[Seen, Recorded]:
     table = [{"request_id": request, "number": number} for request, number in wanted]
     return {
         wanted[row.request_id, row.number]: Recorded(
-            id=row.id, cost_nanos=row.cost_nanos if row.state == AttemptState.SETTLED else None
+            id=row.id,
+            state=AttemptState(row.state),
+            cost_nanos=row.cost_nanos if row.state == AttemptState.SETTLED else None,
         )
         for row in tx.bulk_rows(_made, table)
     }

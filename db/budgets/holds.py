@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, or_, select, update
 from batchmill.budgets import words
 from batchmill.budgets.balance import Balance, Charge, Room
 from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, keys_of
-from batchmill.requests.work import Candidate, Job, Send, Why, Withheld
+from batchmill.requests.work import Bounded, Candidate, Job, Send, Why, Withheld
 from db.budgets import factors, firing, periods
 from db.budgets.rows import budget_of
 from db.bulk import INT, bulk_update
@@ -177,12 +177,14 @@ class Till:
     def _why_not(self, job: Job, candidate: Candidate, covering: Sequence[Account]) -> Withheld | None:
         if not covering:
             return None
-        if not candidate.is_bounded:
+        if candidate.bounded is Bounded.NOT:
             return Withheld(why=Why.UNBOUNDED)
         if candidate.hold_nanos is None:
             strict = [account for account in covering if not account.budget.allows_unpriced]
             return _unpriced(job, candidate, strict[0]) if strict else None
         rooms = [account.balance.room(candidate.hold_nanos) for account in covering]
+        if candidate.bounded is Bounded.ROUGHLY and any(room is not Room.FITS for room in rooms):
+            return Withheld(why=Why.ROUGH)
         full = [account for account, room in zip(covering, rooms, strict=True) if room is Room.NEVER]
         if full:
             for account in full:

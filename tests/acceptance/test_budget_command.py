@@ -120,6 +120,10 @@ def test_a_model_without_a_price_is_refused_before_anything_is_accepted(
     mill.environ["OPENAI_BASE_URL"] = NOWHERE
     path = write_lines(tmp_path / "in.jsonl", [chat_line("a", "A?"), chat_line("b", "B?", model="own")])
     command = [way, str(path), *(["-o", str(tmp_path / "out.jsonl")] if way == "run" else [])]
+    mill.environ["AI_WEEKLY_BUDGET"] = "5"
+    assert "openai/own (line 2), and the global weekly budget covers it" in mill.refused(*command)
+    told(mill, "remove", "global")
+    del mill.environ["AI_WEEKLY_BUDGET"]
     told(mill, "set", "tenant", "local", "--day", "5")
     said = mill.refused(*command)
     assert "no price is known for openai/own (line 2), and the daily budget of tenant local covers it" in said
@@ -145,6 +149,20 @@ def test_a_batch_s_budget_is_made_with_it(mill: Mill, tmp_path: Path) -> None:
     (own,) = told(mill, "show", "batch", "latest")
     assert (own["name"], own["limit_usd"], own["on_limit"]) == (batch, "1.5", "reject")
     assert mill.query("SELECT on_budget FROM batches") == [("reject",)]
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_keeps_to_the_variables_it_is_started_with(mill: Mill, tmp_path: Path) -> None:
+    """No call is made that AI_DAILY_BUDGET has no room for, and the batch says what it waits for."""
+    with sandbox(tmp_path) as witness:
+        mill.environ["OPENAI_BASE_URL"] = witness.url
+        assert mill.quickly("submit", questions(tmp_path, 3)).returncode == 0
+        mill.environ["AI_DAILY_BUDGET"] = "0.000000001"
+        assert mill("worker", "--until-idle").returncode == 0
+        assert witness.calls() == []
+    ((state, reason),) = mill.query("SELECT state, paused_reason FROM batches")
+    assert state == "paused"
+    assert "a higher AI_DAILY_BUDGET raises it" in reason
 
 
 @pytest.mark.timeout(180)

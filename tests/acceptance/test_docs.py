@@ -22,13 +22,13 @@ from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
-from cli import catalogue_output, quote_output
+from cli import budget_audit, budget_output, budget_reconcile, catalogue_output, quote_output
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
 from docs.make_reference import PAGES, REFERENCE
 from tests.support.mill import PATIENCE_S, Mill, sandbox
-from workers import views
+from workers import budget_views, views
 from workers.delivery import _ENDED_EARLY
 
 ROOT = Path(__file__).parents[2]
@@ -216,6 +216,14 @@ def test_every_code_is_explained():
         cli.budget_alerts._delivery_as_json,
         cli.budget_alerts._try_out,
         message._facts,
+        budget_views.view,
+        budget_views.period_view,
+        budget_output._whole,
+        budget_audit._as_json,
+        budget_audit._audit,
+        budget_reconcile._as_json,
+        budget_reconcile._list,
+        budget_reconcile._tell,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )

@@ -3,12 +3,11 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from batchmill.budgets.model import OnLimit, Scope
+from batchmill.budgets.model import OnLimit
 from batchmill.requests.lines import read_lines
 from batchmill.requests.model import AttemptState, BatchOptions, BatchState, Lane
 from db import batches as batch_rows
@@ -16,6 +15,7 @@ from db.engine import Database
 from db.tables import attempts, batches, budget_periods, budgets, requests
 from tests.chaos.conftest import BATCHES, PATIENCE_S
 from tests.support.arena import Arena, work_until
+from tests.support.budgets import covers
 from tests.support.mill import chat_line, sandbox, write_lines
 from tests.support.spending import BILLED, COST_NANOS, MODEL, PROMPT, Witness, price_file
 from workers.intake import take_in
@@ -75,6 +75,7 @@ def covered(database: Database) -> Sequence[tuple[str, str, int]]:
     with database.snapshot() as tx:
         calls = tx.rows(
             select(
+                batches.c.public_id,
                 batches.c.tenant,
                 batches.c.user_id,
                 batches.c.request_type,
@@ -95,25 +96,11 @@ def covered(database: Database) -> Sequence[tuple[str, str, int]]:
             sum(
                 call.cost_nanos if call.state == AttemptState.SETTLED else call.hold_nanos
                 for call in calls
-                if is_covered(budget, call)
+                if covers(budget, call)
             ),
         )
         for budget in there
     ]
-
-
-def is_covered(budget: Any, call: Any) -> bool:
-    """Whether a budget is for a call: told anew, in the plainest words."""
-    scope, name = budget.scope, budget.name
-    facts = {
-        Scope.GLOBAL: {""},
-        Scope.TENANT: {call.tenant},
-        Scope.USER: {call.user_id, f"{call.tenant}/{call.user_id}"},
-        Scope.PROVIDER: {call.provider},
-        Scope.MODEL: {call.model},
-        Scope.TYPE: {call.request_type},
-    }
-    return name in facts[Scope(scope)]
 
 
 @pytest.mark.parametrize("seed", [0])

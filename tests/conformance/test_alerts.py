@@ -231,6 +231,7 @@ def test_an_old_holder_spoils_nothing(database: Database, budget: int, clock: Fa
     assert holder is not None
     with database.write() as tx:
         alerts.note_failed(tx, late, "too late")
+    assert [one.error for one in deliveries_of(database)] == [""]
     assert claim(database) is None  # the holder still has it
     with database.write() as tx:
         alerts.note_sent(tx, holder)

@@ -125,6 +125,15 @@ def test_a_removed_budget_covers_nothing_and_may_be_set_again(database: Database
     audit(database)
 
 
+def test_changing_a_budget_begins_its_day(database: Database, clock: FakeClock) -> None:
+    """Before any call does: a worker that has just read the old limit cannot begin the day with it."""
+    (made,) = set_budgets_of(database, {Period.DAY: 9_000})
+    clock.advance(DAY_MS)
+    (changed,) = set_budgets_of(database, {Period.DAY: 5})
+    assert (changed.start_ms, changed.balance.limit_nanos) == (made.end_ms, 5)
+    assert [row.limit_nanos for row in periods_of(database, made.budget.id)] == [9_000, 5]
+
+
 def test_another_zone_counts_from_the_end_of_the_running_period(database: Database, clock: FakeClock) -> None:
     """The period that runs ends with the new zone's: no moment is in two periods or in none."""
     clock.advance(moment_ms("2026-11-20T12:00") - clock.now_ms())

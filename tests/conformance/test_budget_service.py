@@ -1,21 +1,24 @@
 """Budgets as people define them: by name, by variable, with who waited for them going on."""
 
 import pytest
+from sqlalchemy import select
 
 from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Origin, Period, Scope
-from batchmill.errors import MisuseError, NotFoundError, UnpricedError
-from batchmill.requests.model import BatchState
+from batchmill.errors import InvalidLinesError, MisuseError, NotFoundError, UnpricedError
+from batchmill.requests.model import BatchOptions, BatchState, Endpoint, LineError, RequestLine
 from batchmill.requests.work import HandBack
 from batchmill.settings import Settings, load_settings
 from db.budgets import definitions
 from db.engine import Database
 from db.settle import Work
+from db.tables import inputs
 from tests.support.audit import audit
 from tests.support.budgets import all_budgets, set_budgets_of, spend, standing_of
-from tests.support.hands import Worker, add_batch, batch_of
+from tests.support.hands import Worker, add_batch, all_batches, batch_of
 from tests.support.replies import PRICE_NANOS
 from workers.budgets import define_environment_budgets, remove_budgets, reset_budgets, set_budgets
+from workers.submission import submit
 
 NOTHING = Changes()
 
@@ -40,7 +43,8 @@ def test_variables_set_budgets_beside_those_of_commands(database: Database, sett
     higher = with_environment(settings, AI_DAILY_BUDGET="7", AI_WEEKLY_BUDGET="1", AI_MONTHLY_BUDGET="2.5")
     define_environment_budgets(database, higher)
     define_environment_budgets(database, settings)
-    _, day, week, month = (standing.budget for standing in all_budgets(database))
+    set_budgets_of(database, {Period.DAY: 500, Period.WEEK: 1}, Scope.GLOBAL, "")
+    _, day, week, month, _ = (standing.budget for standing in all_budgets(database))
     assert (day.id, day.limit_nanos, day.zone) == (budget.id, 7 * 10**9, "UTC")
     assert (day.allows_unpriced, day.on_limit, week.on_limit) == (True, OnLimit.REJECT, OnLimit.PAUSE)
     assert (week.limit_nanos, month.limit_nanos) == (10**9, 2_500_000_000)
@@ -120,3 +124,33 @@ def test_unnamed_and_unknown_budgets_are_told(database: Database, settings: Sett
         with pytest.raises(MisuseError, match="which tenant"):
             change(database, settings, Scope.TENANT, "", [])
     assert len(all_budgets(database)) == 1
+
+
+def test_an_input_without_a_price_leaves_nothing(database: Database, settings: Settings) -> None:
+    """However many chunks of it were stored by then; the batch has failed, and the bad lines count first."""
+    set_budgets_of(database, {Period.DAY: 10**9}, name="local")
+    models = ["own" if n == 3_001 else "gpt-4o-mini" for n in range(1, 5_001)]
+    read = [
+        RequestLine(n, f"c{n}", Endpoint.CHAT, model, {"model": model, "n": n})
+        for n, model in enumerate(models, 1)
+    ]
+    bad = LineError(line=5_001, code="x", message="y")
+    said: list[LineError] = []
+    with pytest.raises(UnpricedError, match=r"openai/own \(line 3001\)"):
+        submit(database, settings, read, BatchOptions(), on_bad_line=said.append)
+    (batch,) = all_batches(database)
+    assert (batch.state, said) == (BatchState.FAILED, [])
+    with database.read() as tx:
+        assert tx.rows(select(inputs)) == []
+    with pytest.raises(InvalidLinesError):
+        submit(
+            database,
+            settings,
+            [*read, bad],
+            BatchOptions(),
+            on_bad_line=said.append,
+        )
+    row = submit(database, settings, read[:3_000], BatchOptions(budget_nanos=7), on_bad_line=said.append)
+    assert (row.state, row.total) == (BatchState.IN_PROGRESS, 3_000)
+    own = all_budgets(database)[-1].budget
+    assert (own.scope, own.name, own.limit_nanos) == (Scope.BATCH, row.public_id, 7)

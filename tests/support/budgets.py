@@ -172,3 +172,22 @@ def fire(
         return int(
             tx.rows(insert(budget_alerts).values(**fired, **amounts).returning(budget_alerts.c.id))[0].id
         )
+
+
+def covers(budget: Any, call: Any) -> bool:
+    """Whether a budget is for a call: told anew, in the plainest words.
+
+    Args:
+        budget: With `scope` and `name`.
+        call: With `tenant`, `user_id`, `request_type`, `provider`, `model`, and its batch's `public_id`.
+    """
+    meant = {
+        Scope.GLOBAL: {""},
+        Scope.TENANT: {call.tenant},
+        Scope.USER: {call.user_id, f"{call.tenant}/{call.user_id}"} if call.user_id else set(),
+        Scope.PROVIDER: {call.provider},
+        Scope.MODEL: {call.model, f"{call.provider}/{call.model}"},
+        Scope.TYPE: {call.request_type} if call.request_type else set(),
+        Scope.BATCH: {call.public_id},
+    }
+    return budget.name in meant[Scope(budget.scope)]

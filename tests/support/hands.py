@@ -11,7 +11,7 @@ from batchmill.providers.base import Reply
 from batchmill.requests.ids import request_id
 from batchmill.requests.judge import Judge
 from batchmill.requests.model import BatchOptions, Endpoint, Lane, OnUnknown, RequestState
-from batchmill.requests.work import Attempt, Candidate, HandBack, Job, Send
+from batchmill.requests.work import Attempt, Bounded, Candidate, HandBack, Job, Send
 from db import batches, claims, requests, settle
 from db.engine import Database
 from db.settle import Work, Written
@@ -133,7 +133,7 @@ def send_of(job: Job, hold_nanos: int | None = None) -> Send:
         provider="openai",
         model=job.model,
         body=job.body,
-        is_bounded=hold_nanos is not None,
+        bounded=Bounded.NOT if hold_nanos is None else Bounded.CLOSELY,
         hold_nanos=hold_nanos,
     )
     return Send(job=job, asked=asked)

@@ -12,7 +12,7 @@ from batchmill.money.owner_prices import OwnerPrice
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Rates
 from batchmill.requests.model import CacheMode, Endpoint, Lane, OnUnknown
-from batchmill.requests.work import BatchFacts, Job
+from batchmill.requests.work import BatchFacts, Bounded, Job
 
 ASKED = "big"
 USD_PER_MTOK = {"big": 100, "middle": 50, "small": 10, "tiny": 1, "dearer": 200, "unpriced": None}
@@ -51,7 +51,7 @@ def cheaper(
         started_ms=0,
     )
     job = Job(request_id=1, batch=batch, claim_id=1, cache_key=None, model=ASKED, body=orjson.dumps(asked))
-    send = offers.with_cheaper(offers.asked(job, "openai", is_bounded=True))
+    send = offers.with_cheaper(offers.asked(job, "openai", Bounded.CLOSELY))
     found = send.cheaper or ()
     for candidate in found:
         assert orjson.loads(candidate.body) == asked | {"model": candidate.model}

@@ -1,0 +1,159 @@
+"""Evidence: what a provider says that calls cost of which we do not know, read as it streams by.
+
+CSV with the columns `request_id` and `cost_usd`, or JSON lines with these fields; others are passed by. A request's
+id is the name under which the provider saw the call, our `X-Client-Request-Id`: `batch_req_<batch>_<place>/<attempt>`.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, BinaryIO
+
+import orjson
+
+from batchmill.errors import InputError
+from batchmill.money.nanos import nanos_from_usd
+from batchmill.requests.ids import CallName, call_name
+
+NAMES = ("request_id", "client_request_id", "x-client-request-id")
+COST = "cost_usd"
+LONGEST_LINE = 100_000
+_HIGHEST_USD = 1_000_000
+_PLAIN = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What one call cost.
+
+    Attributes:
+        cost_nanos: 0 = it was not billed.
+    """
+
+    line: int
+    call: CallName
+    cost_nanos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadEvidence:
+    """Why a line is none."""
+
+    line: int
+    message: str
+
+
+def read_evidence(stream: BinaryIO) -> Iterator[Evidence | BadEvidence]:
+    """Yield what each line is.
+
+    Raises:
+        InputError: It is neither CSV with these columns nor JSON lines, or no UTF-8.
+    """
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    try:
+        rows = _rows(text)
+        for line, row in rows:
+            yield row if isinstance(row, BadEvidence) else _evidence(line, row)
+    except UnicodeDecodeError:
+        raise InputError("the evidence is not UTF-8", "save it as UTF-8") from None
+    finally:
+        text.detach()
+
+
+def _rows(text: io.TextIOWrapper) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
+    first = _line_of(text)
+    while first and not first.strip():
+        first = _line_of(text)
+    if not first:
+        raise InputError("there is no evidence: the input is empty", _FORM)
+    if first.lstrip().startswith("{"):
+        yield from _json_rows(first, text)
+    else:
+        yield from _csv_rows(first, text)
+
+
+_FORM = f"give CSV with the columns request_id and {COST}, or JSON lines with these fields"
+
+
+def _line_of(text: io.TextIOWrapper) -> str:
+    line = text.readline(LONGEST_LINE)
+    if len(line) == LONGEST_LINE:
+        raise InputError("a line of the evidence is longer than 100 kB", _FORM)
+    return line
+
+
+def _json_rows(first: str, text: io.TextIOWrapper) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
+    number, line = 1, first
+    while line:
+        if line.strip():
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                row = None
+            yield (
+                number,
+                row if isinstance(row, dict) else BadEvidence(line=number, message="it is no JSON object"),
+            )
+        number, line = number + 1, _line_of(text)
+
+
+def _csv_rows(first: str, text: io.TextIOWrapper) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
+    columns = [name.strip().lower() for name in next(csv.reader([first]))]
+    if COST not in columns or not set(NAMES) & set(columns):
+        raise InputError(f"the evidence has the columns {', '.join(columns)[:200]}", _FORM)
+    reader = csv.reader(iter(lambda: _line_of(text), ""), strict=True)
+    while True:
+        number = reader.line_num + 2
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, BadEvidence(line=number, message=f"it is no CSV: {error}")
+            continue
+        if not cells:
+            continue
+        if len(cells) != len(columns):
+            message = f"it has {len(cells)} values and not {len(columns)}"
+            yield number, BadEvidence(line=number, message=message)
+        else:
+            yield number, dict(zip(columns, cells, strict=True))
+
+
+def _evidence(line: int, row: Mapping[str, Any]) -> Evidence | BadEvidence:
+    name = next((row[key] for key in NAMES if row.get(key)), None)
+    if not isinstance(name, str):
+        return BadEvidence(line=line, message="request_id is missing")
+    call = call_name(name.strip())
+    if call is None:
+        message = f"{name[:100]!a} is no name of a call, batch_req_<batch>_<place>/<attempt>"
+        return BadEvidence(line=line, message=message)
+    cost = row.get(COST)
+    if cost is None or cost == "":
+        return BadEvidence(line=line, message=f"{COST} is missing")
+    try:
+        return Evidence(line=line, call=call, cost_nanos=cost_nanos(cost))
+    except ValueError as error:
+        return BadEvidence(line=line, message=f"{COST}: {error}")
+
+
+def cost_nanos(cost: object) -> int:
+    """What a call cost, in nano-dollars, rounded once.
+
+    Args:
+        cost: US dollars as plain decimal text, or as a number of JSON.
+
+    Raises:
+        ValueError: It is no amount from 0 to a million.
+    """
+    if isinstance(cost, float):
+        cost = f"{Decimal(repr(cost)):f}"  # 9.6e-06
+    text = str(cost).strip()
+    if not _PLAIN.fullmatch(text) or Decimal(text) > _HIGHEST_USD:
+        raise ValueError(
+            f"{text[:40]!r} is no cost; write US dollars as plain decimals, 0.0096, or 0 for not billed"
+        )
+    return nanos_from_usd(text)

@@ -1,0 +1,107 @@
+"""`batchmill budget audit`: is what budgets say what the ledger says?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchmill.findings import Level
+from cli.findings import finding_as_json, tell_findings
+from cli.home import home_option, settings_at
+from cli.output import json_option, narrate, print_json, print_table
+
+if TYPE_CHECKING:
+    from db.engine import Database
+
+_SIDES = (("spent", "spent_nanos"), ("held", "held_nanos"), ("unknown", "unknown_nanos"))
+
+
+@click.command()
+@home_option
+@json_option
+def audit(home: Path | None, as_json: bool) -> int:
+    """Prove that budgets and ledger say the same, period by period, to the nano-dollar.
+
+    What is spent on a budget is what the ledger had when it was made, plus the calls held on it: at their cost, and
+    where that is not known at the most they could cost. Also checked: that no budget is overspent but by calls that
+    were dearer than what was held for them, and that the ledger has every call once. Nothing is mended; calls may be
+    made meanwhile. Exit status 1 if anything differs.
+    """
+    from workers.assembly import existing_database
+
+    database = existing_database(settings_at(home))
+    try:
+        return _audit(database, as_json)
+    finally:
+        database.close()
+
+
+def _audit(database: "Database", as_json: bool) -> int:
+    from db.audit.budgets import compared
+    from db.audit.run import OF_MONEY
+
+    with database.snapshot() as tx:
+        periods = compared(tx)
+        findings = [check.find(tx) for check in OF_MONEY]
+    is_clean = all(finding.level is not Level.FAILURE for finding in findings)
+    if as_json:
+        print_json(
+            {
+                "clean": is_clean,
+                "periods": [_as_json(row) for row in periods],
+                "findings": [finding_as_json(finding) for finding in findings],
+            }
+        )
+        return int(not is_clean)
+    print_table([_in_words(row) for row in periods])
+    if is_clean:
+        narrate(f"clean: {len(periods):,} periods of budgets are what the ledger says, to the nano-dollar")
+    else:
+        click.echo()
+        tell_findings(findings)
+    return int(not is_clean)
+
+
+def _as_json(row: Any) -> dict[str, Any]:
+    from batchmill.alerts.message import utc_text
+    from batchmill.money.nanos import usd_text
+
+    sides = {
+        side: {
+            "budget_usd": usd_text(getattr(row, column)),
+            "ledger_usd": usd_text(int(getattr(row, side))),
+            "difference_usd": usd_text(getattr(row, column) - int(getattr(row, side))),
+        }
+        for side, column in _SIDES
+    }
+    return {
+        "scope": row.scope,
+        "name": row.name or None,
+        "period": row.period,
+        "origin": row.origin,
+        "since": utc_text(row.start_ms) if row.start_ms else None,
+        "until": None if row.end_ms is None else utc_text(row.end_ms),
+        "limit_usd": usd_text(row.limit_nanos),
+        "opening_usd": usd_text(row.opening_nanos),
+        "overrun_usd": usd_text(row.overrun_nanos),
+        **sides,
+    }
+
+
+def _in_words(row: Any) -> dict[str, Any]:
+    from batchmill.alerts.message import utc_text
+    from batchmill.money.nanos import usd_text
+
+    differences = {side: getattr(row, column) - int(getattr(row, side)) for side, column in _SIDES}
+    wrong = [f"{side} {usd_text(nanos)}" for side, nanos in differences.items() if nanos]
+    return {
+        "scope": row.scope,
+        "name": row.name or None,
+        "period": row.period,
+        "since": utc_text(row.start_ms) if row.start_ms else None,
+        "limit": f"${usd_text(row.limit_nanos)}",
+        "spent": f"${usd_text(row.spent_nanos)}",
+        "held": f"${usd_text(row.held_nanos)}",
+        "by_the_ledger": f"${usd_text(int(row.spent))}",
+        "verdict": f"differs: {', '.join(wrong)}" if wrong else "the same",
+    }
