@@ -13,7 +13,12 @@ from cli.output import counted, json_option, narrate, print_json, print_table
 if TYPE_CHECKING:
     from db.engine import Database
 
-_SIDES = (("spent", "spent_nanos"), ("held", "held_nanos"), ("unknown", "unknown_nanos"))
+_SIDES = (
+    ("spent", "spent_nanos"),
+    ("held", "held_nanos"),
+    ("unknown", "unknown_nanos"),
+    ("overrun", "overrun_nanos"),
+)
 
 
 @click.command()
@@ -84,7 +89,6 @@ def _as_json(row: Any) -> dict[str, Any]:
         "until": None if row.end_ms is None else utc_text(row.end_ms),
         "limit_usd": usd_text(row.limit_nanos),
         "opening_usd": usd_text(row.opening_nanos),
-        "overrun_usd": usd_text(row.overrun_nanos),
         **sides,
     }
 
