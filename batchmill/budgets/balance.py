@@ -9,6 +9,7 @@ overrun  cost above x                charged in full, and remembered as such
 ```
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,6 +61,34 @@ class Charge:
         return max(0, self.amount_nanos - self.hold_nanos)
 
 
+@dataclass(slots=True)
+class Movement:
+    """What charges add to the balance that their calls are held on, in nano-dollars."""
+
+    spent: int = 0
+    held: int = 0
+    unknown: int = 0
+    overrun: int = 0
+
+    @classmethod
+    def of(cls, charges: Iterable[Charge]) -> "Movement":
+        """What these come to together."""
+        sums = cls()
+        for charge in charges:
+            amount, hold = charge.amount_nanos, charge.hold_nanos
+            sums.spent += amount
+            if amount > hold:
+                sums.overrun += amount - hold
+            if charge.was_unknown:
+                sums.spent -= hold
+                sums.unknown -= hold
+            else:
+                sums.held -= hold
+            if charge.is_unknown:
+                sums.unknown += hold
+        return sums
+
+
 @dataclass(slots=True, kw_only=True)
 class Balance:
     """One period of a budget."""
@@ -80,17 +109,12 @@ class Balance:
         """Hold what fits."""
         self.held_nanos += nanos
 
-    def charge(self, charge: Charge) -> None:
-        """Let a hold go, and spend what its call came to."""
-        self.spent_nanos += charge.amount_nanos
-        self.overrun_nanos += charge.overrun_nanos
-        if charge.was_unknown:
-            self.spent_nanos -= charge.hold_nanos
-            self.unknown_nanos -= charge.hold_nanos
-        else:
-            self.held_nanos -= charge.hold_nanos
-        if charge.is_unknown:
-            self.unknown_nanos += charge.hold_nanos
+    def move(self, movement: Movement) -> None:
+        """Let holds go, and spend what their calls came to."""
+        self.spent_nanos += movement.spent
+        self.held_nanos += movement.held
+        self.unknown_nanos += movement.unknown
+        self.overrun_nanos += movement.overrun
 
     def has_used(self, percent: int) -> bool:
         """Whether that part of the limit is spent; of a limit of 0 no part is."""

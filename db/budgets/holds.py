@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from batchmill.budgets import words
-from batchmill.budgets.balance import Balance, Charge, Room
+from batchmill.budgets.balance import Balance, Charge, Movement, Room
 from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, keys_of
 from batchmill.requests.work import Bounded, Candidate, Job, Send, Why, Withheld
 from db.budgets import factors, firing, periods
@@ -120,10 +120,8 @@ class Till:
         wanted = {period for covering in self._in_force.values() for period in covering}
         wanted |= {period for charge in charges for period in charge.periods}
         self._accounts = _locked(tx, wanted)
-        for charge in charges:
-            for period in charge.periods:
-                self._accounts[period].balance.charge(charge)
-                self._accounts[period].overran |= {charge.name} if charge.overrun_nanos else set()
+        self._covering_keys: dict[tuple[str, ...], list[Account]] = {}
+        self._charge()
 
     def admit(self, send: Send) -> Held | Withheld:
         """Hold a call on every budget that covers it, or say why not.
@@ -161,6 +159,20 @@ class Till:
         if overran:
             factors.rise(self._tx, overran)
 
+    def _charge(self) -> None:
+        """Charge what has ended, at once what is held on the same periods: most calls of a commit are."""
+        together: dict[tuple[int, ...], list[Charge]] = {}
+        for charge in self._charges:
+            together.setdefault(charge.periods, []).append(charge)
+        for held_on, charges in together.items():
+            movement = Movement.of(charges)
+            overran = (
+                {charge.name for charge in charges if charge.overrun_nanos} if movement.overrun else set()
+            )
+            for period in held_on:
+                self._accounts[period].balance.move(movement)
+                self._accounts[period].overran |= overran
+
     def _fire(self, account: Account) -> int:
         for model in sorted(account.overran):
             firing.fire_overrun(self._tx, account.row, account.balance, model)
@@ -171,8 +183,12 @@ class Till:
     def _covering(self, job: Job, candidate: Candidate) -> list[Account]:
         if not self._in_force:
             return []
-        found = {period for key in _keys_for(job, candidate) for period in self._in_force.get(key, ())}
-        return [self._accounts[period] for period in sorted(found)]
+        keys = _keys_for(job, candidate)
+        covering = self._covering_keys.get(keys)
+        if covering is None:
+            found = {period for key in keys for period in self._in_force.get(key, ())}
+            covering = self._covering_keys[keys] = [self._accounts[period] for period in sorted(found)]
+        return covering
 
     def _why_not(self, job: Job, candidate: Candidate, covering: Sequence[Account]) -> Withheld | None:
         if not covering:
@@ -242,14 +258,12 @@ def _exhausted(job: Job, candidate: Candidate, account: Account) -> Withheld:
 
 def _in_force(tx: Transaction, sends: Sequence[Send]) -> dict[str, list[int]]:
     """By key: the current periods of the budgets that could cover one of these sends."""
-    keys = {
-        key
-        for send in sends
-        for candidate in (send.asked, *(send.cheaper or ()))
-        for key in _keys_for(send.job, candidate)
+    together = {
+        _keys_for(send.job, candidate) for send in sends for candidate in (send.asked, *(send.cheaper or ()))
     }
-    if not keys:
+    if not together:
         return {}
+    keys = {key for keys in together for key in keys}
     found = tx.rows(_covering, keys=sorted(keys), now_ms=tx.now_ms)
     if any(row.period_id is None for row in found):
         periods.begin(tx, [row.id for row in found if row.period_id is None])
