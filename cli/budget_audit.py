@@ -8,12 +8,17 @@ import click
 from batchmill.findings import Level
 from cli.findings import finding_as_json, tell_findings
 from cli.home import home_option, settings_at
-from cli.output import json_option, narrate, print_json, print_table
+from cli.output import counted, json_option, narrate, print_json, print_table
 
 if TYPE_CHECKING:
     from db.engine import Database
 
-_SIDES = (("spent", "spent_nanos"), ("held", "held_nanos"), ("unknown", "unknown_nanos"))
+_SIDES = (
+    ("spent", "spent_nanos"),
+    ("held", "held_nanos"),
+    ("unknown", "unknown_nanos"),
+    ("overrun", "overrun_nanos"),
+)
 
 
 @click.command()
@@ -55,7 +60,8 @@ def _audit(database: "Database", as_json: bool) -> int:
         return int(not is_clean)
     print_table([_in_words(row) for row in periods])
     if is_clean:
-        narrate(f"clean: {len(periods):,} periods of budgets are what the ledger says, to the nano-dollar")
+        checked = counted(len(periods), "period")
+        narrate(f"clean: {checked} of budgets compared, and each is what the ledger says, to the nano-dollar")
     else:
         click.echo()
         tell_findings(findings)
@@ -83,7 +89,6 @@ def _as_json(row: Any) -> dict[str, Any]:
         "until": None if row.end_ms is None else utc_text(row.end_ms),
         "limit_usd": usd_text(row.limit_nanos),
         "opening_usd": usd_text(row.opening_nanos),
-        "overrun_usd": usd_text(row.overrun_nanos),
         **sides,
     }
 

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from batchmill.errors import InputError, MisuseError
 from cli.home import home_option, settings_at
-from cli.output import counted, json_option, narrate, print_json, print_table
+from cli.output import json_option, narrate
 from cli.text import Text
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     help="They cost what was held for them, or they were not billed.",
 )
 @click.option("--batch", type=Text(), help="Only calls of this batch.")
-@click.option("--older-than", metavar="TIME", help="Only calls sent before then: 7d, a date, an ISO time.")
+@click.option("--since", metavar="TIME", help="Only calls sent from then on: 7d, a date, an ISO time.")
+@click.option("--older-than", metavar="TIME", help="Only calls sent before then: the same.")
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="List so many."
 )
@@ -46,6 +47,7 @@ def reconcile(
     every: bool,
     word: str | None,
     batch: str | None,
+    since: str | None,
     older_than: str | None,
     limit: int,
     is_dry: bool,
@@ -61,21 +63,22 @@ def reconcile(
     fields; `-` is standard input. A request_id is the X-Client-Request-Id that the provider saw, as the list shows
     it. Of evidence with a bad line nothing is taken. What is known already stays as it is.
     """
-    _refuse(evidence, call, cost, every, word, batch, older_than)
+    from cli.reconcile_output import show_unknown, tell_reconciled
+    from workers.reconciling import Word, by_word
+
+    _refuse(evidence, call, cost, every, word, is_selecting=any((batch, since, older_than)))
     with _opened(home) as database:
-        selection = _selection(database, batch, older_than)
+        selection = _selection(database, batch, since, older_than)
         if evidence is not None:
             done = _by_evidence(database, evidence, is_dry)
         elif call is not None:
             done = _by_hand(database, call, cost or "", is_dry)
         elif word is not None:
-            from workers.reconciling import Word, by_word
-
             done = by_word(database, selection, Word(word), is_dry=is_dry)
         else:
-            _list(database, selection, limit, as_json)
+            show_unknown(database, selection, limit, as_json)
             return
-    _tell(done, is_dry, as_json)
+        tell_reconciled(database, done, is_dry, as_json)
 
 
 def _refuse(
@@ -84,8 +87,8 @@ def _refuse(
     cost: str | None,
     every: bool,
     word: str | None,
-    batch: str | None,
-    older_than: str | None,
+    *,
+    is_selecting: bool,
 ) -> None:
     ways = [name for name, given in (("EVIDENCE", evidence), ("--call", call), ("--all", every)) if given]
     if len(ways) > 1:
@@ -94,9 +97,10 @@ def _refuse(
         raise MisuseError("--call and --cost go together", "say which call cost how much")
     if every != (word is not None):
         raise MisuseError("--all and --as go together", "say --all --as hold, or --all --as free")
-    if ways and not every and (batch or older_than):
+    if ways and not every and is_selecting:
         raise MisuseError(
-            "--batch and --older-than are for the list and --all", "the others name their calls themselves"
+            "--batch, --since and --older-than are for the list and --all",
+            "the others name their calls themselves",
         )
 
 
@@ -111,16 +115,26 @@ def _opened(home: Path | None) -> "Iterator[Database]":
         database.close()
 
 
-def _selection(database: "Database", batch: str | None, older_than: str | None) -> "Selection":
+def _selection(
+    database: "Database", batch: str | None, since: str | None, older_than: str | None
+) -> "Selection":
     from datetime import UTC
 
     from cli.points import point_of
     from db.budgets.unknowns import Selection
     from workers.naming import batch_named
 
+    now_ms = database.now_ms()
+    since_ms = point_of("--since", since, zone=UTC, now_ms=now_ms)
+    before_ms = point_of("--older-than", older_than, zone=UTC, now_ms=now_ms)
+    if since_ms is not None and before_ms is not None and since_ms >= before_ms:
+        raise MisuseError(
+            f"no call is sent since {since} and older than {older_than}", "let --since name the earlier time"
+        )
     return Selection(
         batch=None if batch is None else batch_named(database, batch).id,
-        sent_before_ms=point_of("--older-than", older_than, zone=UTC, now_ms=database.now_ms()),
+        sent_since_ms=since_ms,
+        sent_before_ms=before_ms,
     )
 
 
@@ -131,24 +145,24 @@ def _by_evidence(database: "Database", evidence: Path, is_dry: bool) -> "Reconci
         return by_evidence(database, stream, on_bad_line=_tell_bad, is_dry=is_dry)
 
 
-@contextmanager
-def _stream(path: Path) -> Iterator[BinaryIO]:
-    """The evidence; standard input by way of a file, as it is read twice."""
+def _stream(path: Path) -> BinaryIO:
+    """The evidence; a pipe by way of a file, as it is read twice."""
+    try:
+        stream = sys.stdin.buffer if str(path) == "-" else path.open("rb")
+        return stream if stream.seekable() else _spool(stream)
+    except OSError as error:
+        raise InputError(f'"{path}" cannot be read: {error.strerror}', "name the file of evidence") from error
+
+
+def _spool(stream: BinaryIO) -> BinaryIO:
     import shutil
     import tempfile
 
-    if str(path) == "-":
-        with tempfile.TemporaryFile() as spool:
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-            spool.seek(0)
-            yield spool
-        return
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise InputError(f'"{path}" cannot be read: {error.strerror}', "name the file of evidence") from error
     with stream:
-        yield stream
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
+        shutil.copyfileobj(stream, spool)
+    spool.seek(0)
+    return spool
 
 
 def _by_hand(database: "Database", call: str, cost: str, is_dry: bool) -> "Reconciled":
@@ -170,93 +184,3 @@ def _by_hand(database: "Database", call: str, cost: str, is_dry: bool) -> "Recon
 
 def _tell_bad(bad: "BadEvidence") -> None:
     narrate(f"line {bad.line}: {bad.message}")
-
-
-def _list(database: "Database", selection: "Selection", limit: int, as_json: bool) -> None:
-    from itertools import islice
-
-    from batchmill.money.nanos import format_usd, usd_text
-    from db.budgets import unknowns
-    from workers.reconciling import unknown_calls
-
-    with database.read() as tx:
-        total = unknowns.total(tx, selection)
-    rows = islice(unknown_calls(database, selection), limit)
-    if as_json:
-        print_json(
-            {
-                "unknown": total.calls,
-                "charged_usd": usd_text(total.held_nanos),
-                "calls": [_as_json(row) for row in rows],
-            }
-        )
-        return
-    print_table([_in_words(row) for row in rows])
-    if not total.calls:
-        narrate("nothing is unknown")
-        return
-    left = f", {limit:,} of them shown" if total.calls > limit else ""
-    free = f"; {total.unheld:,} of them are under no budget" if total.unheld else ""
-    narrate(f"{counted(total.calls, 'unknown call')}{left}, charged at {format_usd(total.held_nanos)}{free}")
-
-
-def _as_json(row: Any) -> dict[str, Any]:
-    from batchmill.alerts.message import utc_text
-    from batchmill.money.nanos import usd_text
-    from batchmill.requests.ids import client_request_id
-
-    return {
-        "request_id": client_request_id(row.public_id, row.request_id, row.number),
-        "batch": row.public_id,
-        "custom_id": row.custom_id,
-        "provider": row.provider,
-        "model": row.model,
-        "sent_at": utc_text(row.sent_ms),
-        "why": row.error or None,
-        "charged_usd": None if row.hold_nanos is None else usd_text(row.hold_nanos),
-    }
-
-
-def _in_words(row: Any) -> dict[str, Any]:
-    shown = _as_json(row)
-    del shown["batch"], shown["provider"]
-    charged = shown.pop("charged_usd")
-    return shown | {"charged": None if charged is None else f"${charged}"}
-
-
-def _tell(done: "Reconciled", is_dry: bool, as_json: bool) -> None:
-    from batchmill.money.nanos import format_usd, usd_text
-
-    settled = done.settled
-    if as_json:
-        print_json(
-            {
-                "dry_run": is_dry,
-                "settled": settled.calls,
-                "cost_usd": usd_text(settled.cost_nanos),
-                "charged_before_usd": usd_text(settled.held_nanos),
-                "known": done.known,
-                "known_otherwise": done.otherwise,
-                "in_flight": done.in_flight,
-                "not_ours": done.not_ours,
-                "without_hold": done.unheld,
-                "left_alone": done.examples,
-            }
-        )
-        return
-    for example in done.examples:
-        narrate(example)
-    would = "would be " if is_dry else ""
-    narrate(
-        f"{counted(settled.calls, 'call')} {would}settled at {format_usd(settled.cost_nanos)},"
-        f" where {format_usd(settled.held_nanos)} had been charged"
-    )
-    left = {
-        "known already": done.known,
-        "known already at another cost": done.otherwise,
-        "in flight": done.in_flight,
-        "not found here": done.not_ours,
-        "without a hold": done.unheld,
-    }
-    if any(left.values()):
-        narrate("left alone: " + ", ".join(f"{number:,} {what}" for what, number in left.items() if number))

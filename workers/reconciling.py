@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from batchmill.budgets.evidence import BadEvidence, Evidence, read_evidence
-from batchmill.errors import InvalidLinesError, NotFoundError
+from batchmill.errors import ConflictError, InvalidLinesError, NotFoundError
+from batchmill.money.nanos import usd_text
 from batchmill.requests.ids import CallName, client_request_id, request_id
 from batchmill.requests.model import AttemptState
 from db import sweep
@@ -38,18 +39,22 @@ class Reconciled:
     Attributes:
         known: Calls whose cost was known already, and is what the evidence says.
         otherwise: Calls whose cost was known already, and is another: what is known stays.
+        unpriced: Calls that were answered, but at a price that is not known: they are not unknown.
         in_flight: Calls that have not ended.
         not_ours: Names under which there is no call here.
         unheld: Calls for which nothing was held, so that their hold cannot be their cost.
+        overtaken: Calls that somebody else settled meanwhile.
         examples: Some of those that were left alone, and why.
     """
 
     settled: Settled = field(default_factory=Settled)
     known: int = 0
     otherwise: int = 0
+    unpriced: int = 0
     in_flight: int = 0
     not_ours: int = 0
     unheld: int = 0
+    overtaken: int = 0
     examples: list[str] = field(default_factory=list)
 
     def leave(self, why: str) -> None:
@@ -66,6 +71,8 @@ def by_evidence(
     database: Database, stream: BinaryIO, *, on_bad_line: Callable[[BadEvidence], None], is_dry: bool = False
 ) -> Reconciled:
     """Settle what a provider has said of its calls; read twice, so that of bad evidence nothing is taken at all.
+
+    Honest weakness: a dry run counts a call again that the evidence names again further down than a step.
 
     Args:
         stream: Can be wound back.
@@ -90,24 +97,27 @@ def by_evidence(
     evidence = (said for said in read_evidence(stream) if isinstance(said, Evidence))
     while step := list(islice(evidence, CALLS_A_STEP)):
         _step(database, step, done, is_dry)
-    sweep.resume_affordable(database)
-    return done
+    return _ended(database, done, is_dry)
 
 
 def by_hand(database: Database, call: CallName, cost_nanos: int, *, is_dry: bool = False) -> Reconciled:
-    """Settle one call at a cost.
+    """Settle one call at a cost; at the one that is known already, that is done.
 
     Raises:
         NotFoundError: There is no such call.
+        ConflictError: It has not ended, or was settled otherwise.
     """
     done = Reconciled()
-    _step(database, [Evidence(line=1, call=call, cost_nanos=cost_nanos)], done, is_dry)
+    _step(database, [Evidence(line=0, call=call, cost_nanos=cost_nanos)], done, is_dry)
     if done.not_ours:
         raise NotFoundError(
             f"there is no call {_name(call)}", "`batchmill budget reconcile` lists those that are unknown"
         )
-    sweep.resume_affordable(database)
-    return done
+    if done.examples:
+        raise ConflictError(
+            done.examples[0], "only calls that `batchmill budget reconcile` lists can be settled"
+        )
+    return _ended(database, done, is_dry)
 
 
 def by_word(database: Database, selection: Selection, word: Word, *, is_dry: bool = False) -> Reconciled:
@@ -117,15 +127,22 @@ def by_word(database: Database, selection: Selection, word: Word, *, is_dry: boo
         after = page[-1].request_id, page[-1].number
         costs: dict[int, int] = {}
         for row in page:
-            if word is Word.HOLD and row.hold_nanos is None:
+            if word is Word.FREE:
+                costs[row.id] = 0
+            elif row.held_on and row.hold_nanos:
+                costs[row.id] = row.hold_nanos
+            else:  # also 0 is no hold: that is what a call without a known price has
                 done.unheld += 1
-                done.leave(
-                    f"{client_request_id(row.public_id, row.request_id, row.number)}: nothing was held"
-                )
-            else:
-                costs[row.id] = 0 if word is Word.FREE else row.hold_nanos
-        done.settled.add(_settle(database, costs, is_dry))
-    sweep.resume_affordable(database)
+                name = client_request_id(row.public_id, row.request_id, row.number)
+                done.leave(f"nothing was held for {name}")
+        _settle(database, costs, done, is_dry)
+    return _ended(database, done, is_dry)
+
+
+def _ended(database: Database, done: Reconciled, is_dry: bool) -> Reconciled:
+    """Batches that wait for a budget go on, if that has room by now."""
+    if not is_dry:
+        sweep.resume_affordable(database)
     return done
 
 
@@ -150,35 +167,49 @@ def _step(database: Database, step: Sequence[Evidence], done: Reconciled, is_dry
         attempt = found.get(said.call)
         if attempt is None:
             done.not_ours += 1
-            done.leave(f"line {said.line}: there is no call {_name(said.call)} here")
+            done.leave(f"there is no call {_name(said.call)} here{_at(said)}")
         elif attempt.state is AttemptState.SENT:
             done.in_flight += 1
-            done.leave(f"line {said.line}: {_name(said.call)} has not ended")
+            done.leave(f"{_name(said.call)} has not ended{_at(said)}")
         elif attempt.state is AttemptState.SETTLED or attempt.id in costs:
             _compare(said, attempt, costs, done)
         else:
             costs[attempt.id] = said.cost_nanos
-    done.settled.add(_settle(database, costs, is_dry))
+    _settle(database, costs, done, is_dry)
 
 
 def _compare(said: Evidence, attempt: Recorded, costs: Mapping[int, int], done: Reconciled) -> None:
-    if costs.get(attempt.id, attempt.cost_nanos) == said.cost_nanos:
+    known_nanos = costs.get(attempt.id, attempt.cost_nanos)
+    if known_nanos is None:
+        done.unpriced += 1
+        done.leave(f"{_name(said.call)} was answered, at a price that is not known{_at(said)}")
+    elif known_nanos == said.cost_nanos:
         done.known += 1
     else:
         done.otherwise += 1
-        done.leave(f"line {said.line}: the cost of {_name(said.call)} is known already, and another")
+        known, now = usd_text(known_nanos), usd_text(said.cost_nanos)
+        done.leave(f"the cost of {_name(said.call)} is known already: ${known}, and not ${now}{_at(said)}")
 
 
-def _settle(database: Database, costs: Mapping[int, int], is_dry: bool) -> Settled:
+def _settle(database: Database, costs: Mapping[int, int], done: Reconciled, is_dry: bool) -> None:
     if not costs:
-        return Settled()
-    if not is_dry:
-        return database.persist(lambda tx: unknowns.settle(tx, costs))
+        return
+    settled = _tried(database, costs) if is_dry else database.persist(lambda tx: unknowns.settle(tx, costs))
+    done.settled.add(settled)
+    done.overtaken += len(costs) - settled.calls
+
+
+def _tried(database: Database, costs: Mapping[int, int]) -> Settled:
+    """What would come of it: it is done, and taken back."""
     settled = Settled()
     with contextlib.suppress(_OnlyTriedError), database.write() as tx:
         settled = unknowns.settle(tx, costs)
         raise _OnlyTriedError
     return settled
+
+
+def _at(said: Evidence) -> str:
+    return f" (line {said.line})" if said.line else ""
 
 
 def _name(call: CallName) -> str:

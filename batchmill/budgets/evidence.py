@@ -30,6 +30,7 @@ class Evidence:
     """What one call cost.
 
     Attributes:
+        line: Where it stands, from 1; 0 = nowhere: its owner says so.
         cost_nanos: 0 = it was not billed.
     """
 
@@ -64,15 +65,15 @@ def read_evidence(stream: BinaryIO) -> Iterator[Evidence | BadEvidence]:
 
 
 def _rows(text: io.TextIOWrapper) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
-    first = _line_of(text)
+    number, first = 1, _line_of(text)
     while first and not first.strip():
-        first = _line_of(text)
+        number, first = number + 1, _line_of(text)
     if not first:
         raise InputError("there is no evidence: the input is empty", _FORM)
     if first.lstrip().startswith("{"):
-        yield from _json_rows(first, text)
+        yield from _json_rows(number, first, text)
     else:
-        yield from _csv_rows(first, text)
+        yield from _csv_rows(number, first, text)
 
 
 _FORM = f"give CSV with the columns request_id and {COST}, or JSON lines with these fields"
@@ -85,8 +86,9 @@ def _line_of(text: io.TextIOWrapper) -> str:
     return line
 
 
-def _json_rows(first: str, text: io.TextIOWrapper) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
-    number, line = 1, first
+def _json_rows(
+    number: int, line: str, text: io.TextIOWrapper
+) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
     while line:
         if line.strip():
             try:
@@ -100,13 +102,15 @@ def _json_rows(first: str, text: io.TextIOWrapper) -> Iterator[tuple[int, Mappin
         number, line = number + 1, _line_of(text)
 
 
-def _csv_rows(first: str, text: io.TextIOWrapper) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
+def _csv_rows(
+    header: int, first: str, text: io.TextIOWrapper
+) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
     columns = [name.strip().lower() for name in next(csv.reader([first]))]
     if COST not in columns or not set(NAMES) & set(columns):
         raise InputError(f"the evidence has the columns {', '.join(columns)[:200]}", _FORM)
     reader = csv.reader(iter(lambda: _line_of(text), ""), strict=True)
     while True:
-        number = reader.line_num + 2
+        number = header + reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:

@@ -19,6 +19,10 @@ _entered = (
 )
 
 
+# What the ledger does not know either is charged at its hold.
+_cost = func.coalesce(_entered.c.cost_nanos, attempts.c.hold_nanos)
+
+
 def _sum(state: AttemptState, amount: Any) -> Any:
     return func.sum(case((attempts.c.state == state, amount), else_=0))
 
@@ -30,10 +34,11 @@ _groups = (
         attempts.c.held_on,
         _sum(AttemptState.SENT, attempts.c.hold_nanos).label("held"),
         _sum(AttemptState.UNKNOWN, attempts.c.hold_nanos).label("unknown"),
-        # What the ledger does not know either is charged at its hold.
-        _sum(AttemptState.SETTLED, func.coalesce(_entered.c.cost_nanos, attempts.c.hold_nanos)).label(
-            "settled"
-        ),
+        _sum(AttemptState.SETTLED, _cost).label("settled"),
+        _sum(
+            AttemptState.SETTLED,
+            case((_cost > attempts.c.hold_nanos, _cost - attempts.c.hold_nanos), else_=0),
+        ).label("overrun"),
     )
     .join_from(attempts, _entered, _entered.c.attempt_id == attempts.c.id, isouter=True)
     .where(attempts.c.held_on != "")
@@ -44,7 +49,10 @@ _is_held_on = _groups.c.held_on.contains(literal(",") + cast(budget_periods.c.id
 _of_calls = (
     select(
         budget_periods.c.id,
-        *(func.coalesce(func.sum(_groups.c[name]), 0).label(name) for name in ("held", "unknown", "settled")),
+        *(
+            func.coalesce(func.sum(_groups.c[name]), 0).label(name)
+            for name in ("held", "unknown", "settled", "overrun")
+        ),
     )
     .join_from(budget_periods, _groups, _is_held_on, isouter=True)
     .group_by(budget_periods.c.id)
@@ -81,6 +89,7 @@ _compared = (
         _spent.label("spent"),
         _of_calls.c.held,
         _of_calls.c.unknown,
+        _of_calls.c.overrun,
     )
     .join_from(budget_periods, _of_calls, _of_calls.c.id == budget_periods.c.id)
     .join(budgets, budgets.c.id == budget_periods.c.budget_id)
@@ -96,12 +105,13 @@ balances = Check(
             budget_periods.c.spent_nanos != _spent,
             budget_periods.c.held_nanos != _of_calls.c.held,
             budget_periods.c.unknown_nanos != _of_calls.c.unknown,
+            budget_periods.c.overrun_nanos != _of_calls.c.overrun,
         )
     ),
     tell=lambda row: (
         f"{_title(row)}, period {row.period_id}: spent {_usd(row.spent_nanos)}, held {_usd(row.held_nanos)},"
-        f" unknown {_usd(row.unknown_nanos)}; by the ledger and the calls"
-        f" {_usd(row.spent)}, {_usd(row.held)}, {_usd(row.unknown)}"
+        f" unknown {_usd(row.unknown_nanos)}, overrun {_usd(row.overrun_nanos)}; by the ledger and the calls"
+        f" {_usd(row.spent)}, {_usd(row.held)}, {_usd(row.unknown)}, {_usd(row.overrun)}"
     ),
 )
 
@@ -131,7 +141,10 @@ limits = Check(
 
 # A period whose row is gone would be missed by the others: calls are held on it, and no budget knows.
 _lost = (
-    select(attempts.c.held_on).where(attempts.c.held_on != "").group_by(attempts.c.held_on).subquery("lost")
+    select(attempts.c.held_on, func.min(attempts.c.request_id).label("request_id"))
+    .where(attempts.c.held_on != "")
+    .group_by(attempts.c.held_on)
+    .subquery("lost")
 )
 _periods_there = (
     select(func.count())
@@ -145,14 +158,12 @@ periods = Check(
     name="budget-periods",
     invariant=7,
     promise="every period of a budget that a call is held on is there",
-    broken=select(_lost.c.held_on).where(_periods_there != _periods_named),
-    tell=lambda row: (
-        f"calls are held on the periods {row.held_on.strip(',')}, and not all of these are there"
-    ),
+    broken=select(_lost.c.held_on, _lost.c.request_id).where(_periods_there != _periods_named),
+    tell=lambda row: f"calls of it are held on the periods {row.held_on.strip(',')}, and not all are there",
 )
 
 
 def compared(tx: Transaction) -> Sequence[Any]:
     """Every period of every budget: what its row says, and what the ledger and the calls say (`spent`, `held`,
-    `unknown`); by budget, the first period first. `tx` is a snapshot."""
+    `unknown`, `overrun`); by budget, the first period first. `tx` is a snapshot."""
     return tx.rows(_compared)

@@ -1,7 +1,8 @@
 """Unknowns: calls of which nobody knows whether they were billed; listed, and settled when somebody finds out."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import and_, bindparam, func, or_, select, update
@@ -15,7 +16,7 @@ from db.budgets.holds import Till, periods_of
 from db.bulk import INT, bulk_update
 from db.engine import Transaction
 from db.prepared import Prepared, among
-from db.tables import attempts, batches, inputs, requests, word
+from db.tables import attempts, batches, budget_periods, budgets, inputs, requests, word
 
 _columns = (
     attempts.c.id,
@@ -34,6 +35,8 @@ _open = (
     .join(batches, batches.c.id == inputs.c.batch_id)
     .where(attempts.c.state == word(AttemptState.UNKNOWN))
 )
+# The most that a call could cost may be known although no budget covers it.
+_is_held = attempts.c.held_on != ""
 _lock = Prepared(
     select(*_columns)
     .where(among(attempts.c.id, "ids"), attempts.c.state == word(AttemptState.UNKNOWN))
@@ -52,6 +55,19 @@ _facts = Prepared(
     )
     .join_from(requests, batches, batches.c.id == requests.c.batch_id)
     .where(among(requests.c.id, "requests"))
+)
+_periods = Prepared(
+    select(
+        budget_periods.c.id,
+        budgets.c.scope,
+        budgets.c.name,
+        budgets.c.period,
+        budget_periods.c.start_ms,
+        budget_periods.c.end_ms,
+    )
+    .join_from(budget_periods, budgets, budgets.c.id == budget_periods.c.budget_id)
+    .where(among(budget_periods.c.id, "ids"))
+    .order_by(budgets.c.id, budget_periods.c.start_ms)
 )
 _settle = bulk_update(
     {"id": INT, "cost_nanos": INT},
@@ -75,17 +91,20 @@ class Settled:
         calls: How many were unknown, and are not any more.
         cost_nanos: What they came to.
         held_nanos: What had been charged for them.
+        changes: By period of a budget: by how much what is spent in it has changed, in nano-dollars.
     """
 
     calls: int = 0
     cost_nanos: int = 0
     held_nanos: int = 0
+    changes: Counter[int] = field(default_factory=Counter)
 
     def add(self, more: "Settled") -> None:
         """Add what came of another step."""
         self.calls += more.calls
         self.cost_nanos += more.cost_nanos
         self.held_nanos += more.held_nanos
+        self.changes.update(more.changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +113,12 @@ class Selection:
 
     Attributes:
         batch: Row number of their batch; None = any.
-        sent_before_ms: Sent before then, in milliseconds since 1970; None = whenever.
+        sent_since_ms: Sent from then on, in milliseconds since 1970; None = whenever.
+        sent_before_ms: Sent before then; None = whenever.
     """
 
     batch: int | None = None
+    sent_since_ms: int | None = None
     sent_before_ms: int | None = None
 
 
@@ -119,8 +140,8 @@ def total(tx: Transaction, selection: Selection) -> Total:
     """How many calls are unknown, and what is charged for them."""
     counted = select(
         func.count().label("calls"),
-        func.coalesce(func.sum(attempts.c.hold_nanos), 0).label("held"),
-        func.count().filter(attempts.c.hold_nanos.is_(None)).label("unheld"),
+        func.coalesce(func.sum(attempts.c.hold_nanos).filter(_is_held), 0).label("held"),
+        func.count().filter(~_is_held).label("unheld"),
     ).where(attempts.c.state == word(AttemptState.UNKNOWN), *_conditions(selection))
     (row,) = tx.rows(counted)
     return Total(calls=row.calls, held_nanos=int(row.held), unheld=row.unheld)
@@ -164,12 +185,21 @@ def settle(tx: Transaction, costs: Mapping[int, int]) -> Settled:
         change["spent_nanos"] += costs[row.id]
         change["unknown_attempts"] -= 1
     batch_rows.count(tx, changes)
-    Till(tx, [_charge(row, costs[row.id]) for row in found if row.held_on], []).write()
-    return Settled(
+    charges = [_charge(row, costs[row.id]) for row in found if row.held_on]
+    Till(tx, charges, []).write()
+    settled = Settled(
         calls=len(found),
         cost_nanos=sum(costs[row.id] for row in found),
-        held_nanos=sum(row.hold_nanos or 0 for row in found),
+        held_nanos=sum(charge.hold_nanos for charge in charges),
     )
+    for charge in charges:
+        settled.changes.update(dict.fromkeys(charge.periods, charge.amount_nanos - charge.hold_nanos))
+    return settled
+
+
+def periods(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
+    """These periods of budgets, by budget: rows of `id, scope, name, period, start_ms, end_ms`."""
+    return tx.rows(_periods, ids=list(ids))
 
 
 def _charge(row: Any, cost_nanos: int) -> Charge:
@@ -189,6 +219,8 @@ def _conditions(selection: Selection) -> list[Any]:
     if selection.batch is not None:
         first = selection.batch << PLACE_BITS
         conditions.append(attempts.c.request_id.between(first, first + (1 << PLACE_BITS) - 1))
+    if selection.sent_since_ms is not None:
+        conditions.append(attempts.c.sent_ms >= selection.sent_since_ms)
     if selection.sent_before_ms is not None:
         conditions.append(attempts.c.sent_ms < selection.sent_before_ms)
     return conditions

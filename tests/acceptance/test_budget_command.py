@@ -178,9 +178,9 @@ def test_the_same_command_with_more_money_goes_on(mill: Mill, tmp_path: Path) ->
         waiting.communicate(timeout=PATIENCE_S)
         so_far = len(witness.calls())
         assert so_far < 6
-        report = mill.run(path, "-o", output, "--budget", "1")
+        report = mill.run(path, "-o", output, "--budget", "1", "--on-budget", "reject")
         assert (report["completed"], len(witness.calls())) == (6, 6)
-    assert mill.query("SELECT count(*) FROM batches") == [(1,)]
+    assert mill.query("SELECT count(*), max(on_budget) FROM batches") == [(1, "reject")]
     assert mill.query("SELECT count(*), max(limit_nanos) FROM budgets") == [(1, 10**9)]
     assert told(mill, "list") == []
     (own,) = told(mill, "list", "--all")

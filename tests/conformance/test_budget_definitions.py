@@ -14,7 +14,7 @@ from batchmill.errors import MisuseError
 from batchmill.settings import Settings
 from db import batches
 from db.budgets import definitions
-from db.budgets.coverage import check_budget, covering
+from db.budgets.coverage import check_budget, covering, refusing_unpriced
 from db.budgets.standings import past_periods, standings
 from db.engine import Database
 from db.tables import budget_periods, budgets
@@ -167,6 +167,7 @@ def test_what_covers_a_call_and_whether_an_amount_fits(database: Database) -> No
     set_budgets_of(database, {Period.DAY: 5_000})
     set_budgets_of(database, {Period.TOTAL: 1_500}, Scope.MODEL, "openai/gpt-4o-mini", allows_unpriced=True)
     set_budgets_of(database, {Period.TOTAL: 1}, Scope.TENANT, "other")
+    set_budgets_of(database, {Period.TOTAL: 1}, Scope.TYPE, "report")
     spend(database, 1)
     facts = CallFacts(tenant="acme", provider="openai", model="gpt-4o-mini")
     with database.read() as tx:
@@ -174,6 +175,7 @@ def test_what_covers_a_call_and_whether_an_amount_fits(database: Database) -> No
         assert [fit.fits for fit in check_budget(tx, facts, 500)] == [True, True]
         assert [fit.fits for fit in check_budget(tx, facts, 501)] == [True, False]
         assert [fit.fits for fit in check_budget(tx, facts, None)] == [False, True]
+        assert set(refusing_unpriced(tx, facts)) == {"tenant:acme", "type:report"}
         assert check_budget(tx, CallFacts(tenant="else", provider="openai", model="m"), 10**18) == []
 
 

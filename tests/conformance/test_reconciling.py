@@ -1,22 +1,28 @@
 """Reconciling: calls of which nobody knows what they cost are settled once, in the ledger and on every budget."""
 
 import threading
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
+from sqlalchemy import update
 
 from batchmill.budgets.evidence import BadEvidence
 from batchmill.budgets.model import Scope
-from batchmill.errors import InvalidLinesError, NotFoundError
+from batchmill.errors import ConflictError, InvalidLinesError, NotFoundError
 from batchmill.requests.ids import CallName, call_name, client_request_id
-from batchmill.requests.model import OnUnknown
+from batchmill.requests.model import BatchState, OnUnknown
 from batchmill.requests.work import Attempt
+from db import batches
 from db.budgets import unknowns
 from db.budgets.unknowns import Selection
 from db.engine import Database
+from db.settle import Work
+from db.tables import batches as batch_rows
 from tests.support.audit import audit
 from tests.support.budgets import add_budget, amounts_of, periods_of
-from tests.support.hands import Worker, add_batch, batch_of
+from tests.support.clocks import FakeClock
+from tests.support.hands import Worker, add_batch, batch_of, send_of
 from tests.support.replies import ANSWERED, PRICE_NANOS, UNKNOWN
 from workers.reconciling import Reconciled, Word, by_evidence, by_hand, by_word, unknown_calls
 
@@ -177,6 +183,7 @@ def test_two_at_once_settle_each_call_once(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert sum(one.settled.calls for one in done) == 60
+    assert all(one.settled.calls + one.known + one.overtaken == 60 for one in done)
     assert amounts_of(database, budget) == (60 * 2_000, 0)
     audit(database)
 
@@ -189,3 +196,88 @@ def test_dearer_than_its_hold_after_all(database: Database) -> None:
     (period,) = periods_of(database, budget)
     assert (period.spent_nanos, period.overrun_nanos) == (20_000, 11_000)
     audit(database)
+
+
+def test_each_budget_s_change_is_told(database: Database) -> None:
+    """By how much the spending of every period changes; what no budget covers changes none."""
+    wide = add_budget(database, 100_000)
+    narrow = add_budget(database, 50_000, scope=Scope.BATCH, name="nobody")
+    _, sent, _ = unknown_batch(database, 2)
+    done = evidence(database, (name_of(sent[0]), "0.000002"), (name_of(sent[1]), "0.00001"))
+    (period,) = periods_of(database, wide)
+    assert done.settled.changes == {period.id: 2_000 + 10_000 - 2 * HOLD}
+    assert periods_of(database, narrow) == []
+
+
+def test_charged_is_only_what_counts_on_a_budget(database: Database) -> None:
+    """The most that a call could cost may be known although no budget covers it: nothing is charged for that, and
+    it is no hold that could be taken for its cost."""
+    add_budget(database, 100_000, scope=Scope.TENANT, name="other")
+    unknown_batch(database, 1)
+    with database.read() as tx:
+        assert unknowns.total(tx, EVERY) == unknowns.Total(calls=1, held_nanos=0, unheld=1)
+    done = by_word(database, EVERY, Word.HOLD)
+    assert (done.settled.calls, done.unheld) == (0, 1)
+    assert by_word(database, EVERY, Word.FREE).settled.held_nanos == 0
+
+
+def test_no_price_is_no_hold(database: Database) -> None:
+    """Where calls without a known price are let pass, 0 is held for them; that is not what they cost."""
+    add_budget(database, 100_000, allows_unpriced=True)
+    add_batch(database, 1, on_unknown=OnUnknown.FAIL)
+    worker = Worker(database)
+    (job,) = worker.take()
+    send = send_of(job, HOLD)
+    unpriced = replace(send, asked=replace(send.asked, hold_nanos=None))
+    (attempt,) = worker.write(Work(sends=[unpriced])).attempts.values()
+    worker.settle((attempt, UNKNOWN))
+    done = by_word(database, EVERY, Word.HOLD)
+    assert (done.settled.calls, done.unheld) == (0, 1)
+    assert len(list(unknown_calls(database, EVERY))) == 1
+
+
+def test_a_dry_run_resumes_nothing(database: Database) -> None:
+    """A batch that could go on already is left for the sweep."""
+    add_budget(database, 100_000)
+    _, (attempt,), _ = unknown_batch(database, 1)
+    waiting = add_batch(database, 1)
+    with database.write() as tx:
+        batches.pause(tx, waiting, "no room")
+        tx.run(update(batch_rows).where(batch_rows.c.id == waiting).values(waits_for_budget_id=4711))
+    evidence(database, (name_of(attempt), "0"), is_dry=True)
+    assert batch_of(database, waiting).state == BatchState.PAUSED
+    evidence(database, (name_of(attempt), "0"))
+    assert batch_of(database, waiting).state == BatchState.IN_PROGRESS
+
+
+def test_by_hand_contradicts_nothing(database: Database) -> None:
+    """What is known at that cost is no error, at another it is; so is what has not ended, or has no price."""
+    add_budget(database, 100_000)
+    worker, sent, _ = unknown_batch(database, 2)
+    known, unpriced = (call_name(name_of(attempt)) for attempt in sent)
+    assert known is not None
+    assert unpriced is not None
+    by_hand(database, known, 2_000)
+    assert by_hand(database, known, 2_000).known == 1
+    with pytest.raises(ConflictError, match=r"known already: \$0\.000002"):
+        by_hand(database, known, 3_000)
+    worker.settle((sent[1], replace(ANSWERED, usage=None)))
+    with pytest.raises(ConflictError, match="was answered"):
+        by_hand(database, unpriced, 3_000)
+    add_batch(database, 1)
+    (flying,) = worker.send(*worker.take(), hold_nanos=HOLD)
+    in_flight = call_name(name_of(flying))
+    assert in_flight is not None
+    with pytest.raises(ConflictError, match="has not ended"):
+        by_hand(database, in_flight, 3_000)
+
+
+def test_selected_by_when_they_were_sent(database: Database, clock: FakeClock) -> None:
+    """From one moment up to another."""
+    found = []
+    for _ in range(3):
+        found.append(unknown_batch(database, 1)[2])
+        clock.advance(1_000)
+    end_ms = database.now_ms()
+    selection = Selection(sent_since_ms=end_ms - 2_000, sent_before_ms=end_ms - 1_000)
+    assert [row.request_id >> 32 for row in unknown_calls(database, selection)] == [found[1]]

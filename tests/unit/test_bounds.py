@@ -194,10 +194,10 @@ def test_what_is_no_request_raises_nothing(raw: bytes) -> None:
 def test_a_dearer_model_has_its_bounds_raised() -> None:
     """Hundredths, rounded up; and an absurd bound still fits a database."""
     bounds = Bounds(PRICER, output_cap_tokens=OURS)
-    plain = bound("gpt-4o-mini", bounds=bounds, max_tokens=1).nanos
-    bounds.set_percents({("openai", "gpt-4o-mini"): 133, ("openai", "own"): 10**12})
-    assert plain is not None
-    assert bound("gpt-4o-mini", bounds=bounds, max_tokens=1).nanos == -(-plain * 133 // 100)
+    vector: dict[str, Any] = {"endpoint": Endpoint.EMBEDDINGS, "input": "one", "bounds": bounds}
+    assert bound("text-embedding-3-small", **vector).nanos == 20
+    bounds.set_percents({("openai", "text-embedding-3-small"): 133, ("openai", "own"): 10**12})
+    assert bound("text-embedding-3-small", **vector).nanos == 27
     assert bound("own", bounds=bounds, n=10**9).nanos == MOST_NANOS
 
 

@@ -95,3 +95,10 @@ def test_a_cost_is_rounded_once() -> None:
         1,
         3_000_000_000,
     ]
+
+
+@pytest.mark.parametrize("head", ["request_id,cost_usd\n", f'{{"request_id": "{NAME}", "cost_usd": 1}}\n'])
+def test_lines_are_counted_as_an_editor_counts_them(head: str) -> None:
+    """Blank lines before the first one, and between, count."""
+    bad = [said for said in read(f"\n\n{head}\n[]\n") if isinstance(said, BadEvidence)]
+    assert [said.line for said in bad] == [5]

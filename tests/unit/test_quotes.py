@@ -1,7 +1,8 @@
 """Quotes: sums, expectations and verdicts."""
 
 import pickle
-from collections.abc import Collection
+import random
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -48,6 +49,7 @@ def surveyed(
     hits: Collection[str] | None = None,
     as_model: str = "",
     processes: int = 1,
+    before_fork: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> Tallies:
     """What lines add up to; `hits` None has the cache answer everything."""
@@ -55,7 +57,7 @@ def surveyed(
     teller = Teller(
         "openai", bounds=Bounds(PRICER, output_cap_tokens=1_000), pricer=PRICER, forecaster=forecaster
     )
-    crew = Crew(teller, processes=processes)
+    crew = Crew(teller, processes=processes, before_fork=before_fork)
     survey = Survey(
         BatchOptions(**options),
         crew=crew,
@@ -152,12 +154,14 @@ def test_a_long_prompt_is_expected_at_its_tier() -> None:
 
 
 def test_several_processes_tally_the_same() -> None:
-    """However the lines are spread, they add up to the same."""
+    """However the lines are spread, they add up to the same; connections are closed before the processes part."""
+    closed: list[int] = []
     lines = [
         line(f"question {nth % 7_000}", nth=nth, model="gpt-4o" if nth % 3 else "own")
         for nth in range(5 * CHUNK)
     ]
-    assert surveyed(*lines, hits=(), processes=2) == surveyed(*lines, hits=())
+    parted = surveyed(*lines, hits=(), processes=2, before_fork=lambda: closed.append(1))
+    assert (parted, closed) == (surveyed(*lines, hits=()), [1])
 
 
 EXPERIENCE = Experience(calls=10, output_tokens=30, latency_ms=200)
@@ -270,7 +274,8 @@ def test_seen_is_a_set(numbers: list[int]) -> None:
 def test_seen_grows() -> None:
     """Nothing is forgotten when there are more than there was room for, and it takes under 30 bytes each."""
     seen = Seen()
-    numbers = [(nth * 0x9E3779B97F4A7C15) % 2**64 for nth in range(50_000)]
+    draw = random.Random(7)
+    numbers = [draw.getrandbits(64) for _ in range(50_000)]
     assert not any(seen.add(number) for number in numbers)
     assert all(seen.add(number) for number in numbers)
     assert len(seen._slots) * 8 < 30 * len(numbers)
