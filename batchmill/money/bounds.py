@@ -35,9 +35,8 @@ Model = tuple[str, str]
 """Provider and model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """The most that a call can cost.
+class Bound(NamedTuple):
+    """The most that a call can cost. A tuple, as one is made for every call.
 
     Attributes:
         nanos: None when no price is known; 0 for what is free.
@@ -49,10 +48,10 @@ class Bound:
     """
 
     nanos: int | None
-    reason: str = ""
     input_tokens: int
     output_tokens: int
     body: bytes
+    reason: str = ""
     is_exact: bool = False
 
 

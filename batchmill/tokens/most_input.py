@@ -80,11 +80,14 @@ def most_input_by_bytes(
     model: str, endpoint: Endpoint, body: Mapping[str, Any], body_bytes: int
 ) -> MostInput:
     """The same without counting, also where that could be done."""
-    beyond = _BeyondText(model)
-    if not body.keys().isdisjoint(_MORE_FIELDS):
-        beyond.add_fields(endpoint, body)
     content = body.get(CONTENT[endpoint][0])
-    if not _is_plain(content):
+    has_more, is_plain = not body.keys().isdisjoint(_MORE_FIELDS), _is_plain(content)
+    if is_plain and not has_more:
+        return MostInput(tokens=body_bytes + FRAME_TOKENS)
+    beyond = _BeyondText(model)
+    if has_more:
+        beyond.add_fields(endpoint, body)
+    if not is_plain:
         beyond.add(content, is_part=False)
     return MostInput(tokens=body_bytes + FRAME_TOKENS + beyond.tokens, has_audio=beyond.has_audio)
 
@@ -98,12 +101,16 @@ def _may_be_exact(model: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bo
 
 def _is_plain(content: Any) -> bool:
     """Whether a glance shows that there is nothing but text, as in most requests."""
-    if isinstance(content, list):
-        return all(
-            type(message) is dict and message.keys() == _PLAIN_MESSAGE and type(message["content"]) is str
-            for message in content
-        )
-    return isinstance(content, str)
+    if not isinstance(content, list):
+        return isinstance(content, str)
+    for message in content:  # no generator: this is done for every call
+        if (
+            type(message) is not dict
+            or message.keys() != _PLAIN_MESSAGE
+            or type(message["content"]) is not str
+        ):
+            return False
+    return True
 
 
 class _BeyondText:

@@ -74,11 +74,13 @@ class Held:
     periods: tuple[int, ...]
 
 
-def held_on(periods: Sequence[int]) -> str:
+@lru_cache(maxsize=4_096)
+def held_on(periods: tuple[int, ...]) -> str:
     """Periods as an attempt has them: `,3,7,`; "" for none."""
     return f",{','.join(map(str, periods))}," if periods else ""
 
 
+@lru_cache(maxsize=4_096)
 def periods_of(text: str) -> tuple[int, ...]:
     """The periods that an attempt is held on."""
     return tuple(map(int, text.strip(",").split(","))) if text else ()
@@ -201,7 +203,9 @@ class Till:
             strict = [account for account in covering if not account.budget.allows_unpriced]
             return _unpriced(job, candidate, strict[0]) if strict else None
         rooms = [account.balance.room(candidate.hold_nanos) for account in covering]
-        if candidate.bounded is Bounded.ROUGHLY and any(room is not Room.FITS for room in rooms):
+        if rooms.count(Room.FITS) == len(rooms):
+            return None
+        if candidate.bounded is Bounded.ROUGHLY:
             return Withheld(why=Why.ROUGH)
         full = [account for account, room in zip(covering, rooms, strict=True) if room is Room.NEVER]
         if full:
@@ -209,7 +213,7 @@ class Till:
                 account.is_exhausted = True
             # Of several the one decides that leaves the least choice.
             return _exhausted(job, candidate, min(full, key=lambda account: _WEIGHT[_then(job, account)]))
-        return Withheld(why=Why.TIGHT) if Room.LATER in rooms else None
+        return Withheld(why=Why.TIGHT)
 
     def _wants_cheaper(self, job: Job, covering: Sequence[Account], withheld: Withheld | None) -> bool:
         if withheld is not None and withheld.why is not Why.TIGHT:
@@ -226,7 +230,7 @@ class Till:
             nanos = 0  # its price is not known, and that is allowed
         for account in covering:
             account.balance.hold(nanos or 0)
-        return Held(candidate, nanos, tuple(account.row.id for account in covering))
+        return Held(candidate, nanos, tuple([account.row.id for account in covering]))
 
 
 _WEIGHT = {OnLimit.REJECT: 0, OnLimit.PAUSE: 1, OnLimit.DOWNGRADE: 2}

@@ -12,7 +12,7 @@ from batchmill.requests.model import BatchState
 from tests.chaos.conftest import LINES, PATIENCE_S, SEEDS
 from tests.support.arena import Arena, work_until
 from tests.support.mill import sandbox
-from tests.support.spending import BILLED, COST_NANOS, Witness, price_file, question_file
+from tests.support.spending import COST_NANOS, OUTPUT_USD_PER_MTOK, Witness, price_file, question_file
 
 HARM = LINES // 60
 """How often somebody is killed, or all doorbells are lost."""
@@ -27,12 +27,19 @@ def latency(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def witness(arena: Arena, latency: str, tmp_path: Path) -> Iterator[Witness]:
+def input_usd(request: pytest.FixtureRequest) -> int:
+    """What a million input tokens cost."""
+    return int(getattr(request, "param", 0))
+
+
+@pytest.fixture
+def witness(arena: Arena, latency: str, input_usd: int, tmp_path: Path) -> Iterator[Witness]:
     """A provider, known to the arena, whose answers cost the same on both sides."""
-    with sandbox(tmp_path, "--latency", latency, *BILLED) as provider:
+    price = f"{input_usd}/{OUTPUT_USD_PER_MTOK}"
+    with sandbox(tmp_path, "--latency", latency, "--price", price) as provider:
         arena.mill.environ |= {
             "OPENAI_BASE_URL": provider.url,
-            "BATCHMILL_PRICES": str(price_file(tmp_path)),
+            "BATCHMILL_PRICES": str(price_file(tmp_path, input_usd)),
         }
         yield Witness(arena.database, provider)
 
@@ -82,11 +89,12 @@ def test_left_alone(arena: Arena, witness: Witness, tmp_path: Path, dialect: str
     assert spent == limit // COST_NANOS * COST_NANOS
 
 
-@pytest.mark.parametrize("latency", ["0.02-0.08"], indirect=True)
+@pytest.mark.parametrize(("latency", "input_usd"), [("0.02-0.08", 100)], indirect=True)
 def test_the_worst_case_far_above_what_comes(
     arena: Arena, witness: Witness, tmp_path: Path, dialect: str
 ) -> None:
-    """Calls that may cost ten times what they do: the budget is used nevertheless, and never overdrawn."""
+    """Calls that may cost ten times what they do, by their bytes more still: the budget is used nevertheless, and never
+    overdrawn."""
     # What is held for one call is then less than 5 % of the limit: so much may be left over.
     submit(arena, tmp_path, max(LINES, 500), max_tokens=TEN_TIMES)
     work_until(arena, lambda: witness.is_quiet(BatchState.PAUSED), witness.look, within_s=PATIENCE_S)

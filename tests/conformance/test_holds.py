@@ -11,7 +11,7 @@ from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Period, Scope
 from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.requests.model import BatchState, OnUnknown, RequestState
-from batchmill.requests.work import HandBack, Job, Rejection, Send, Why
+from batchmill.requests.work import Bounded, HandBack, Job, Rejection, Send, Why
 from db import batches, catalogue, sweep
 from db.audit import CHECKS
 from db.budgets import definitions, factors
@@ -229,6 +229,25 @@ def test_nobody_has_said_what_it_can_cost(database: Database) -> None:
     written = worker.ask(*jobs)
     assert [withheld.why for withheld in written.withheld.values()] == [Why.UNBOUNDED]
     assert len(written.attempts) == 1
+
+
+def test_a_rough_bound_is_good_enough_while_there_is_room(database: Database) -> None:
+    """What is roughly bounded is held at that where it fits; else it is to be bounded closely, and is never said to
+    find no room."""
+    budget = add_budget(database, 2 * PRICE_NANOS, on_limit=OnLimit.REJECT)
+    add_batch(database, 2)
+    worker = Worker(database)
+    first, second = (send_of(job, PRICE_NANOS * 3 // 2) for job in worker.take())
+    roughly = [replace(send, asked=replace(send.asked, bounded=Bounded.ROUGHLY)) for send in (first, second)]
+    written = worker.write(Work(sends=roughly))
+    assert [withheld.why for withheld in written.withheld.values()] == [Why.ROUGH]
+    assert amounts_of(database, budget) == (0, PRICE_NANOS * 3 // 2)
+    worker.settle(*((attempt, ANSWERED) for attempt in written.attempts.values()))
+    (withheld,) = worker.write(Work(sends=roughly[1:])).withheld.values()
+    assert withheld.why is Why.ROUGH
+    assert alerts_of(database, budget) == []
+    assert worker.send(second.job, hold_nanos=PRICE_NANOS)
+    audit(database)
 
 
 def test_pausing_and_going_on_when_raised(database: Database) -> None:

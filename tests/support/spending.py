@@ -28,10 +28,10 @@ BILLED = ("--price", f"0/{OUTPUT_USD_PER_MTOK}")
 """So that the sandbox charges the same."""
 
 
-def price_file(folder: Path) -> Path:
-    """What the model costs, for BATCHMILL_PRICES: its answers alone."""
+def price_file(folder: Path, input_usd_per_mtok: int = 0) -> Path:
+    """What the model costs, for BATCHMILL_PRICES: its answers alone, unless something is said for questions."""
     path = folder / "prices.json"
-    price = {"input_usd_per_mtok": "0", "output_usd_per_mtok": str(OUTPUT_USD_PER_MTOK)}
+    price = {"input_usd_per_mtok": str(input_usd_per_mtok), "output_usd_per_mtok": str(OUTPUT_USD_PER_MTOK)}
     path.write_text(json.dumps({f"openai/{MODEL}": price}))
     return path
 

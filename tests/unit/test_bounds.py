@@ -332,6 +332,12 @@ def test_no_usage_within_the_bound_costs_more(data: st.DataObject, model: str, m
     cost = PRICER.price(provider="openai", model=model, usage=usage).nanos
     assert found.nanos is not None
     assert cost is None or cost <= found.nanos
+    rough = Bounds(PRICER, output_cap_tokens=100).bound(
+        provider="openai", model=model, endpoint=Endpoint.CHAT, body=raw, is_rough=True
+    )
+    assert rough.nanos is not None
+    assert rough.nanos >= found.nanos
+    assert (rough.output_tokens, rough.body) == (found.output_tokens, found.body)
 
 
 @settings(deadline=None, max_examples=100)

@@ -30,7 +30,10 @@ def entry(model: str, **fields: Any) -> ModelEntry:
 
 
 def cheaper(
-    models: list[ModelEntry], endpoint: Endpoint = Endpoint.CHAT, **body: Any
+    models: list[ModelEntry],
+    endpoint: Endpoint = Endpoint.CHAT,
+    bounded: Bounded = Bounded.CLOSELY,
+    **body: Any,
 ) -> list[tuple[str, int]]:
     """What is offered instead of `big`: model and hold."""
     priced = {("openai", model): rates(usd) for model, usd in USD_PER_MTOK.items() if usd is not None}
@@ -51,7 +54,7 @@ def cheaper(
         started_ms=0,
     )
     job = Job(request_id=1, batch=batch, claim_id=1, cache_key=None, model=ASKED, body=orjson.dumps(asked))
-    send = offers.with_cheaper(offers.asked(job, "openai", Bounded.CLOSELY))
+    send = offers.with_cheaper(offers.asked(job, "openai", bounded))
     found = send.cheaper or ()
     for candidate in found:
         assert orjson.loads(candidate.body) == asked | {"model": candidate.model}
@@ -106,3 +109,9 @@ def test_it_has_to_have_room_for_it() -> None:
 def test_vectors_are_never_replaced() -> None:
     """Vectors of another model cannot be compared with those of the one asked for."""
     assert names([entry("small")], Endpoint.EMBEDDINGS, input="hello") == []
+
+
+def test_a_rough_bound_makes_no_model_cheaper() -> None:
+    """What is cheaper is told by close bounds, however the model asked for was bounded so far."""
+    models = [entry(model) for model in USD_PER_MTOK]
+    assert cheaper(models, bounded=Bounded.ROUGHLY) == cheaper(models)
