@@ -281,3 +281,36 @@ def test_selected_by_when_they_were_sent(database: Database, clock: FakeClock) -
     end_ms = database.now_ms()
     selection = Selection(sent_since_ms=end_ms - 2_000, sent_before_ms=end_ms - 1_000)
     assert [row.request_id >> 32 for row in unknown_calls(database, selection)] == [found[1]]
+
+
+def test_evidence_and_late_answers_at_once(database: Database) -> None:
+    """While a provider's evidence is taken, the workers' own comes in, both for all calls and in other orders: each
+    call is settled once, by whichever is first."""
+    budget = add_budget(database, 10_000_000)
+    batch = add_batch(database, 120, on_unknown=OnUnknown.FAIL)
+    worker = Worker(database)
+    sent = worker.send(*worker.take(), hold_nanos=HOLD)
+    worker.settle(*((attempt, UNKNOWN) for attempt in sent))
+    done: list[Reconciled] = []
+
+    def say() -> None:
+        for first in range(0, 120, 20):
+            lines = [(name_of(attempt), "0.000002") for attempt in sent[first : first + 20]]
+            done.append(evidence(database, *lines[::-1]))
+
+    def answer() -> None:
+        for first in range(100, -20, -20):
+            worker.settle(*((attempt, ANSWERED) for attempt in sent[first : first + 20]))
+
+    threads = [threading.Thread(target=target) for target in (say, answer)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = sum(one.settled.calls for one in done)
+    spent = told * 2_000 + (120 - told) * PRICE_NANOS
+    assert amounts_of(database, budget) == (spent, 0)
+    row = batch_of(database, batch)
+    assert (row.spent_nanos, row.unknown_attempts) == (spent, 0)
+    assert sum(one.settled.calls + one.otherwise + one.overtaken for one in done) == 120
+    audit(database)
