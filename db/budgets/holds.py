@@ -170,8 +170,10 @@ class Till:
                 {charge.name for charge in charges if charge.overrun_nanos} if movement.overrun else set()
             )
             for period in held_on:
-                self._accounts[period].balance.move(movement)
-                self._accounts[period].overran |= overran
+                account = self._accounts.get(period)
+                if account is not None:  # a row that somebody has deleted is the audit's to tell
+                    account.balance.move(movement)
+                    account.overran |= overran
 
     def _fire(self, account: Account) -> int:
         for model in sorted(account.overran):

@@ -5,6 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import delete
 
 from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Period, Scope
@@ -12,9 +13,11 @@ from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.requests.model import BatchState, OnUnknown, RequestState
 from batchmill.requests.work import HandBack, Job, Rejection, Send, Why
 from db import batches, catalogue, sweep
+from db.audit import CHECKS
 from db.budgets import definitions, factors
 from db.engine import Database
 from db.settle import Work
+from db.tables import budget_periods
 from tests.support.audit import audit
 from tests.support.budgets import add_budget, alerts_of, amounts_of, periods_of, raise_limit
 from tests.support.clocks import FakeClock
@@ -521,3 +524,19 @@ def test_a_budget_of_nothing_still_lets_the_cache_answer(database: Database) -> 
     sweep.sweep(database, make_judge(), "test")
     assert states_of(database, batch) == [RequestState.PENDING, RequestState.DONE]
     audit(database)
+
+
+def test_a_period_that_somebody_deleted_stops_nobody(database: Database) -> None:
+    """A call settles also where the row that it is held on is gone; the audit names that."""
+    add_budget(database, 10_000)
+    add_batch(database, 1)
+    worker = Worker(database)
+    (attempt,) = worker.send(*worker.take(), hold_nanos=700)
+    with database.write() as tx:
+        tx.run(delete(budget_periods))
+    worker.settle((attempt, ANSWERED))
+    assert states_of(database, 1) == [RequestState.DONE]
+    with database.snapshot() as tx:
+        assert [finding.check for finding in (check.find(tx) for check in CHECKS) if finding.examples] == [
+            "budget-periods"
+        ]

@@ -15,9 +15,10 @@ from db import sweep
 from db.engine import Database
 from db.journal import Journal
 from tests.support.audit import audit
+from tests.support.budgets import add_budget, amounts_of
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch, batch_of, send_of
-from tests.support.replies import ANSWERED, make_judge
+from tests.support.replies import ANSWERED, PRICE_NANOS, make_judge
 from tests.support.servers import PostgresCluster
 from tests.support.wire import Wire, wire_to
 
@@ -51,7 +52,8 @@ async def work(wire: Wire, database: Database, step: str, how: str) -> None:
         taken, jobs = await journal.claim(ROOM)
         assert taken == 3
         cut_at(("send",))
-        sent = await asyncio.gather(*(journal.send(send_of(job)) for job in jobs[:-1]))
+        sends = [send_of(job, 2 * PRICE_NANOS) for job in jobs[:-1]]
+        sent = await asyncio.gather(*(journal.send(send) for send in sends))
         cut_at(("settle",))
         await asyncio.gather(
             *(
@@ -69,12 +71,15 @@ async def work(wire: Wire, database: Database, step: str, how: str) -> None:
 @pytest.mark.parametrize("how", ["cut_after", "cut_before"])
 @pytest.mark.parametrize("step", STEPS)
 def test_connection_dies_during_commit(wired: tuple[Wire, Database], step: str, how: str) -> None:
-    """Whatever was being written, and whether or not the server has it: it is written once, nothing is left over."""
+    """Whatever was being written, and whether or not the server has it: it is written once, held and charged once, and
+    nothing is left over."""
     wire, database = wired
+    budget = add_budget(database, 10 * PRICE_NANOS)
     batch = add_batch(database, ["same", "same", None])
     asyncio.run(work(wire, database, step, how))
     assert (batch_of(database, batch).calls, batch_of(database, batch).done) == (1, 2)
     assert (wire.cut_after, wire.cut_before) == (0, 0)
+    assert amounts_of(database, budget) == (PRICE_NANOS, 0)
     assert audit(database).claims == {}
 
 
