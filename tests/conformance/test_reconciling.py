@@ -74,7 +74,7 @@ def test_the_same_evidence_again_changes_nothing(database: Database) -> None:
     lines = [(name_of(attempt), "0.000002") for attempt in sent]
     evidence(database, *lines)
     again = evidence(database, *lines[:2], (lines[2][0], "0.5"))
-    assert (again.settled.calls, again.known, again.otherwise) == (0, 2, 1)
+    assert (again.settled.calls, again.known, again.known_otherwise) == (0, 2, 1)
     assert amounts_of(database, budget) == (6_000, 0)
     audit(database)
 
@@ -85,7 +85,7 @@ def test_named_twice_in_one_file_counts_once(database: Database) -> None:
     _, (attempt,), _ = unknown_batch(database, 1)
     name = name_of(attempt)
     done = evidence(database, (name, "0.000002"), (name, "0.000002"), (name, "0.000003"))
-    assert (done.settled.calls, done.known, done.otherwise) == (1, 1, 1)
+    assert (done.settled.calls, done.known, done.known_otherwise) == (1, 1, 1)
     assert amounts_of(database, budget) == (2_000, 0)
 
 
@@ -152,7 +152,7 @@ def test_without_a_budget(database: Database) -> None:
     _, (attempt,), _ = unknown_batch(database, 1, hold_nanos=None)
     with database.read() as tx:
         assert unknowns.total(tx, EVERY) == unknowns.Total(calls=1, held_nanos=0, unheld=1)
-    assert by_word(database, EVERY, Word.HOLD).unheld == 1
+    assert by_word(database, EVERY, Word.HOLD).without_hold == 1
     assert evidence(database, (name_of(attempt), "0.000004")).settled.calls == 1
     audit(database)
 
@@ -164,7 +164,7 @@ def test_the_answer_that_comes_after_all_is_the_first_or_the_last(database: Data
     evidence(database, (name_of(first), "0.000002"))
     worker.settle((first, ANSWERED), (second, ANSWERED))
     assert amounts_of(database, budget) == (2_000 + PRICE_NANOS, 0)
-    assert evidence(database, (name_of(second), "0.5")).otherwise == 1
+    assert evidence(database, (name_of(second), "0.5")).known_otherwise == 1
     audit(database)
 
 
@@ -217,7 +217,7 @@ def test_charged_is_only_what_counts_on_a_budget(database: Database) -> None:
     with database.read() as tx:
         assert unknowns.total(tx, EVERY) == unknowns.Total(calls=1, held_nanos=0, unheld=1)
     done = by_word(database, EVERY, Word.HOLD)
-    assert (done.settled.calls, done.unheld) == (0, 1)
+    assert (done.settled.calls, done.without_hold) == (0, 1)
     assert by_word(database, EVERY, Word.FREE).settled.held_nanos == 0
 
 
@@ -232,7 +232,7 @@ def test_no_price_is_no_hold(database: Database) -> None:
     (attempt,) = worker.write(Work(sends=[unpriced])).attempts.values()
     worker.settle((attempt, UNKNOWN))
     done = by_word(database, EVERY, Word.HOLD)
-    assert (done.settled.calls, done.unheld) == (0, 1)
+    assert (done.settled.calls, done.without_hold) == (0, 1)
     assert len(list(unknown_calls(database, EVERY))) == 1
 
 
@@ -312,5 +312,5 @@ def test_evidence_and_late_answers_at_once(database: Database) -> None:
     assert amounts_of(database, budget) == (spent, 0)
     row = batch_of(database, batch)
     assert (row.spent_nanos, row.unknown_attempts) == (spent, 0)
-    assert sum(one.settled.calls + one.otherwise + one.overtaken for one in done) == 120
+    assert sum(one.settled.calls + one.known_otherwise + one.overtaken for one in done) == 120
     audit(database)
