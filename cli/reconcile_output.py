@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _LEFT_ALONE = {
     "known": "known already",
-    "otherwise": "known already at another cost",
+    "known_otherwise": "known already at another cost",
     "unpriced": "answered without a known price",
     "in_flight": "in flight",
     "not_ours": "not found here",
-    "unheld": "without a hold",
+    "without_hold": "without a hold",
     "overtaken": "settled by somebody else meanwhile",
 }
 
@@ -35,7 +35,9 @@ def show_unknown(database: "Database", selection: "Selection", limit: int, as_js
     if as_json:
         calls = [_call_as_json(row) for row in rows]
         charged = usd_text(total.held_nanos)
-        print_json({"unknown": total.calls, "charged_usd": charged, "unheld": total.unheld, "calls": calls})
+        print_json(
+            {"unknown": total.calls, "charged_usd": charged, "without_hold": total.unheld, "calls": calls}
+        )
         return
     print_table([_call_in_words(row) for row in rows])
     if not total.calls:

@@ -102,8 +102,8 @@ def _lines(shown: dict[str, Any], spent_nanos: int) -> Iterator[tuple[str, str |
     yield "paused", shown["paused_reason"]
     ends = [f"{shown[name]:,} {name}" for name in ("failed", "pending") if shown[name]]
     yield "lines", ", ".join([f"{shown['completed']:,} of {shown['total']:,} answered", *ends])
-    unknown = f", {shown['unknown_attempts']:,} of them unknown" if shown["unknown_attempts"] else ""
-    yield "calls", f"{shown['calls']:,}{unknown}; {shown['cached']:,} lines from the cache"
+    yield "calls", f"{shown['calls']:,}; {shown['cached']:,} lines from the cache"
+    yield "unknown", _unknown(shown)
     unpriced = (
         f", and {counted(shown['unpriced'], 'answer')} without a known price" if shown["unpriced"] else ""
     )
@@ -112,6 +112,14 @@ def _lines(shown: dict[str, Any], spent_nanos: int) -> Iterator[tuple[str, str |
     for name in (*_PLAIN, *_TIMES):
         yield name.removesuffix("_at").replace("_", " "), shown[name]
     yield "last error", shown["last_error"]
+
+
+def _unknown(shown: dict[str, Any]) -> str | None:
+    if not shown["unknown_attempts"]:
+        return None
+    calls = counted(shown["unknown_attempts"], "call")
+    see = f"`batchmill budget reconcile --batch {shown['id']}`"
+    return f"{calls} that may have been billed, not in the cost; {see} shows and settles them"
 
 
 def _pace(shown: dict[str, Any]) -> str | None:

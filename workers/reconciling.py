@@ -38,22 +38,22 @@ class Reconciled:
 
     Attributes:
         known: Calls whose cost was known already, and is what the evidence says.
-        otherwise: Calls whose cost was known already, and is another: what is known stays.
+        known_otherwise: Calls whose cost was known already, and is another: what is known stays.
         unpriced: Calls that were answered, but at a price that is not known: they are not unknown.
         in_flight: Calls that have not ended.
         not_ours: Names under which there is no call here.
-        unheld: Calls for which nothing was held, so that their hold cannot be their cost.
+        without_hold: Calls for which nothing was held, so that their hold cannot be their cost.
         overtaken: Calls that somebody else settled meanwhile.
         examples: Some of those that were left alone, and why.
     """
 
     settled: Settled = field(default_factory=Settled)
     known: int = 0
-    otherwise: int = 0
+    known_otherwise: int = 0
     unpriced: int = 0
     in_flight: int = 0
     not_ours: int = 0
-    unheld: int = 0
+    without_hold: int = 0
     overtaken: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -132,7 +132,7 @@ def by_word(database: Database, selection: Selection, word: Word, *, is_dry: boo
             elif row.held_on and row.hold_nanos:
                 costs[row.id] = row.hold_nanos
             else:  # also 0 is no hold: that is what a call without a known price has
-                done.unheld += 1
+                done.without_hold += 1
                 name = client_request_id(row.public_id, row.request_id, row.number)
                 done.leave(f"nothing was held for {name}")
         _settle(database, costs, done, is_dry)
@@ -186,7 +186,7 @@ def _compare(said: Evidence, attempt: Recorded, costs: Mapping[int, int], done: 
     elif known_nanos == said.cost_nanos:
         done.known += 1
     else:
-        done.otherwise += 1
+        done.known_otherwise += 1
         known, now = usd_text(known_nanos), usd_text(said.cost_nanos)
         done.leave(f"the cost of {_name(said.call)} is known already: ${known}, and not ${now}{_at(said)}")
 

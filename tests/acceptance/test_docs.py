@@ -22,7 +22,7 @@ from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
-from cli import budget_audit, budget_output, budget_reconcile, catalogue_output, quote_output
+from cli import budget_audit, budget_output, catalogue_output, quote_output, reconcile_output
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
@@ -221,9 +221,10 @@ def test_every_code_is_explained():
         budget_output._whole,
         budget_audit._as_json,
         budget_audit._audit,
-        budget_reconcile._as_json,
-        budget_reconcile._list,
-        budget_reconcile._tell,
+        reconcile_output.show_unknown,
+        reconcile_output._call_as_json,
+        reconcile_output._as_json,
+        reconcile_output._period_as_json,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )

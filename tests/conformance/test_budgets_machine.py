@@ -20,11 +20,12 @@ from sqlalchemy import select
 from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Period, Scope
 from batchmill.providers.base import Reply
-from batchmill.requests.model import BatchState, OnUnknown
+from batchmill.requests.model import AttemptState, BatchState, OnUnknown
 from batchmill.requests.work import Attempt, HandBack, Job, Rejection, Send, Why, Withheld
 from db import sweep
-from db.budgets import definitions
+from db.budgets import definitions, unknowns
 from db.budgets.holds import periods_of
+from db.budgets.unknowns import Selection
 from db.engine import Database
 from db.settle import Work, write
 from db.tables import attempts, batches, budget_periods, budgets
@@ -33,6 +34,7 @@ from tests.support.budgets import covers
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch, all_batches, send_of
 from tests.support.replies import ANSWERED, FAULTY, PRICE_NANOS, REFUSED, THROTTLED, UNKNOWN, make_judge
+from workers.reconciling import Word, by_word
 
 PROOF = int(os.environ.get("PROOF", "1"))
 HOUR_MS = 3_600_000
@@ -248,6 +250,19 @@ class Till(RuleBasedStateMachine):
         work = Work(outcomes=[self.judge.judge(attempt, reply)], open={attempt.job.claim_id: 99})
         with self.database.write() as tx:
             write(tx, work, worker.id)
+
+    @rule(pick=picks, cost=st.sampled_from([0, PRICE_NANOS // 3, PRICE_NANOS, 5 * PRICE_NANOS]))
+    def reconcile(self, pick: int, cost: int) -> None:
+        """The provider tells what an unknown call cost, which may be more than its hold."""
+        with self.database.write() as tx:
+            found = tx.rows(select(attempts.c.id).where(attempts.c.state == AttemptState.UNKNOWN))
+            if found:
+                assert unknowns.settle(tx, {found[pick % len(found)].id: cost}).calls == 1
+
+    @rule(word=st.sampled_from(list(Word)))
+    def take_a_word(self, word: Word) -> None:
+        """The owner has all unknown calls settled, as they were held or as not billed."""
+        by_word(self.database, Selection(), word)
 
     @rule(who=st.sampled_from([0, 1]))
     def die(self, who: int) -> None:

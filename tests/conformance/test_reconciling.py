@@ -74,7 +74,7 @@ def test_the_same_evidence_again_changes_nothing(database: Database) -> None:
     lines = [(name_of(attempt), "0.000002") for attempt in sent]
     evidence(database, *lines)
     again = evidence(database, *lines[:2], (lines[2][0], "0.5"))
-    assert (again.settled.calls, again.known, again.otherwise) == (0, 2, 1)
+    assert (again.settled.calls, again.known, again.known_otherwise) == (0, 2, 1)
     assert amounts_of(database, budget) == (6_000, 0)
     audit(database)
 
@@ -85,7 +85,7 @@ def test_named_twice_in_one_file_counts_once(database: Database) -> None:
     _, (attempt,), _ = unknown_batch(database, 1)
     name = name_of(attempt)
     done = evidence(database, (name, "0.000002"), (name, "0.000002"), (name, "0.000003"))
-    assert (done.settled.calls, done.known, done.otherwise) == (1, 1, 1)
+    assert (done.settled.calls, done.known, done.known_otherwise) == (1, 1, 1)
     assert amounts_of(database, budget) == (2_000, 0)
 
 
@@ -152,7 +152,7 @@ def test_without_a_budget(database: Database) -> None:
     _, (attempt,), _ = unknown_batch(database, 1, hold_nanos=None)
     with database.read() as tx:
         assert unknowns.total(tx, EVERY) == unknowns.Total(calls=1, held_nanos=0, unheld=1)
-    assert by_word(database, EVERY, Word.HOLD).unheld == 1
+    assert by_word(database, EVERY, Word.HOLD).without_hold == 1
     assert evidence(database, (name_of(attempt), "0.000004")).settled.calls == 1
     audit(database)
 
@@ -164,7 +164,7 @@ def test_the_answer_that_comes_after_all_is_the_first_or_the_last(database: Data
     evidence(database, (name_of(first), "0.000002"))
     worker.settle((first, ANSWERED), (second, ANSWERED))
     assert amounts_of(database, budget) == (2_000 + PRICE_NANOS, 0)
-    assert evidence(database, (name_of(second), "0.5")).otherwise == 1
+    assert evidence(database, (name_of(second), "0.5")).known_otherwise == 1
     audit(database)
 
 
@@ -217,7 +217,7 @@ def test_charged_is_only_what_counts_on_a_budget(database: Database) -> None:
     with database.read() as tx:
         assert unknowns.total(tx, EVERY) == unknowns.Total(calls=1, held_nanos=0, unheld=1)
     done = by_word(database, EVERY, Word.HOLD)
-    assert (done.settled.calls, done.unheld) == (0, 1)
+    assert (done.settled.calls, done.without_hold) == (0, 1)
     assert by_word(database, EVERY, Word.FREE).settled.held_nanos == 0
 
 
@@ -232,7 +232,7 @@ def test_no_price_is_no_hold(database: Database) -> None:
     (attempt,) = worker.write(Work(sends=[unpriced])).attempts.values()
     worker.settle((attempt, UNKNOWN))
     done = by_word(database, EVERY, Word.HOLD)
-    assert (done.settled.calls, done.unheld) == (0, 1)
+    assert (done.settled.calls, done.without_hold) == (0, 1)
     assert len(list(unknown_calls(database, EVERY))) == 1
 
 
@@ -281,3 +281,36 @@ def test_selected_by_when_they_were_sent(database: Database, clock: FakeClock) -
     end_ms = database.now_ms()
     selection = Selection(sent_since_ms=end_ms - 2_000, sent_before_ms=end_ms - 1_000)
     assert [row.request_id >> 32 for row in unknown_calls(database, selection)] == [found[1]]
+
+
+def test_evidence_and_late_answers_at_once(database: Database) -> None:
+    """While a provider's evidence is taken, the workers' own comes in, both for all calls and in other orders: each
+    call is settled once, by whichever is first."""
+    budget = add_budget(database, 10_000_000)
+    batch = add_batch(database, 120, on_unknown=OnUnknown.FAIL)
+    worker = Worker(database)
+    sent = worker.send(*worker.take(), hold_nanos=HOLD)
+    worker.settle(*((attempt, UNKNOWN) for attempt in sent))
+    done: list[Reconciled] = []
+
+    def say() -> None:
+        for first in range(0, 120, 20):
+            lines = [(name_of(attempt), "0.000002") for attempt in sent[first : first + 20]]
+            done.append(evidence(database, *lines[::-1]))
+
+    def answer() -> None:
+        for first in range(100, -20, -20):
+            worker.settle(*((attempt, ANSWERED) for attempt in sent[first : first + 20]))
+
+    threads = [threading.Thread(target=target) for target in (say, answer)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = sum(one.settled.calls for one in done)
+    spent = told * 2_000 + (120 - told) * PRICE_NANOS
+    assert amounts_of(database, budget) == (spent, 0)
+    row = batch_of(database, batch)
+    assert (row.spent_nanos, row.unknown_attempts) == (spent, 0)
+    assert sum(one.settled.calls + one.known_otherwise + one.overtaken for one in done) == 120
+    audit(database)
