@@ -14,7 +14,7 @@ from db import batches as batch_rows
 from db.engine import Database
 from db.tables import attempts, batches, budget_periods, budgets, requests
 from tests.chaos.conftest import BATCHES, PATIENCE_S
-from tests.support.arena import Arena, work_until
+from tests.support.arena import HASTY, Arena, work_until
 from tests.support.budgets import covers
 from tests.support.mill import chat_line, sandbox, write_lines
 from tests.support.spending import BILLED, COST_NANOS, MODEL, PROMPT, Witness, price_file
@@ -108,7 +108,7 @@ def test_every_budget_holds(arena: Arena, tmp_path: Path, seed: int, dialect: st
     """At no moment is one overdrawn; in the end each says what its calls came to, and who waits could not be paid."""
     draw = random.Random(seed)
     with sandbox(tmp_path, "--latency", "0.05-0.3", *BILLED) as provider:
-        arena.mill.environ |= {
+        arena.mill.environ |= HASTY | {
             "OPENAI_BASE_URL": provider.url,
             "BATCHMILL_PRICES": str(price_file(tmp_path)),
         }

@@ -28,9 +28,9 @@ from workers.upkeep import ring
 WORKERS = 4
 CONCURRENCY = "8"
 TEND_EVERY_S = 0.5
-LEASE_S = "2"
-"""Short, so that what a dead worker held is soon taken back; one that is merely slow has unknown calls then, which
-breaks no promise."""
+HASTY = {"BATCHMILL_LEASE_S": "2"}
+"""What a dead worker held is soon taken back. One that is merely slow has unknown calls then, which breaks no promise;
+but where nobody is killed, nothing is to be unknown."""
 
 
 class Arena(Protocol):
@@ -141,7 +141,7 @@ class Machines:
 @contextmanager
 def home(folder: Path) -> Iterator[Home]:
     """An embedded home for as long as the context lasts."""
-    mill = Mill(folder=folder, environ={"BATCHMILL_LEASE_S": LEASE_S, "BATCHMILL_LOG_LEVEL": "error"})
+    mill = Mill(folder=folder, environ={"BATCHMILL_LOG_LEVEL": "error"})
     mill.home.mkdir()
     database = Database(f"sqlite:///{mill.home}/batchmill.db")
     schema.upgrade(database)
@@ -158,7 +158,6 @@ def machines(folder: Path, database_url: str, broker_url: str) -> Iterator[Machi
     environ = {
         "DATABASE_URL": database_url,
         "BROKER_URL": broker_url,
-        "BATCHMILL_LEASE_S": LEASE_S,
         "BATCHMILL_LOG_LEVEL": "error",
     }
     mills = []

@@ -17,7 +17,8 @@ from tests.support.audit import audit
 from tests.support.mill import Sandbox, chat_line, write_lines
 from workers.witness import compare
 
-MODEL = "acme-1"
+MODEL = "gpt-4o-2024-08-06"
+"""Its tokens can be counted, and the sandbox has no price of its own for it."""
 OUTPUT_TOKENS = 32
 """What the sandbox says to a prompt of that length is longer: it gives out just as many as it may."""
 OUTPUT_USD_PER_MTOK = 300
@@ -97,6 +98,7 @@ class Witness:
                     attempts.c.state == AttemptState.UNKNOWN
                 )
             )[0]
+            why = tx.rows(select(attempts.c.error).where(attempts.c.state == AttemptState.UNKNOWN).distinct())
         assert in_flight == 0
         bill = self.bill()
         assert bill["cost_nanos"] == sum(call["cost_nanos"] for call in self.provider.calls())
@@ -104,6 +106,7 @@ class Witness:
             periods=[(row.limit_nanos, row.spent_nanos, row.held_nanos) for row in periods],
             known_nanos=int(known),
             unknown=int(unknown[0]),
+            why_unknown=sorted(row.error for row in why),
             unknown_nanos=int(unknown[1]),
             bill_nanos=bill["cost_nanos"],
             calls=bill["calls"],
@@ -119,12 +122,14 @@ class Accounts:
         periods: Of every period of every budget: limit, spent, held.
         known_nanos: What the ledger says.
         unknown: Calls of which nobody knows whether they were billed, charged at their holds.
+        why_unknown: What became of those, by error code.
         bill_nanos: What the provider charged.
     """
 
     periods: Sequence[tuple[int, int, int]]
     known_nanos: int
     unknown: int
+    why_unknown: Sequence[str]
     unknown_nanos: int
     bill_nanos: int
     calls: int
