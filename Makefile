@@ -31,7 +31,7 @@ test: setup ## Run the tests
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 chaos: setup ## Spend budgets while workers are killed at random, at full size (fifteen minutes)
-	@SEEDS=10 LINES=1000 BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
+	@CHAOS_SEEDS=10 CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
 
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (six minutes)
 	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)

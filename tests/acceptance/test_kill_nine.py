@@ -11,7 +11,7 @@ from tests.support.mill import Mill, chat_line, read_lines, sandbox, wait_until,
 from tests.support.servers import PostgresCluster
 
 SEEDS = int(os.environ.get("SEEDS", "2"))
-LINES = int(os.environ.get("LINES", "600"))
+LINES = int(os.environ.get("CHAOS_LINES", "600"))
 IN_FLIGHT = 64
 
 

@@ -9,9 +9,9 @@ import pytest
 from tests.support.arena import Arena, home, machines
 from tests.support.servers import PostgresCluster
 
-SEEDS = int(os.environ.get("SEEDS", "2"))
-LINES = int(os.environ.get("LINES", "250"))
-BATCHES = int(os.environ.get("BATCHES", "60"))
+SEEDS = int(os.environ.get("CHAOS_SEEDS", "2"))
+LINES = int(os.environ.get("CHAOS_LINES", "250"))
+BATCHES = int(os.environ.get("CHAOS_BATCHES", "60"))
 PATIENCE_S = 90.0 * max(1, LINES // 250)
 
 
