@@ -33,7 +33,6 @@ def configure_logs(log: LogSettings) -> None:
             logging.getLevelNamesMapping()[log.level.upper()]
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
 
 

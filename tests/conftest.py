@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from batchmill.settings import Settings, load_settings
@@ -28,6 +29,13 @@ def heed_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def forget_logs() -> Iterator[None]:
+    """A command that ran in this process sends no later test's events to the standard error it had."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

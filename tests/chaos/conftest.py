@@ -10,9 +10,9 @@ from tests.support.arena import Arena, home, machines
 from tests.support.servers import PostgresCluster
 
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "2"))
-LINES = int(os.environ.get("CHAOS_LINES", "250"))
-BATCHES = int(os.environ.get("CHAOS_BATCHES", "60"))
-PATIENCE_S = 90.0 * max(1, LINES // 250)
+LINES = int(os.environ.get("CHAOS_LINES", "200"))
+BATCHES = int(os.environ.get("CHAOS_BATCHES", "30"))
+PATIENCE_S = 90.0 * max(1, LINES // 200)
 
 
 @pytest.fixture
