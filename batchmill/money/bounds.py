@@ -64,18 +64,6 @@ class _Extent(NamedTuple):
     has_audio_input: bool
     has_audio_output: bool
 
-    @classmethod
-    def of(cls, raw: bytes, body: Mapping[str, Any], given: MostInput, output_tokens: int) -> "_Extent":
-        """The extent of a request."""
-        modalities = body.get("modalities")
-        return cls(
-            given.tokens,
-            output_tokens,
-            b'"cache_control"' in raw or b'"prompt_cache_retention"' in raw,
-            given.has_audio,
-            isinstance(modalities, list) and "audio" in modalities,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
@@ -105,6 +93,25 @@ class _Step:
         return self.request + extent.input_tokens * input_rate + extent.output_tokens * (output_rate or 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """What bounds the calls of one model.
+
+    Attributes:
+        tariff: What `steps` were made of.
+        steps: Its price tiers, or why there are none.
+        cap: The longest answer in tokens, where it is known.
+        percent: What its bounds are raised to.
+        are_long_caches_dearer: It matters whether some of the input is kept for an hour.
+    """
+
+    tariff: Rates | Tariff | Unpriced
+    steps: tuple[_Step, ...] | Unpriced
+    cap: int | None
+    percent: int
+    are_long_caches_dearer: bool
+
+
 class Bounds:
     """Finds the most that calls can cost. One per process, not shared between threads. Never raises.
 
@@ -126,15 +133,17 @@ class Bounds:
         self._output_cap_tokens = output_cap_tokens
         self._caps = caps or {}
         self._percents = percents or {}
-        self._steps: dict[Model, tuple[Rates | Tariff, tuple[_Step, ...]]] = {}
+        self._terms: dict[Model, _Terms] = {}
 
     def set_caps(self, caps: Mapping[Model, int]) -> None:
         """Go by these caps of the catalogue from the next call on."""
         self._caps = caps
+        self._terms.clear()
 
     def set_percents(self, percents: Mapping[Model, int]) -> None:
         """Raise the bounds of these models from the next call on."""
         self._percents = percents
+        self._terms.clear()
 
     def bound(
         self,
@@ -163,53 +172,69 @@ class Bounds:
     def _bound(
         self, key: Model, endpoint: Endpoint, raw: bytes, body: Mapping[str, Any], is_rough: bool
     ) -> Bound:
+        terms = self._terms_of(key)
         given = (most_input_by_bytes if is_rough else most_input)(key[1], endpoint, body, len(raw))
-        longest, is_ours = self._longest_answer(key, endpoint, body)
+        longest, is_ours = self._longest_answer(terms.cap, endpoint, body)
         output_tokens = longest * answer_count(endpoint, body)
-        steps = self._steps_of(key)
-        nanos = _dearest_nanos(steps, _Extent.of(raw, body, given, output_tokens))
-        priced = None if isinstance(nanos, Unpriced) else self._raised(nanos, key)
-        if priced and is_ours and _output_costs(steps):
-            raw = with_limit(endpoint, key[1], raw, body, longest)
-        return Bound(
-            nanos=priced,
-            reason=nanos if isinstance(nanos, Unpriced) else "",
-            input_tokens=given.tokens,
-            output_tokens=output_tokens,
-            body=raw,
-            is_exact=given.is_exact,
+        extent = _Extent(
+            given.tokens,
+            output_tokens,
+            terms.are_long_caches_dearer and _may_be_cached_long(raw),
+            given.has_audio,
+            "modalities" in body and _speaks(body["modalities"]),
         )
+        nanos = _dearest_nanos(terms.steps, extent)
+        if isinstance(nanos, Unpriced):
+            return Bound(None, given.tokens, output_tokens, raw, nanos, given.is_exact)
+        nanos = min(-(-nanos * terms.percent // 100), MOST_NANOS)
+        if is_ours and nanos and _output_costs(terms.steps):
+            raw = with_limit(endpoint, key[1], raw, body, longest)
+        return Bound(nanos, given.tokens, output_tokens, raw, "", given.is_exact)
 
-    def _longest_answer(self, key: Model, endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[int, bool]:
+    def _longest_answer(
+        self, cap: int | None, endpoint: Endpoint, body: Mapping[str, Any]
+    ) -> tuple[int, bool]:
         """The longest answer in tokens, and whether nobody but us limits it to that."""
         if not answers_with_text(endpoint):
             return 0, False
-        cap = self._caps.get(key) or _shipped_caps().get(key) or known_cap(key[1])
         limit = own_limit(endpoint, body)
         if limit is not None:
             return (limit if cap is None else min(limit, cap)), False
         return (self._output_cap_tokens, True) if cap is None else (cap, False)
 
-    def _raised(self, nanos: int, key: Model) -> int:
-        return min(-(-nanos * self._percents.get(key, 100) // 100), MOST_NANOS)
-
-    def _steps_of(self, key: Model) -> tuple[_Step, ...] | Unpriced:
+    def _terms_of(self, key: Model) -> _Terms:
         tariff = self._pricer.tariff(provider=key[0], model=key[1])
-        if isinstance(tariff, Unpriced):
-            return tariff
-        known = self._steps.get(key)
-        if known is not None and known[0] is tariff:  # another price is another object
-            return known[1]
-        if len(self._steps) >= _MOST_MODELS:  # model names come from producers: never without end
-            self._steps.clear()
-        steps = _steps(tariff)
-        self._steps[key] = tariff, steps
-        return steps
+        terms = self._terms.get(key)
+        if terms is not None and terms.tariff is tariff:  # another price is another object
+            return terms
+        if len(self._terms) >= _MOST_MODELS:  # model names come from producers: never without end
+            self._terms.clear()
+        terms = self._terms[key] = self._learn(key, tariff)
+        return terms
+
+    def _learn(self, key: Model, tariff: Rates | Tariff | Unpriced) -> _Terms:
+        steps = tariff if isinstance(tariff, Unpriced) else _steps(tariff)
+        return _Terms(
+            tariff=tariff,
+            steps=steps,
+            cap=self._caps.get(key) or _shipped_caps().get(key) or known_cap(key[1]),
+            percent=self._percents.get(key, 100),
+            are_long_caches_dearer=not isinstance(steps, Unpriced)
+            and any(step.long_cache_input != step.input for step in steps),
+        )
 
 
 @cache
 def _shipped_caps() -> Mapping[Model, int]:
     return {entry.key: entry.output_cap_tokens for entry in read_shipped().entries if entry.output_cap_tokens}
+
+
+def _may_be_cached_long(raw: bytes) -> bool:
+    return b'"cache_control"' in raw or b'"prompt_cache_retention"' in raw
+
+
+def _speaks(modalities: Any) -> bool:
+    return isinstance(modalities, list) and "audio" in modalities
 
 
 def _steps(tariff: Rates | Tariff) -> tuple[_Step, ...]:

@@ -22,16 +22,19 @@ therefore nothing for an event loop.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from batchmill.requests.model import Endpoint
-from batchmill.tokens.encodings import encoding
+from batchmill.tokens.encodings import EncodingName, encoding
 from batchmill.tokens.models import Tokenizer, tokenizer_of
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 """Each is one token in both encodings."""
+_INSTRUCTIONS = frozenset({"system", "developer"})
+"""Their text mostly stands in every line of a batch: it is counted once."""
 MESSAGE_TOKENS = 3
 NAME_TOKENS = 1
 ANSWER_TOKENS = 3
@@ -45,6 +48,8 @@ BYTES_A_TOKEN = 1_600
 """Audio or a file given inline is at least PART_TOKENS, else its base64 divided by this: MP3 at 16 kB/s and 10
 tokens a second."""
 
+PLAIN_MESSAGE = frozenset({"role", "content"})
+"""The fields of a message that has no others."""
 TEXT_TYPES = frozenset({"text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal"})
 """The types of a message's parts that hold a text and nothing else."""
 
@@ -119,6 +124,15 @@ class _Tally:
             self._scaled += len(self._encoding.encode_ordinary(piece))
             self._is_exact &= is_clean
 
+    def message(self, role: str, text: str) -> None:
+        """A message of plain text, by one of the known roles: what most requests are made of."""
+        self.word()
+        self.frame(MESSAGE_TOKENS)
+        if role in _INSTRUCTIONS and len(text) <= PIECE_CHARS:
+            self._scaled += _tokens_of(self._tokenizer.encoding, text)
+        else:
+            self.text(text)
+
     def word(self) -> None:
         """A word that is known to be one token."""
         self._scaled += 1
@@ -148,6 +162,11 @@ class _Tally:
         return TokenCount(tokens=scaled + self._fixed, is_exact=self._is_exact)
 
 
+@lru_cache(maxsize=64)
+def _tokens_of(name: EncodingName, text: str) -> int:
+    return len(encoding(name).encode_ordinary(text))
+
+
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
     """The text in pieces short enough, and whether each ends where no token does not."""
     begin = 0
@@ -162,6 +181,11 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 
 def _add_messages(tally: _Tally, messages: Any, model: str) -> None:
     for message in messages if isinstance(messages, list) else ():
+        if type(message) is dict and message.keys() == PLAIN_MESSAGE:
+            role, content = message["role"], message["content"]
+            if type(content) is str and type(role) is str and role in ROLES:
+                tally.message(role, content)
+                continue
         tally.frame(MESSAGE_TOKENS)
         if not isinstance(message, dict):
             tally.json(message)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from batchmill.requests.checks import CONTENT
 from batchmill.requests.model import Endpoint
-from batchmill.tokens.count import TEXT_TYPES, count_request
+from batchmill.tokens.count import PLAIN_MESSAGE, TEXT_TYPES, count_request
 from batchmill.tokens.models import tokenizer_of
 
 FRAME_TOKENS = 100
@@ -46,7 +46,6 @@ _UNSEEN_FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
 _TOOL_FIELDS = ("tools", "functions")
 _OWN_TOOLS = ("function", "custom", "local_shell", "apply_patch", None)
 _MORE_FIELDS = frozenset({*_TOOL_FIELDS, *_UNSEEN_FIELDS[Endpoint.CHAT], *_UNSEEN_FIELDS[Endpoint.RESPONSES]})
-_PLAIN_MESSAGE = frozenset({"role", "content"})
 _UNCOUNTED_FIELDS = ("suffix", *_TOOL_FIELDS, *_UNSEEN_FIELDS[Endpoint.CHAT])
 
 
@@ -106,7 +105,7 @@ def _is_plain(content: Any) -> bool:
     for message in content:  # no generator: this is done for every call
         if (
             type(message) is not dict
-            or message.keys() != _PLAIN_MESSAGE
+            or message.keys() != PLAIN_MESSAGE
             or type(message["content"]) is not str
         ):
             return False
