@@ -12,6 +12,7 @@ class Sizes:
     Attributes:
         stores: Databases; memory is measured on SQLite in any case.
         rounds: How often the short parts are measured, in turn; the median counts.
+        turns: How often each of two ways that are compared is gone in a round, in turn.
         lines: Of a batch of ordinary size.
         many_lines: Of the batch whose memory is compared with that of `lines`.
         ingest_lines: Of the file that is only taken in.
@@ -23,6 +24,7 @@ class Sizes:
 
     stores: tuple[Store, ...]
     rounds: int
+    turns: int
     lines: int
     many_lines: int
     ingest_lines: int
@@ -35,6 +37,7 @@ class Sizes:
 FULL = Sizes(
     stores=(Store.SQLITE, Store.POSTGRESQL),
     rounds=3,
+    turns=3,
     lines=10_000,
     many_lines=200_000,
     ingest_lines=100_000,
@@ -46,6 +49,7 @@ FULL = Sizes(
 QUICK = Sizes(
     stores=(Store.POSTGRESQL,),
     rounds=1,
+    turns=1,
     lines=200,
     many_lines=1_000,
     ingest_lines=3_000,

@@ -23,7 +23,7 @@ from batchmill.money.nanos import divide_half_even
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import RATES_PER_NANO, Rates, Unpriced
 from batchmill.requests.model import Endpoint
-from batchmill.tokens.most_input import MostInput, most_input, most_input_by_bytes
+from batchmill.tokens.most_input import most_input, most_input_by_bytes
 from batchmill.tokens.most_output import answer_count, answers_with_text, known_cap, own_limit, with_limit
 
 MOST_NANOS = 10**18

@@ -283,3 +283,12 @@ def test_half_a_surrogate_pair_is_counted() -> None:
 def test_a_role_is_one_token(name: EncodingName) -> None:
     """That a role need not be encoded to be counted holds for every role there is, in both encodings."""
     assert {len(encoding(name).encode_ordinary(role)) for role in ROLES} == {1}
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_a_message_counts_its_text_whatever_its_role(role: str) -> None:
+    """Also that of instructions, which is remembered: for each encoding its own, and of any length."""
+    for text in ("Zählt in beiden Kodierungen anders: Übergrößenträger, 1234567.", "word " * 30_000, ""):
+        for model in ("gpt-4o", "gpt-4", "gpt-4o"):
+            counted = chat(model, {"role": role, "content": text})
+            assert counted == TokenCount(tokens=7 + count_text(model, text).tokens, is_exact=True)
