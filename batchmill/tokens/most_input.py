@@ -1,8 +1,8 @@
 """The most input tokens that a request can be billed for, whatever the tokenizer.
 
 A token stands for one byte of text at least, and a body's JSON has no fewer bytes than the text in it, its
-framing and its tools: that bounds all text. What comes as something else has an allowance, more than any vendor's
-page has for it in late 2026, and its base64 does not count as text:
+framing and its tools: that bounds all text. What comes as something else has an allowance, chosen to lie well above
+what vendors were known to bill for it in late 2026, and its base64 does not count as text:
 
 | what | tokens at most |
 |---|---|

@@ -35,7 +35,7 @@ def check_budget(tx: Transaction, facts: CallFacts, nanos: int | None) -> list[F
 def refusing_unpriced(tx: Transaction, facts: CallFacts) -> dict[str, Budget]:
     """By key: the budgets that cover calls without a known price, and refuse them, for lines of one batch.
 
-    Those of models and types are all in it, whatever the facts say of these two: every line has its own.
+    Those of providers, models and types are all in it, whatever the facts say of these: every line has its own.
     """
     is_of_batch = or_(budgets.c.key.in_(_keys(facts)), budgets.c.scope.in_(OF_SOME_LINES))
     refusing = where(tx, is_of_batch, budgets.c.allows_unpriced.is_(False))

@@ -11,27 +11,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import select, update
 
 from batchmill.budgets import words
 from batchmill.budgets.balance import Balance, Charge, Movement, Room
 from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, keys_of
 from batchmill.requests.work import Bounded, Candidate, Job, Send, Why, Withheld
 from db.budgets import factors, firing, periods
-from db.budgets.rows import budget_of
+from db.budgets.rows import IS_NOW, MOVING, balance_of, budget_of
 from db.bulk import INT, bulk_update
 from db.engine import Transaction
 from db.prepared import Prepared, among
 from db.tables import budget_periods, budgets
 
-_is_now = and_(
-    budget_periods.c.budget_id == budgets.c.id,
-    budget_periods.c.start_ms <= bindparam("now_ms", type_=INT),
-    or_(budget_periods.c.end_ms.is_(None), budget_periods.c.end_ms > bindparam("now_ms", type_=INT)),
-)
 _covering = Prepared(
     select(budgets.c.key, budgets.c.id, budget_periods.c.id.label("period_id"))
-    .join_from(budgets, budget_periods, _is_now, isouter=True)
+    .join_from(budgets, budget_periods, IS_NOW, isouter=True)
     .where(among(budgets.c.key, "keys"), budgets.c.removed_ms.is_(None))
     .order_by(budgets.c.id)
 )
@@ -45,9 +40,8 @@ _lock = Prepared(
     .order_by(budget_periods.c.id)
     .with_for_update(of=budget_periods)
 )
-_BALANCE = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos")
 _write = bulk_update(
-    dict.fromkeys(("id", "spent_before", "held_before", "alerted_percent", *_BALANCE), INT),
+    dict.fromkeys(("id", "spent_before", "held_before", "alerted_percent", *MOVING), INT),
     lambda row: (
         update(budget_periods)
         .where(
@@ -55,7 +49,7 @@ _write = bulk_update(
             budget_periods.c.spent_nanos == row["spent_before"],
             budget_periods.c.held_nanos == row["held_before"],
         )
-        .values({name: row[name] for name in ("alerted_percent", *_BALANCE)})
+        .values({name: row[name] for name in ("alerted_percent", *MOVING)})
     ),
 )
 
@@ -288,8 +282,7 @@ def _locked(tx: Transaction, ids: Iterable[int]) -> dict[int, Account]:
 
 
 def _account(row: Any) -> Account:
-    balance = Balance(**{name: getattr(row, name) for name in ("limit_nanos", *_BALANCE)})
-    return Account(row=row, budget=budget_of(row, prefix="budget_"), balance=balance)
+    return Account(row=row, budget=budget_of(row, prefix="budget_"), balance=balance_of(row))
 
 
 def _written(account: Account, alerted_percent: int) -> dict[str, int]:
@@ -298,7 +291,7 @@ def _written(account: Account, alerted_percent: int) -> dict[str, int]:
         "spent_before": account.row.spent_nanos,
         "held_before": account.row.held_nanos,
         "alerted_percent": alerted_percent,
-        **{name: getattr(account.balance, name) for name in _BALANCE},
+        **{name: getattr(account.balance, name) for name in MOVING},
     }
 
 

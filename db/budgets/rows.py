@@ -1,9 +1,24 @@
-"""Budgets from their rows."""
+"""Budgets and their balances from their rows."""
 
 from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import and_, bindparam, or_
+
+from batchmill.budgets.balance import Balance
 from batchmill.budgets.model import Budget, OnLimit, Origin, Period, Scope
+from db.bulk import INT
+from db.tables import budget_periods
+
+IS_NOW = and_(
+    budget_periods.c.start_ms <= bindparam("now_ms", type_=INT),
+    or_(budget_periods.c.end_ms.is_(None), budget_periods.c.end_ms > bindparam("now_ms", type_=INT)),
+)
+"""Whether a period is the current one; takes `now_ms`."""
+
+MOVING = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos")
+"""The columns of a period that calls change."""
+BALANCE = ("limit_nanos", *MOVING)
 
 
 def budget_of(row: Any, prefix: str = "") -> Budget:
@@ -30,6 +45,16 @@ def budget_of(row: Any, prefix: str = "") -> Budget:
         allows_unpriced=bool(get("allows_unpriced")),
         origin=Origin(get("origin")),
     )
+
+
+def balance_of(row: Any, prefix: str = "") -> Balance:
+    """What is spent and held in a period.
+
+    Args:
+        row: With the columns of `budget_periods`.
+        prefix: What stands before the names of those columns.
+    """
+    return Balance(**{name: getattr(row, prefix + name) for name in BALANCE})
 
 
 @lru_cache(maxsize=256)

@@ -3,25 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, and_, exists, select
 
 from batchmill.budgets.balance import Balance
 from batchmill.budgets.calendar import span_of
 from batchmill.budgets.model import Period, Scope
 from batchmill.budgets.standing import Standing
-from db.budgets.rows import budget_of
-from db.bulk import INT
+from db.budgets.rows import BALANCE, IS_NOW, balance_of, budget_of
 from db.engine import Transaction
 from db.tables import batches, budget_periods, budgets, word
 
-IS_NOW = and_(
-    budget_periods.c.start_ms <= bindparam("now_ms", type_=INT),
-    or_(budget_periods.c.end_ms.is_(None), budget_periods.c.end_ms > bindparam("now_ms", type_=INT)),
-)
-"""Whether a period is the current one; takes `now_ms`."""
-
-_BALANCE = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos")
-_PERIOD = ("id", "start_ms", "end_ms", "opening_nanos", "limit_nanos", *_BALANCE)
+_PERIOD = ("id", "start_ms", "end_ms", "opening_nanos", *BALANCE)
 _of_ended_batch = exists(
     select(1).where(
         budgets.c.scope == word(Scope.BATCH),
@@ -84,12 +76,11 @@ def _standing(tx: Transaction, row: Any) -> Standing:
         start_ms, end_ms = span_of(budget.period, budget.zone, tx.now_ms)
         balance = Balance(limit_nanos=budget.limit_nanos)
         return Standing(budget=budget, start_ms=start_ms, end_ms=end_ms, balance=balance)
-    amounts = {name: getattr(row, f"period_{name}") for name in ("limit_nanos", *_BALANCE)}
     return Standing(
         budget=budget,
         period_id=row.period_id,
         start_ms=row.period_start_ms or row.created_ms,
         end_ms=row.period_end_ms,
-        balance=Balance(**amounts),
+        balance=balance_of(row, "period_"),
         opening_nanos=row.period_opening_nanos,
     )

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from batchmill.budgets.balance import Balance, Room
 from batchmill.budgets.model import OnLimit
+from db.budgets.rows import IS_NOW, balance_of
 from db.engine import Transaction
 from db.tables import budget_periods, budgets, catalogue
 
@@ -53,14 +54,5 @@ def _are_prices_new(tx: Transaction) -> bool:
 
 def _balances(tx: Transaction, ids: Sequence[int]) -> dict[int, Balance]:
     """By budget: its period that is now, as far as that has begun."""
-    now = select(budget_periods).where(
-        budget_periods.c.budget_id.in_(ids),
-        budget_periods.c.start_ms <= tx.now_ms,
-        budget_periods.c.end_ms.is_(None) | (budget_periods.c.end_ms > tx.now_ms),
-    )
-    return {
-        row.budget_id: Balance(
-            limit_nanos=row.limit_nanos, spent_nanos=row.spent_nanos, held_nanos=row.held_nanos
-        )
-        for row in tx.rows(now)
-    }
+    now = select(budget_periods).where(budget_periods.c.budget_id.in_(ids), IS_NOW)
+    return {row.budget_id: balance_of(row) for row in tx.rows(now, now_ms=tx.now_ms)}
