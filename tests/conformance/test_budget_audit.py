@@ -93,6 +93,14 @@ def test_what_is_wrong_is_named(database: Database, clock: FakeClock, statement:
         assert finding.examples[0].place is not None
 
 
+def test_a_limit_that_was_lowered_is_no_fault(database: Database, clock: FakeClock) -> None:
+    """What was spent before under a higher limit was within it."""
+    spend(database, clock)
+    with database.write() as tx:
+        tx.run(text("UPDATE budget_periods SET limit_nanos = 500"))
+    assert broken(database) == {}
+
+
 def test_a_difference_is_told_to_the_nano_dollar(database: Database, clock: FakeClock) -> None:
     """Which budget, and both amounts of each side."""
     spend(database, clock)

@@ -3,16 +3,12 @@
 `PROOF=10` runs ten times as many examples as CI does.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import select
@@ -33,10 +29,11 @@ from tests.support.audit import audit
 from tests.support.budgets import covers
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch, all_batches, send_of
+from tests.support.machines import TIMEOUT_S, Fresh, let_loose, on_postgresql, on_sqlite
 from tests.support.replies import ANSWERED, FAULTY, PRICE_NANOS, REFUSED, THROTTLED, UNKNOWN, make_judge
+from tests.support.servers import PostgresCluster
 from workers.reconciling import Word, by_word
 
-PROOF = int(os.environ.get("PROOF", "1"))
 HOUR_MS = 3_600_000
 UNPRICED = replace(ANSWERED, usage=None)
 REPLIES = [ANSWERED, ANSWERED, ANSWERED, REFUSED, FAULTY, THROTTLED, UNKNOWN, UNKNOWN, UNPRICED]
@@ -84,7 +81,7 @@ class _Call:
 class Till(RuleBasedStateMachine):
     """Two workers, a few batches, budgets that overlap, a sweep and a calendar."""
 
-    fresh: ClassVar[Any]  # makes a database URL, and how to get rid of it
+    fresh: ClassVar[Fresh]
 
     def __init__(self) -> None:
         super().__init__()
@@ -337,38 +334,13 @@ class Till(RuleBasedStateMachine):
         return bool(row.start_ms <= self.clock.now_ms() and (row.end_ms or 2**62) > self.clock.now_ms())
 
 
-def run(fresh: Any, examples: int) -> None:
-    """Let Hypothesis loose on databases made by `fresh`."""
-    machine = type("TillOnOneDatabase", (Till,), {"fresh": staticmethod(fresh)})
-    machine.TestCase.settings = settings(
-        max_examples=examples * PROOF,
-        stateful_step_count=50,
-        database=None,
-        # Shrinking a long run takes minutes: in CI the first failure as it is found will do.
-        phases=[Phase.generate, Phase.shrink] if PROOF > 1 else [Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    machine.TestCase("runTest").runTest()
-
-
-@pytest.mark.timeout(120 + 120 * PROOF)
+@pytest.mark.timeout(TIMEOUT_S)
 def test_any_order_of_events_on_sqlite(sqlite_template: Path) -> None:
     """No order of events overdraws a budget, loses a hold or makes one up."""
-
-    def fresh() -> Any:
-        folder = Path(tempfile.mkdtemp(prefix="batchmill-machine-"))
-        shutil.copy(sqlite_template, folder / "db")
-        return f"sqlite:///{folder / 'db'}", lambda: shutil.rmtree(folder)
-
-    run(fresh, 6)
+    let_loose(Till, on_sqlite(sqlite_template), runs=6, steps=50)
 
 
-@pytest.mark.timeout(120 + 120 * PROOF)
-def test_any_order_of_events_on_postgresql(postgres: Any) -> None:
+@pytest.mark.timeout(TIMEOUT_S)
+def test_any_order_of_events_on_postgresql(postgres: PostgresCluster) -> None:
     """The same on PostgreSQL."""
-
-    def fresh() -> Any:
-        url = postgres.create()
-        return url, lambda: postgres.drop(url)
-
-    run(fresh, 2)
+    let_loose(Till, on_postgresql(postgres), runs=2, steps=50)

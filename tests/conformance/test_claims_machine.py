@@ -4,14 +4,10 @@
 """
 
 import itertools
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -23,6 +19,7 @@ from db.engine import Database
 from tests.support.audit import Books, audit
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch, all_batches
+from tests.support.machines import TIMEOUT_S, Fresh, let_loose, on_postgresql, on_sqlite
 from tests.support.replies import (
     ANSWERED,
     BLOCKED,
@@ -33,8 +30,8 @@ from tests.support.replies import (
     UNKNOWN,
     make_judge,
 )
+from tests.support.servers import PostgresCluster
 
-PROOF = int(os.environ.get("PROOF", "1"))
 REPLIES = [ANSWERED, ANSWERED, CUT_SHORT, REFUSED, FAULTY, THROTTLED, BLOCKED, UNKNOWN]
 keys = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=6)
 picks = st.integers(min_value=0, max_value=1_000)
@@ -43,7 +40,7 @@ picks = st.integers(min_value=0, max_value=1_000)
 class Mill(RuleBasedStateMachine):
     """Two workers, a few batches with overlapping questions, a sweep and a clock."""
 
-    fresh: ClassVar[Any]  # makes a database URL, and how to get rid of it
+    fresh: ClassVar[Fresh]
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,38 +228,13 @@ class Mill(RuleBasedStateMachine):
         return all(row.state in over for row in all_batches(self.database))
 
 
-def run(fresh: Any, examples: int) -> None:
-    """Let Hypothesis loose on databases made by `fresh`."""
-    machine = type("MillOnOneDatabase", (Mill,), {"fresh": staticmethod(fresh)})
-    machine.TestCase.settings = settings(
-        max_examples=examples * PROOF,
-        stateful_step_count=35,
-        database=None,
-        # Shrinking a long run takes minutes: in CI the first failure as it is found will do.
-        phases=[Phase.generate, Phase.shrink] if PROOF > 1 else [Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    machine.TestCase("runTest").runTest()
-
-
-@pytest.mark.timeout(120 + 120 * PROOF)
+@pytest.mark.timeout(TIMEOUT_S)
 def test_any_order_of_events_on_sqlite(sqlite_template: Path) -> None:
     """No order of events breaks an invariant, loses a request or asks a question twice at a time."""
-
-    def fresh() -> Any:
-        folder = Path(tempfile.mkdtemp(prefix="batchmill-machine-"))
-        shutil.copy(sqlite_template, folder / "db")
-        return f"sqlite:///{folder / 'db'}", lambda: shutil.rmtree(folder)
-
-    run(fresh, 5)
+    let_loose(Mill, on_sqlite(sqlite_template), runs=5, steps=35)
 
 
-@pytest.mark.timeout(120 + 120 * PROOF)
-def test_any_order_of_events_on_postgresql(postgres: Any) -> None:
+@pytest.mark.timeout(TIMEOUT_S)
+def test_any_order_of_events_on_postgresql(postgres: PostgresCluster) -> None:
     """The same on PostgreSQL."""
-
-    def fresh() -> Any:
-        url = postgres.create()
-        return url, lambda: postgres.drop(url)
-
-    run(fresh, 2)
+    let_loose(Mill, on_postgresql(postgres), runs=2, steps=35)

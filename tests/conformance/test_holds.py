@@ -271,6 +271,23 @@ def test_pausing_and_going_on_when_raised(database: Database) -> None:
     audit(database)
 
 
+def test_going_on_while_others_still_hold_the_room(database: Database) -> None:
+    """A batch goes on as soon as its call could fit once what is in flight has ended, as it would not have paused."""
+    budget = add_budget(database, 1_000)
+    worker = Worker(database)
+    batch = add_batch(database, 2)
+    first, second = worker.take()
+    assert worker.send(first, hold_nanos=600)
+    withheld = worker.ask(second, hold_nanos=1_100).withheld[second.request_id]
+    assert withheld.why is Why.EXHAUSTED
+    worker.write(Work(hand_backs=[HandBack(job=second, withheld=withheld)]))
+    raise_limit(database, budget, 1_100)
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+    (second,) = worker.take()
+    assert worker.ask(second, hold_nanos=1_100).withheld[second.request_id].why is Why.TIGHT
+
+
 def test_the_turn_of_a_day_lets_it_go_on(database: Database, clock: FakeClock) -> None:
     """A batch that waits for a daily budget goes on at midnight of its zone, within one sweep."""
     berlin = ZoneInfo("Europe/Berlin")
