@@ -18,7 +18,7 @@ from batchmill.budgets.balance import Balance, Charge, Movement, Room
 from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, keys_of
 from batchmill.requests.work import Bounded, Candidate, Job, Send, Why, Withheld
 from db.budgets import factors, firing, periods
-from db.budgets.rows import IS_NOW, MOVING, balance_of, budget_of
+from db.budgets.rows import IS_ITS_NOW, MOVING, balance_of, budget_of
 from db.bulk import INT, bulk_update
 from db.engine import Transaction
 from db.prepared import Prepared, among
@@ -26,7 +26,7 @@ from db.tables import budget_periods, budgets
 
 _covering = Prepared(
     select(budgets.c.key, budgets.c.id, budget_periods.c.id.label("period_id"))
-    .join_from(budgets, budget_periods, IS_NOW, isouter=True)
+    .join_from(budgets, budget_periods, IS_ITS_NOW, isouter=True)
     .where(among(budgets.c.key, "keys"), budgets.c.removed_ms.is_(None))
     .order_by(budgets.c.id)
 )

@@ -8,13 +8,15 @@ from sqlalchemy import and_, bindparam, or_
 from batchmill.budgets.balance import Balance
 from batchmill.budgets.model import Budget, OnLimit, Origin, Period, Scope
 from db.bulk import INT
-from db.tables import budget_periods
+from db.tables import budget_periods, budgets
 
 IS_NOW = and_(
     budget_periods.c.start_ms <= bindparam("now_ms", type_=INT),
     or_(budget_periods.c.end_ms.is_(None), budget_periods.c.end_ms > bindparam("now_ms", type_=INT)),
 )
 """Whether a period is the current one; takes `now_ms`."""
+IS_ITS_NOW = and_(budget_periods.c.budget_id == budgets.c.id, IS_NOW)
+"""Whether it is the current one of a budget beside it."""
 
 MOVING = ("spent_nanos", "held_nanos", "unknown_nanos", "overrun_nanos")
 """The columns of a period that calls change."""

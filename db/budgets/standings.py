@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, exists, select
 
 from batchmill.budgets.balance import Balance
 from batchmill.budgets.calendar import span_of
 from batchmill.budgets.model import Period, Scope
 from batchmill.budgets.standing import Standing
-from db.budgets.rows import BALANCE, IS_NOW, balance_of, budget_of
+from db.budgets.rows import BALANCE, IS_ITS_NOW, balance_of, budget_of
 from db.engine import Transaction
 from db.tables import batches, budget_periods, budgets, word
 
@@ -23,9 +23,7 @@ _of_ended_batch = exists(
 ).correlate(budgets)
 _in_force = (
     select(budgets, *(budget_periods.c[name].label(f"period_{name}") for name in _PERIOD))
-    .join_from(
-        budgets, budget_periods, and_(budget_periods.c.budget_id == budgets.c.id, IS_NOW), isouter=True
-    )
+    .join_from(budgets, budget_periods, IS_ITS_NOW, isouter=True)
     .where(budgets.c.removed_ms.is_(None))
     .order_by(budgets.c.id)
 )
