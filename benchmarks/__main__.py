@@ -26,12 +26,12 @@ EVERY_ROUND: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UNIQUE, Part.CACHED}, answering.run),
     ({Part.BUDGETS}, budgets.run),
     ({Part.INGEST}, intake.run),
+    ({Part.QUOTE}, quoting.run),
     ({Part.RIVALS}, rivals.run),
 )
 ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UTILISATION}, utilisation.run),
     ({Part.MEMORY}, memory.run),
-    ({Part.QUOTE}, quoting.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
