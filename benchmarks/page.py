@@ -25,8 +25,9 @@ WORDS: Mapping[Part, tuple[str, str]] = {
     Part.BUDGETS: (
         "Budgets",
         "{lines:,} unique lines as above, without a budget and with three that cover every call (global by the day, the"
-        " tenant by the month, the model in all), never full, in turns. Each call is then bounded (its input counted),"
-        " held on three rows and charged to them. Left is the pace with them in per cent of the pace without.",
+        " tenant by the month, the model in all), never full, {turns} times each way in a round, in turns. Each call is"
+        " then bounded (by its bytes, as there is room), held on three rows and charged to them. Left is the pace with"
+        " them in per cent of the pace without, over all runs of a round.",
     ),
     Part.INGEST: (
         "Ingest",
