@@ -27,9 +27,8 @@ $(STAMP):
 demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no cost
 	@BIN=$(BIN) bash examples/demo.sh
 
-# Handed out one by one, in their order: acceptance and chaos, which take longest, come first.
 test: setup ## Run the tests
-	@$(BIN)/python -m pytest -n 4 --dist load --maxschedchunk 1
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 chaos: setup ## Spend budgets while workers are killed at random, at full size (ten minutes)
 	@CHAOS_SEEDS=10 CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
