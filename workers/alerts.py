@@ -7,6 +7,7 @@ the first dies between sending and noting it. What fails waits in the database.
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
@@ -25,7 +26,7 @@ from workers.assembly import make_database
 log = structlog.get_logger()
 
 ROUND_S = 20.0
-"""After this long a round ends, whatever is still owed: its worker has other things to do."""
+"""After this long a channel's round ends, whatever is still owed: its worker has other things to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +84,18 @@ def deliver_owed(settings: Settings) -> None:
         database.close()
 
 
-def deliver(database: Database, channels: Sequence[Channel], *, also_waiting: bool = False) -> bool:
-    """Deliver what is owed, on each channel until something fails; whether nothing did.
+def deliver(database: Database, channels: Sequence[Channel]) -> bool:
+    """One round on every channel, beside each other: a slow one keeps none waiting. Whether nothing failed.
+
+    Raises:
+        DatabaseError: It cannot be asked what is owed.
+    """
+    with ThreadPoolExecutor(len(channels)) as pool:
+        return all(list(pool.map(lambda channel: deliver_on(database, channel), channels)))
+
+
+def deliver_on(database: Database, channel: Channel, *, also_waiting: bool = False) -> bool:
+    """One round: deliver what a channel owes, until something fails or `ROUND_S` are over; whether nothing did.
 
     Args:
         also_waiting: Try those, too, whose next try is still to come.
@@ -93,8 +104,17 @@ def deliver(database: Database, channels: Sequence[Channel], *, also_waiting: bo
         DatabaseError: It cannot be asked what is owed.
     """
     until_s = time.monotonic() + ROUND_S
-    went_well = [_deliver_on(database, channel, until_s, also_waiting) for channel in channels]
-    return all(went_well)
+    while time.monotonic() < until_s:
+        owed = _claim(database, channel.name, also_waiting)
+        if owed is None:
+            break
+        if owed.is_given_up:
+            log.error(
+                "alert_given_up", channel=channel.name.value, verdict=owed.alert.verdict, tries=owed.tries
+            )
+        elif not _send(database, channel, owed):
+            return False
+    return True
 
 
 def try_out(settings: Settings, now_ms: int) -> Iterator[Trial]:
@@ -114,20 +134,6 @@ def _try_out(channel: Channel, message: Message) -> Trial:
         told = {"error": error.message, "hint": error.hint}
         return Trial(channel=channel.name, target=channel.target, is_delivered=False, **told)
     return Trial(channel=channel.name, target=channel.target, is_delivered=True, error=remark)
-
-
-def _deliver_on(database: Database, channel: Channel, until_s: float, also_waiting: bool) -> bool:
-    while time.monotonic() < until_s:
-        owed = _claim(database, channel.name, also_waiting)
-        if owed is None:
-            break
-        if owed.is_given_up:
-            log.error(
-                "alert_given_up", channel=channel.name.value, verdict=owed.alert.verdict, tries=owed.tries
-            )
-        elif not _send(database, channel, owed):
-            return False
-    return True
 
 
 def _claim(database: Database, channel: ChannelName, also_waiting: bool) -> Owed | None:

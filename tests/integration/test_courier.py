@@ -1,6 +1,7 @@
 """The courier: alerts are delivered beside the work, and nothing waits for a mail server that hangs."""
 
 import asyncio
+import base64
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,15 +17,15 @@ from db.engine import Database
 from tests.support.budgets import add_budget, fire
 from tests.support.clocks import PATIENCE_S
 from tests.support.mill import wait_until
-from tests.support.receivers import MailServer, free_port, served
+from tests.support.receivers import MailServer, WebhookServer, free_port, served
 from workers.courier import Courier
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
 
-def with_mail(tmp_path: Path, port: int) -> Settings:
+def with_mail(tmp_path: Path, port: int, **others: str) -> Settings:
     environ = {"SMTP_URL": f"smtp://127.0.0.1:{port}", "ADMIN_EMAILS": "a@acme.test"}
-    return load_settings(environ | {"BATCHMILL_HOME": str(tmp_path)}, None)
+    return load_settings(environ | others | {"BATCHMILL_HOME": str(tmp_path)}, None)
 
 
 def mail_states(database: Database) -> list[tuple[DeliveryState, str]]:
@@ -94,6 +95,21 @@ def test_a_server_that_hangs_holds_nothing_up(
     [(state, why)] = mail_states(database)
     assert state is DeliveryState.PENDING
     assert f"mail server 127.0.0.1:{hanging.port}: " in why
+
+
+def test_a_mail_server_that_hangs_keeps_no_post_back(database: Database, tmp_path: Path) -> None:
+    """The webhook has its alert while the mail is still being tried."""
+    hanging, webhook = Hanging(), WebhookServer()
+    secret = base64.b64encode(bytes(32)).decode()
+    variables = {"BATCHMILL_WEBHOOK_URL": webhook.url, "BATCHMILL_WEBHOOK_SECRET": secret}
+    fire(database, add_budget(database, 5_000_000_000))
+    with webhook.up(), served(hanging.listen):
+        courier = Courier(with_mail(tmp_path, hanging.port, **variables), database, last_try_s=0.1)
+        with courier:
+            assert hanging.called.wait(PATIENCE_S)
+            wait_until(lambda: len(webhook.posts) == 1, PATIENCE_S)
+            assert mail_states(database) == [(DeliveryState.PENDING, "")]
+    wait_until(lambda: not courier.is_at_work, PATIENCE_S)
 
 
 def test_a_database_that_is_away_ends_nothing(database: Database, tmp_path: Path) -> None:
