@@ -99,13 +99,16 @@ def alert_as_row(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, obje
 
 
 def tell_failures(deliveries: "list[Delivery]") -> None:
-    """Say which of them have not arrived, and whether they are tried again."""
+    """Say which of them have not arrived, or not with everybody, and whether they are tried again."""
     from batchmill.alerts.delivery import ChannelName, DeliveryState
 
     for channel in ChannelName:
         failed = [one for one in deliveries if one.channel is channel and one.error]
+        sent = [one for one in failed if one.state is DeliveryState.SENT]
         waiting = [one for one in failed if one.state is DeliveryState.PENDING]
         given_up = [one for one in failed if one.state is DeliveryState.GIVEN_UP]
+        if sent:
+            narrate(f"{channel}: {counted(len(sent), 'alert')} did not reach everybody: {sent[0].error}")
         if waiting:
             narrate(f"{channel}: {counted(len(waiting), 'alert')} will be tried again: {waiting[0].error}")
         if given_up:

@@ -108,6 +108,21 @@ def test_alerts_are_listed_with_what_became_of_them(mill: Mill) -> None:
     database.close()
 
 
+def test_who_was_refused_is_told(mill: Mill) -> None:
+    """A mail that one of two got counts as sent; whoever looks at the alerts reads who did not get it."""
+    mail, webhook = MailServer(login=("ops", PASSWORD), refused=("b@acme.test",)), WebhookServer()
+    set_up(mill, mail, webhook)
+    mill.environ["ADMIN_EMAILS"] = "a@acme.test,b@acme.test"
+    database = home_database(mill)
+    fire(database, add_budget(database, 5 * ONE_DOLLAR), "90")
+    database.close()
+    with mail.up(), webhook.up():
+        assert mill.quickly("worker", "--until-idle").returncode == 0
+    told = mill.quickly("budget", "alerts")
+    assert told.stdout.split()[-3:] == ["sent", "sent", "sent"]
+    assert "mail: 1 alert did not reach everybody: b@acme.test was refused: 550" in told.stderr
+
+
 def test_no_alerts_are_no_error(mill: Mill) -> None:
     """Without a database, and with an empty one: nothing is made, and it is said that there are none."""
     told = mill.quickly("budget", "alerts")
