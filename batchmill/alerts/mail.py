@@ -3,22 +3,25 @@
 import asyncio
 import base64
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from batchmill.alerts.delivery import ATTEMPT_S, ChannelName
 from batchmill.alerts.message import Message
 from batchmill.errors import DeliveryError
-from batchmill.settings.alerts import MailServer
+from batchmill.settings.alerts import MailServer, read_mailbox
 from batchmill.settings.fields import LOCAL_HOSTS, MASK
 
 _ONE_LINE_A_HEADER = SMTP_POLICY.clone(max_line_length=998)
 """Folded at 78 characters, a long subject would begin on a line of its own, which some programs show as empty."""
+
+_ENCODED_HEADERS = SMTP_POLICY.clone(max_line_length=76)
+"""What is not ASCII has to be folded: a line of encoded words is not longer (RFC 2047, section 2)."""
 
 _QUIT_WITHIN_S = 1.0
 _LONGEST_REASON = 300
@@ -31,7 +34,7 @@ class MailChannel:
     does not trust is refused.
 
     Args:
-        sender: An address, with a name or without.
+        sender: A mailbox, as `read_mailbox` takes it.
         recipients: Likewise.
         attempt_s: Bounds one attempt.
     """
@@ -42,14 +45,14 @@ class MailChannel:
         self, server: MailServer, *, sender: str, recipients: Sequence[str], attempt_s: float = ATTEMPT_S
     ) -> None:
         self._server = server
-        self._sender = sender
-        self._recipients = recipients
+        self._sender = read_mailbox(sender)
+        self._recipients = [read_mailbox(recipient) for recipient in recipients]
         self._attempt_s = attempt_s
 
     @property
     def target(self) -> str:
         """The recipients and the server."""
-        return f"{', '.join(self._recipients)} by {self._server.name}"
+        return f"{', '.join(map(str, self._recipients))} by {self._server.name}"
 
     async def send(self, message: Message) -> str:
         """Hand it to the server; which of the recipients were refused, as long as one was not.
@@ -62,7 +65,7 @@ class MailChannel:
             hostname=self._server.host,
             port=self._server.port,
             use_tls=self._server.is_tls,
-            local_hostname=_domain(self._sender),  # the default would be asked of the DNS
+            local_hostname=self._sender.domain,  # the default would be asked of the DNS
             timeout=self._attempt_s,
         )
         try:
@@ -71,15 +74,13 @@ class MailChannel:
         except TimeoutError:
             raise self._not_delivered(f"it did not answer within {self._attempt_s:g} s") from None
         except (SMTPException, OSError) as error:
-            raise self._not_delivered(_reason(error)) from None
+            raise self._not_delivered(self._reason(error)) from None
         else:
             # It has been taken, whatever comes now.
             with contextlib.suppress(TimeoutError, SMTPException, OSError):
                 async with asyncio.timeout(_QUIT_WITHIN_S):
                     await client.quit()
-            return self._without_secrets(
-                "; ".join(f"{who} was refused: {why}" for who, why in refused.items())
-            )
+            return _told_of(refused)
         finally:
             client.close()
 
@@ -91,29 +92,40 @@ class MailChannel:
             if not is_encrypted and self._server.host not in LOCAL_HOSTS:
                 raise SMTPException("it offers no encryption, so it gets no password")
             await client.login(self._server.user, self._server.password)
-        recipients = [parseaddr(one)[1] for one in self._recipients]
-        refused, _ = await client.sendmail(
-            parseaddr(self._sender)[1], recipients, bytes(self.compose(message))
-        )
-        return {who: _answer(why.code, why.message) for who, why in refused.items()}
+        recipients = [recipient.addr_spec for recipient in self._recipients]
+        refused, _ = await client.sendmail(self._sender.addr_spec, recipients, bytes(self.compose(message)))
+        return {who: self._answer(why.code, why.message) for who, why in refused.items()}
 
     def compose(self, message: Message) -> EmailMessage:
         """The mail: the same one, Message-ID and Date included, at every try."""
-        mail = EmailMessage(_ONE_LINE_A_HEADER)
+        mail = EmailMessage(_ONE_LINE_A_HEADER if message.verdict.isascii() else _ENCODED_HEADERS)
         mail["Subject"] = f"[batchmill] {message.verdict}"
         mail["From"] = self._sender
-        mail["To"] = ", ".join(self._recipients)
+        mail["To"] = self._recipients
         mail["Date"] = format_datetime(datetime.fromtimestamp(message.at_ms // 1000, UTC))
-        mail["Message-ID"] = f"<{message.id}@{_domain(self._sender)}>"
+        mail["Message-ID"] = f"<{message.id}@{self._sender.domain}>"
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.text, cte="quoted-printable")
         return mail
 
     def _not_delivered(self, reason: str) -> DeliveryError:
         return DeliveryError(
-            f"mail server {self._server.name}: {self._without_secrets(reason)}",
+            f"mail server {self._server.name}: {reason}",
             "check SMTP_URL, MAIL_FROM and ADMIN_EMAILS; `batchmill budget alerts --test` tries them",
         )
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, SMTPRecipientsRefused):
+            return _told_of({one.recipient: self._answer(one.code, one.message) for one in error.recipients})
+        if isinstance(error, SMTPResponseException):
+            return self._answer(error.code, error.message)
+        return self._shortened(str(error) or type(error).__name__)
+
+    def _answer(self, code: int, words: str) -> str:
+        return self._shortened(f"{code} {words}")
+
+    def _shortened(self, text: str) -> str:
+        return " ".join(self._without_secrets(text).split())[:_LONGEST_REASON]
 
     def _without_secrets(self, text: str) -> str:
         """A server may say again what it was told, as it was told it."""
@@ -126,23 +138,6 @@ class MailChannel:
         return text.replace(self._server.password, MASK)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, SMTPRecipientsRefused):
-        return "; ".join(
-            f"{one.recipient} was refused: {_answer(one.code, one.message)}" for one in error.recipients
-        )
-    if isinstance(error, SMTPResponseException):
-        return _answer(error.code, error.message)
-    return _shortened(str(error) or type(error).__name__)
-
-
-def _answer(code: int, words: str) -> str:
-    return _shortened(f"{code} {words}")
-
-
-def _shortened(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST_REASON]
-
-
-def _domain(mailbox: str) -> str:
-    return parseaddr(mailbox)[1].rpartition("@")[2]
+def _told_of(refused: Mapping[str, str]) -> str:
+    """By recipient who was refused, why; "" when nobody was."""
+    return "; ".join(f"{who} was refused: {why}" for who, why in refused.items())

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
+from email.headerregistry import Address
 from typing import Annotated
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -16,7 +17,7 @@ SECRET_BYTES = range(24, 65)
 
 _PORTS = {"smtp": 587, "smtps": 465}
 _ADDRESS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
-_MAILBOX = re.compile(rf"{_ADDRESS}|[^<>@,;:\"\\]*<{_ADDRESS}>")
+_MAILBOX = re.compile(rf"(?P<name>[^<>@,;:\"\\]*)<(?P<address>{_ADDRESS})>|{_ADDRESS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +83,26 @@ def _smtp_url(secret: SecretStr) -> SecretStr:
 
 def _mailboxes(text: str) -> str:
     for one in text.split(","):
-        _mailbox(one.strip())
+        read_mailbox(one.strip())
     return text
 
 
 def _mailbox(text: str) -> str:
-    if not text.isprintable() or not _MAILBOX.fullmatch(text) or ".." in text:
-        raise ValueError(f'"{text}" is no mail address')
+    read_mailbox(text)
     return text
+
+
+def read_mailbox(text: str) -> Address:
+    """A mail address, with a name or without. The name may be any text: written out, it is quoted as mail has it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = _MAILBOX.fullmatch(text)
+    if found is None or not text.isprintable() or ".." in text:
+        raise ValueError(f'"{text}" is no mail address')
+    user, _, domain = (found["address"] or text).partition("@")
+    return Address((found["name"] or "").strip(), user, domain)
 
 
 def _webhook_url(secret: SecretStr) -> SecretStr:

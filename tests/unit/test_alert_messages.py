@@ -1,7 +1,9 @@
 """Alerts: what they say, how they are signed, when they are tried again."""
 
 import base64
+import re
 from dataclasses import replace
+from email import message_from_bytes, policy
 
 import pytest
 
@@ -145,6 +147,36 @@ def test_a_foreign_name_arrives_whole():
     mail = SENDER.compose(message_of(replace(ALERT, budget=replace(ACME, name="Bäckerei 東京"))))
     assert "tenant Bäckerei 東京 used" in mail["Subject"]
     assert bytes(mail).isascii()
+
+
+@pytest.mark.parametrize("letter", ["ä", "東", "B "])
+def test_a_long_foreign_name_is_encoded_as_the_standard_has_it(letter):
+    """However long the name, no encoded word is longer than 75 characters (RFC 2047), and the subject arrives whole,
+    beginning on its own line."""
+    for length in range(1, 201, 7):
+        message = message_of(replace(ALERT, budget=replace(ACME, name=f"ö{letter * length}")))
+        raw = bytes(SENDER.compose(message))
+        assert max(map(len, re.findall(rb"=\?utf-8\?.*?\?=", raw))) <= 75
+        assert b"Subject: [batchmill] 90 % of" in raw
+        subject = message_from_bytes(raw, policy=policy.default)["Subject"]
+        assert subject == f"[batchmill] {message.verdict}"
+
+
+@pytest.mark.parametrize(
+    "name", ["[Ops]", "Ops (on call", "J. Doe", ". Ops", "Betrieb [Köln]", "=?utf-8?q?x?="]
+)
+def test_a_mailbox_may_have_any_name(name):
+    """What mail has another use for is quoted, so that the address stays what it is."""
+    mailbox = f"{name} <a@acme.test>"
+    channel = MailChannel(
+        MailServer(host="mail.test", port=587, is_tls=False),
+        sender=mailbox,
+        recipients=[mailbox, "b@acme.test"],
+    )
+    mail = message_from_bytes(bytes(channel.compose(message_of(ALERT))), policy=policy.default)
+    assert [one.addr_spec for one in mail["To"].addresses] == ["a@acme.test", "b@acme.test"]
+    assert [one.addr_spec for one in mail["From"].addresses] == ["a@acme.test"]
+    assert mail["Message-ID"].endswith("@acme.test>")
 
 
 def test_signed_as_the_specification_does():

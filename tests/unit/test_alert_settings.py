@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from batchmill.alerts.delivery import ChannelName
 from batchmill.errors import SettingsError
 from batchmill.settings import load_settings
-from batchmill.settings.alerts import MailServer, mail_server, signing_key
+from batchmill.settings.alerts import MailServer, mail_server, read_mailbox, signing_key
 from workers.alerts import half_set_up, make_channels
 
 SECRET = "pa55-w0rd"
@@ -99,6 +99,23 @@ def test_addresses_may_have_names():
     mail = load(ADMIN_EMAILS="Ops <ops@acme.test>, b@acme.test", MAIL_FROM="Mill <m@acme.test>").mail
     assert mail.recipients == ("Ops <ops@acme.test>", "b@acme.test")
     assert mail.sender == "Mill <m@acme.test>"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "address"),
+    [
+        ("ops@acme.test", "", "ops@acme.test"),
+        ("Ops <ops@acme.test>", "Ops", "ops@acme.test"),
+        ("<ops@acme.test>", "", "ops@acme.test"),
+        ("[Ops] J. Doe (on call <o.p+s@acme.test>", "[Ops] J. Doe (on call", "o.p+s@acme.test"),
+        (".Ops<ops@acme.test>", ".Ops", "ops@acme.test"),
+    ],
+)
+def test_a_mailbox_is_a_name_and_an_address(text, name, address):
+    """The name may hold what mail has other uses for: brackets, parentheses, full stops."""
+    [recipient] = load(ADMIN_EMAILS=text).mail.recipients
+    mailbox = read_mailbox(recipient)
+    assert (mailbox.display_name, mailbox.addr_spec) == (name, address)
 
 
 @pytest.mark.parametrize("prefix", ["", "whsec_"])
