@@ -130,8 +130,8 @@ def try_out(settings: Settings, now_ms: int) -> Iterator[Trial]:
 def _try_out(channel: Channel, message: Message) -> Trial:
     try:
         remark = asyncio.run(channel.send(message))
-    except BatchmillError as error:
-        told = {"error": error.message, "hint": error.hint}
+    except Exception as error:  # whatever is wrong with one, the others are to be tried, too
+        told = {"error": _reason(error), "hint": error.hint if isinstance(error, BatchmillError) else ""}
         return Trial(channel=channel.name, target=channel.target, is_delivered=False, **told)
     return Trial(channel=channel.name, target=channel.target, is_delivered=True, error=remark)
 
@@ -148,8 +148,7 @@ def _send(database: Database, channel: Channel, owed: Owed) -> bool:
     try:
         remark = asyncio.run(channel.send(message_of(owed.alert)))
     except Exception as error:  # one alert that cannot be sent must not keep the others from it
-        reason = error.message if isinstance(error, BatchmillError) else f"unexpected {type(error).__name__}"
-        _note_failed(database, owed, reason)
+        _note_failed(database, owed, _reason(error))
         return False
     database.persist(lambda tx: alerts.note_sent(tx, owed, remark))
     if remark:
@@ -169,3 +168,8 @@ def _note_failed(database: Database, owed: Owed, reason: str) -> None:
         next_try_s=wait_ms(owed.tries) // 1000,
         error=reason,
     )
+
+
+def _reason(error: Exception) -> str:
+    """What nobody foresaw may hold anything, secrets too: its kind is told."""
+    return error.message if isinstance(error, BatchmillError) else f"unexpected {type(error).__name__}"

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
-from batchmill.settings.fields import Group, http_url, setting
+from batchmill.settings.fields import Group, can_be_looked_up, http_url, setting
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)
@@ -56,7 +56,7 @@ def mail_server(url: str) -> MailServer:
         ) from None
     if parts.scheme not in _PORTS:
         raise ValueError("it begins neither with smtp:// nor with smtps://")
-    if not parts.hostname or port == 0 or not url.isascii() or not url.isprintable():
+    if not can_be_looked_up(parts.hostname) or port == 0 or not url.isascii() or not url.isprintable():
         raise ValueError("it names no host, or no port, that can be called")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("something follows the host; write / ? # @ : in a password as %2F etc.")

@@ -114,7 +114,17 @@ def http_url(url: str) -> str:
         raise ValueError("it holds a user or password; the key has a variable of its own")
     if not parts.hostname or parts.port == 0:  # .port raises a ValueError for what is no port at all
         raise ValueError("there is no host in it" if not parts.hostname else "0 is no port")
+    if not can_be_looked_up(parts.hostname):
+        raise ValueError("its host is no name that can be looked up")
     return url.rstrip("/")
+
+
+def can_be_looked_up(host: str | None) -> bool:
+    """Whether a name server could be asked for it: no part of it is empty, or longer than 63 characters."""
+    try:
+        return host is not None and " " not in host and host.encode("idna") != b""
+    except UnicodeError:
+        return False
 
 
 def _known_scheme(url: str, *schemes: str) -> str:

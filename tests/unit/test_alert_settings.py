@@ -6,10 +6,11 @@ import pytest
 from pydantic import SecretStr
 
 from batchmill.alerts.delivery import ChannelName
+from batchmill.alerts.log import LogChannel
 from batchmill.errors import SettingsError
 from batchmill.settings import load_settings
 from batchmill.settings.alerts import MailServer, mail_server, read_mailbox, signing_key
-from workers.alerts import half_set_up, make_channels
+from workers.alerts import half_set_up, make_channels, try_out
 
 SECRET = "pa55-w0rd"
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -55,11 +56,15 @@ def test_a_mail_server_is_a_url(url, server):
         ("SMTP_URL", f"smtp://:{SECRET}@mail.test"),
         ("SMTP_URL", f"smtp://user:{SECRET}@"),
         ("SMTP_URL", f"smtp://user:{SECRET}@mail.test/inbox"),
+        ("SMTP_URL", f"smtp://user:{SECRET}@mail..test"),
+        ("SMTP_URL", f"smtp://user:{SECRET}@mail test"),
+        ("SMTP_URL", f"smtp://user:{SECRET}@{'m' * 64}.test"),
         ("BATCHMILL_WEBHOOK_URL", f"hooks.test/{SECRET}"),
         ("BATCHMILL_WEBHOOK_URL", f"ftp://hooks.test/{SECRET}"),
         ("BATCHMILL_WEBHOOK_URL", f"https://u:{SECRET}@hooks.test"),
         ("BATCHMILL_WEBHOOK_URL", f"https://hooks.test:{SECRET}/"),
         ("BATCHMILL_WEBHOOK_URL", f"https://hooks.test/#{SECRET}"),
+        ("BATCHMILL_WEBHOOK_URL", f"https://hooks..test/{SECRET}"),
         ("BATCHMILL_WEBHOOK_SECRET", SECRET),
         ("BATCHMILL_WEBHOOK_SECRET", base64.b64encode(SECRET.encode()).decode()),
         ("BATCHMILL_WEBHOOK_SECRET", "whsec_" + base64.b64encode(SECRET.encode() * 8).decode()),
@@ -155,6 +160,18 @@ def test_a_channel_is_used_when_it_is_set_up_whole(environ, channels, missing):
     settings = load(**environ)
     assert [channel.name for channel in make_channels(settings)] == channels
     assert half_set_up(settings) == missing
+
+
+def test_a_test_tells_whatever_goes_wrong(monkeypatch):
+    """What nobody foresaw is told like any other failure, by its kind only, and the other channels are still tried."""
+
+    async def send(*_):
+        raise ValueError(f"the password is {SECRET}")
+
+    monkeypatch.setattr(LogChannel, "send", send)
+    first, second = try_out(load(ADMIN_EMAILS="a@acme.test"), now_ms=1)
+    assert (first.is_delivered, first.error) == (False, "unexpected ValueError")
+    assert second.error == "SMTP_URL is not set"
 
 
 def test_no_target_tells_a_secret():
