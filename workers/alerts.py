@@ -73,6 +73,12 @@ def half_set_up(settings: Settings) -> dict[ChannelName, str]:
     return {channel: variable for channel, variable in missing.items() if variable}
 
 
+def warn_of_half_set_up(settings: Settings) -> None:
+    """Said once by whoever delivers: what such a channel owes waits for somebody who has all variables."""
+    for channel, variable in half_set_up(settings).items():
+        log.warning("alert_channel_not_set_up", channel=channel.value, missing=variable)
+
+
 def deliver_owed(settings: Settings) -> None:
     """One round on the database in force; what goes wrong is logged."""
     database = make_database(settings)

@@ -11,7 +11,7 @@ from batchmill.alerts.delivery import Channel
 from batchmill.errors import BatchmillError, StoppedError
 from batchmill.settings import Settings
 from db.engine import Database
-from workers.alerts import deliver_on, half_set_up, make_channels
+from workers.alerts import deliver_on, make_channels, warn_of_half_set_up
 
 log = structlog.get_logger()
 
@@ -35,9 +35,9 @@ class Courier:
     """
 
     def __init__(self, settings: Settings, database: Database, *, last_try_s: float = LAST_TRY_S) -> None:
+        self._settings = settings
         self._database = database
         self._last_try_s = last_try_s
-        self._half_set_up = half_set_up(settings)
         self._ending = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, args=[channel], daemon=True, name=f"alerts-{channel.name}")
@@ -50,8 +50,7 @@ class Courier:
         return any(thread.is_alive() for thread in self._threads)
 
     def __enter__(self) -> Self:
-        for channel, variable in self._half_set_up.items():
-            log.warning("alert_channel_not_set_up", channel=channel.value, missing=variable)
+        warn_of_half_set_up(self._settings)
         for thread in self._threads:
             thread.start()
         return self

@@ -17,6 +17,8 @@ from celery.platforms import SecurityWarning
 
 from batchmill.logs import configure_logs
 from batchmill.money import list_prices
+from workers.alerts import warn_of_half_set_up
+from workers.app import MAINTENANCE
 from workers.child import Child, Duty, set_duty
 
 log = structlog.get_logger()
@@ -33,6 +35,8 @@ def serve(
         parent: Drain and leave as soon as this process, which started this one, is gone; it may be by now.
     """
     configure_logs(duty.settings.log)
+    if MAINTENANCE in queues:
+        warn_of_half_set_up(duty.settings)
     # Celery warns of pickled messages run as root; ours are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     child = set_duty(duty)

@@ -79,6 +79,16 @@ def test_beat_finds_what_no_doorbell_told(grown_up: tuple[Mill, Database], tmp_p
     assert mail.subjects == ["[batchmill] 90 % of the global budget used: $4.51 of $5.00"]
 
 
+def test_maintenance_tells_what_a_channel_lacks(grown_up: tuple[Mill, Database]) -> None:
+    """Who delivers alerts warns when it begins that mail is wanted, and cannot be sent."""
+    mill, _ = grown_up
+    mill.environ["ADMIN_EMAILS"] = "a@acme.test"
+    with service(mill, "worker", "--maintenance") as worker:
+        assert worker.stderr is not None
+        told = iter(worker.stderr.readline, "")
+        assert any("alert_channel_not_set_up" in line and "SMTP_URL" in line for line in told)
+
+
 def test_sigterm_lets_calls_in_flight_finish(grown_up: tuple[Mill, Database], tmp_path: Path) -> None:
     """A worker told to stop ends its calls, hands back the rest, leaves nothing unknown; another one goes on."""
     mill, database = grown_up
