@@ -32,7 +32,7 @@ def fire_thresholds(
 
     Args:
         period: The row of the period, as it was.
-        is_exhausted: A call found no room: that is 100 %, whatever is left.
+        is_exhausted: A call found no room in what is left: that is 100 %, however much that is.
     """
     highest: int = period.alerted_percent
     for percent in budget.thresholds:

@@ -389,6 +389,19 @@ def test_thresholds_fire_once(database: Database) -> None:
     assert alerts_of(database, budget) == [("threshold", "75"), ("threshold", "100")]
 
 
+def test_a_call_dearer_than_the_whole_budget_uses_up_nothing(database: Database) -> None:
+    """It finds no room, and that says nothing of how far the budget is used; when that is used up, that is told."""
+    budget = add_budget(database, 2 * PRICE_NANOS)
+    add_batch(database, 4)
+    worker = Worker(database)
+    dear, first, second, last = worker.take()
+    assert worker.ask(dear, hold_nanos=2 * PRICE_NANOS + 1).withheld
+    assert alerts_of(database, budget) == []
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(first, hold_nanos=PRICE_NANOS)))
+    assert worker.ask(second, last, hold_nanos=PRICE_NANOS + 1).withheld
+    assert alerts_of(database, budget) == [("threshold", "100")]
+
+
 def test_no_known_price(database: Database) -> None:
     """A call that nobody knows the price of is withheld by a budget that does not allow it, whatever there is left."""
     strict = add_budget(database, 10_000)
