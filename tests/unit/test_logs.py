@@ -1,5 +1,8 @@
 """Logs: secrets never, what was asked and answered at the debug level only."""
 
+import contextlib
+import io
+
 import pytest
 import structlog
 
@@ -31,3 +34,13 @@ def test_events_below_the_level_are_dropped(capfd, log_format):
     assert captured.out == ""
     assert "lease_renewed" not in captured.err
     assert "lease_lost" in captured.err
+
+
+def test_events_go_by_the_configuration_of_now():
+    """A logger that was used before goes where the newest configuration sends it, also when the old place is gone."""
+    log = structlog.get_logger()
+    for _ in range(2):
+        with io.StringIO() as place, contextlib.redirect_stderr(place):
+            configure_logs(LogSettings(level=LogLevel.WARNING))
+            log.warning("lease_lost")
+            assert place.getvalue().count("lease_lost") == 1
