@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.alerts.delivery import GIVE_UP_AFTER_MS, LEASE_MS, ChannelName, DeliveryState, wait_ms
@@ -23,6 +23,8 @@ from db.tables import budgets, word
 
 LOOKED_FOR_MS = 2 * GIVE_UP_AFTER_MS
 """An alert that no channel has tried until then is not looked for any more; it still stands in the list."""
+
+_DIED_OVER_IT = "nobody noted how its last try ended"
 
 _whole = (
     select(
@@ -164,16 +166,17 @@ def _take(tx: Transaction, row: Row[Any], channel: ChannelName, is_given_up: boo
     insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
     taken: dict[str, Any] = {"lease_until_ms": tx.now_ms + LEASE_MS}
     if is_given_up:
-        taken = {"state": DeliveryState.GIVEN_UP.value}
+        why = case((deliveries.c.error == "", _DIED_OVER_IT), else_=deliveries.c.error)
+        taken = {"state": DeliveryState.GIVEN_UP.value, "error": why}
     first = {
         "alert_id": row.id,
         "channel": channel.value,
         "state": DeliveryState.PENDING.value,
         "tries": int(not is_given_up),
         "next_try_ms": tx.now_ms,
-        "error": "nobody tried it in time" if is_given_up else "",
     }
-    taking = insert(deliveries).values(first | taken)
+    never_tried = {"error": "nobody tried it in time"} if is_given_up else {}
+    taking = insert(deliveries).values(first | taken | never_tried)
     again = taken | {"tries": deliveries.c.tries + int(not is_given_up)}
     by_now = taking.on_conflict_do_update(
         index_elements=["alert_id", "channel"], set_=again, where=_free(tx, channel)

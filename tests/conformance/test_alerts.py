@@ -224,6 +224,19 @@ def test_after_seven_days_it_is_given_up(database: Database, budget: int, clock:
     assert claim(database) is None
 
 
+def test_given_up_without_a_reason(database: Database, budget: int, clock: FakeClock) -> None:
+    """Whoever tried it last died over it, and nobody came for a week: it is told as given up like any other."""
+    fire(database, budget)
+    claim(database)
+    clock.advance(GIVE_UP_AFTER_MS)
+    assert deliver(database, [Inbox()])
+    [given_up] = deliveries_of(database)
+    assert (given_up.state, given_up.tries) == (DeliveryState.GIVEN_UP, 1)
+    assert given_up.error == "nobody noted how its last try ended"
+    with database.read() as tx:
+        assert alerts.undelivered(tx) == {DeliveryState.GIVEN_UP: 1}
+
+
 def test_nobody_was_there_for_a_week(database: Database, budget: int, clock: FakeClock) -> None:
     """An alert that nobody tried in time is given up, too, and said; one of a day ago is still sent."""
     mail = Inbox()
