@@ -15,7 +15,7 @@ from batchmill.settings import load_settings
 from batchmill.settings.alerts import mail_server
 from db.engine import Database
 from tests.support.budgets import add_budget, fire
-from tests.support.clocks import FakeClock
+from tests.support.clocks import PATIENCE_S, FakeClock
 from tests.support.provider_servers import Behave, misbehaving
 from tests.support.receivers import MailServer
 from workers.alerts import deliver, make_channels
@@ -186,14 +186,15 @@ async def _no_greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 @pytest.mark.parametrize(
-    ("behave", "told"), [(_nobody, "did not answer within|Timed out"), (_no_greeting, "400")]
+    ("behave", "attempt_s", "told"),
+    [(_nobody, 0.5, "did not answer within|Timed out"), (_no_greeting, PATIENCE_S, "400")],
 )
-def test_a_server_that_is_none(behave: Behave, told: str) -> None:
+def test_a_server_that_is_none(behave: Behave, attempt_s: float, told: str) -> None:
     """One that says nothing, or speaks something else, is given up in bounded time, with its name."""
 
     async def run() -> None:
         async with misbehaving(behave) as url:
-            await channel(int(url.split(":")[2].split("/")[0]), attempt_s=0.5).send(MESSAGE)
+            await channel(int(url.split(":")[2].split("/")[0]), attempt_s=attempt_s).send(MESSAGE)
 
     with pytest.raises(DeliveryError, match=rf"mail server 127.0.0.1:\d+: .*({told})"):
         asyncio.run(run())

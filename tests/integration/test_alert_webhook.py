@@ -16,7 +16,7 @@ from batchmill.errors import DeliveryError, SettingsError
 from batchmill.settings import load_settings
 from db.engine import Database
 from tests.support.budgets import add_budget, fire
-from tests.support.clocks import FakeClock
+from tests.support.clocks import PATIENCE_S, FakeClock
 from tests.support.provider_servers import Behave, http, misbehaving, read_request
 from tests.support.receivers import Post, WebhookServer
 from workers.alerts import deliver, deliver_on, make_channels
@@ -123,17 +123,17 @@ async def _is_no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 @pytest.mark.parametrize(
-    ("behave", "told"),
+    ("behave", "attempt_s", "told"),
     [
-        (_nothing, "it did not answer within 0.5 s"),
-        (_hangs_up, "it closed the connection without an answer"),
-        (_is_no_http, "its answer is not HTTP"),
+        (_nothing, 0.5, "it did not answer within 0.5 s"),
+        (_hangs_up, PATIENCE_S, "it closed the connection without an answer"),
+        (_is_no_http, PATIENCE_S, "its answer is not HTTP"),
     ],
 )
-def test_a_server_that_is_none(behave: Behave, told: str) -> None:
+def test_a_server_that_is_none(behave: Behave, attempt_s: float, told: str) -> None:
     """One that says nothing is given up in bounded time; one that says something odd is named with what it said."""
     with pytest.raises(DeliveryError, match=told) as raised:
-        send_to(behave, attempt_s=0.5)
+        send_to(behave, attempt_s=attempt_s)
     assert "s3cret" not in raised.value.message + raised.value.hint
 
 

@@ -67,7 +67,7 @@ def test_once_more_at_the_end(database: Database, tmp_path: Path) -> None:
     fire(database, add_budget(database, 5_000_000_000))
     server = MailServer()
     with ExitStack() as stack:
-        with Courier(with_mail(tmp_path, server.port), database):
+        with Courier(with_mail(tmp_path, server.port), database, last_try_s=PATIENCE_S):
             wait_until(lambda: any(error for _, error in mail_states(database)), PATIENCE_S)
             stack.enter_context(server.up())
         assert len(server.mails) == 1
@@ -117,7 +117,7 @@ def test_a_database_that_is_away_ends_nothing(database: Database, tmp_path: Path
     path = tmp_path / "late" / "batchmill.db"
     late = Database(f"sqlite:///{path}")
     with MailServer().up() as server:
-        with Courier(with_mail(tmp_path, server.port), late):
+        with Courier(with_mail(tmp_path, server.port), late, last_try_s=PATIENCE_S):
             wait_until(path.exists, PATIENCE_S)  # it has looked, and found no table
             schema.upgrade(late)
             fire(late, add_budget(late, 5_000_000_000))
