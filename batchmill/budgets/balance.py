@@ -105,6 +105,10 @@ class Balance:
             return Room.FITS
         return Room.LATER if self.spent_nanos + nanos <= self.limit_nanos else Room.NEVER
 
+    def is_used_up_for(self, nanos: int) -> bool:
+        """Whether it is for what has been spent that an amount does not fit, not for being above the limit itself."""
+        return self.spent_nanos >= self.limit_nanos or nanos <= self.limit_nanos
+
     def hold(self, nanos: int) -> None:
         """Hold what fits."""
         self.held_nanos += nanos

@@ -85,7 +85,7 @@ class Account:
     """One period of a budget, as this transaction has it: how it was, and how it is by now.
 
     Attributes:
-        is_exhausted: A call has not found room in what is left of it, though it would in all of it.
+        is_exhausted: A call has not found room in it, for what has been spent.
         overran: Models of which calls were dearer than their hold.
     """
 
@@ -204,7 +204,7 @@ class Till:
         full = [account for account, room in zip(covering, rooms, strict=True) if room is Room.NEVER]
         if full:
             for account in full:
-                account.is_exhausted |= candidate.hold_nanos <= account.balance.limit_nanos
+                account.is_exhausted |= account.balance.is_used_up_for(candidate.hold_nanos)
             # Of several the one decides that leaves the least choice.
             return _exhausted(job, candidate, min(full, key=lambda account: _WEIGHT[_then(job, account)]))
         return Withheld(why=Why.TIGHT)

@@ -402,6 +402,19 @@ def test_a_call_dearer_than_the_whole_budget_uses_up_nothing(database: Database)
     assert alerts_of(database, budget) == [("threshold", "100")]
 
 
+@pytest.mark.parametrize("limit_nanos", [0, PRICE_NANOS])
+def test_a_limit_lowered_to_what_is_spent_is_used_up(database: Database, limit_nanos: int) -> None:
+    """The next call that finds no room tells so, however dear it is."""
+    budget = add_budget(database, 9 * PRICE_NANOS, thresholds="100")
+    add_batch(database, 2)
+    worker = Worker(database)
+    first, second = worker.take()
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(first, hold_nanos=PRICE_NANOS)))
+    raise_limit(database, budget, limit_nanos)
+    assert worker.ask(second, hold_nanos=2 * PRICE_NANOS).withheld
+    assert alerts_of(database, budget) == [("threshold", "100")]
+
+
 def test_no_known_price(database: Database) -> None:
     """A call that nobody knows the price of is withheld by a budget that does not allow it, whatever there is left."""
     strict = add_budget(database, 10_000)
