@@ -6,7 +6,10 @@ from typing import Final, Protocol
 from batchmill.alerts.message import Message
 
 ATTEMPT_S: Final = 15.0
-"""Bounds one attempt, from the look-up of the host to the last answer."""
+"""Bounds one attempt, from the look-up of the host to the last answer.
+
+Honest weakness: a look-up that hangs in the system's resolver is given up, and all the same waited for.
+"""
 
 LEASE_MS: Final = 60_000
 """How long an attempt keeps others from the same; longer than it lasts, so that only a dead one is taken over."""

@@ -125,7 +125,8 @@ class MailChannel:
         return self._shortened(f"{code} {words}")
 
     def _shortened(self, text: str) -> str:
-        return " ".join(self._without_secrets(text).split())[:_LONGEST_REASON]
+        told = "".join(char if char.isprintable() else " " for char in self._without_secrets(text))
+        return " ".join(told.split())[:_LONGEST_REASON]
 
     def _without_secrets(self, text: str) -> str:
         """A server may say again what it was told, as it was told it."""

@@ -126,11 +126,13 @@ AS_IT_WAS_SENT = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
     [
         (PASSWORD, r"500 what is \*\*\*\?$"),
         (AS_IT_WAS_SENT, r"500 what is \*\*\*\?$"),
+        ("red\x1b[31m\0", r"500 what is red \[31m \?$"),
         ("x" * 280 + PASSWORD, r"500 what is x{280}\*\*\*\?$"),
     ],
 )
-def test_a_server_that_repeats_the_password(said: str, told: str) -> None:
-    """What a server says again of what it was told is masked, wherever its words are cut off."""
+def test_what_a_server_says(said: str, told: str) -> None:
+    """It is told in one line that neither steers a terminal nor has what PostgreSQL cannot keep; what a server says
+    again of what it was told is masked, wherever its words are cut off."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.test\r\n")
