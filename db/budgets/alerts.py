@@ -147,7 +147,8 @@ def _next(tx: Transaction, channel: ChannelName, also_waiting: bool) -> Row[Any]
 
 def _never_tried(tx: Transaction, channel: ChannelName) -> Select[Any]:
     tried = select(1).where(deliveries.c.alert_id == alerts.c.id, deliveries.c.channel == channel.value)
-    return _whole.where(alerts.c.at_ms > tx.now_ms - LOOKED_FOR_MS, ~tried.exists()).order_by(alerts.c.at_ms)
+    wanted = _whole.where(alerts.c.at_ms > tx.now_ms - LOOKED_FOR_MS, ~tried.exists())
+    return wanted.order_by(alerts.c.at_ms, alerts.c.id)  # what one call crosses has one moment
 
 
 def _to_be_tried_again(tx: Transaction, channel: ChannelName, also_waiting: bool) -> Select[Any]:

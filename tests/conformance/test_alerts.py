@@ -87,6 +87,15 @@ def test_each_alert_once_on_each_channel(database: Database, budget: int) -> Non
     assert mail.got == webhook.got == sorted(mail.got)
 
 
+def test_what_one_call_crosses_is_told_in_order(database: Database, budget: int) -> None:
+    """Alerts of one moment arrive as they fired, wherever the database found room for their rows."""
+    mail = Inbox()
+    for number in (3, 1, 2):
+        fire(database, budget, str(number), id=number)
+    assert deliver(database, [mail])
+    assert [name.split("-")[2] for name in mail.got] == ["1", "2", "3"]
+
+
 def test_a_channel_that_nobody_has_keeps_its_alerts(database: Database, budget: int) -> None:
     """A process without a mail server leaves the mail to one that has it."""
     mail, webhook = Inbox(), Inbox(name=WEBHOOK)

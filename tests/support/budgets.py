@@ -156,6 +156,7 @@ def fire(
     *,
     kind: str = "threshold",
     spent_nanos: int = 4_510_000_000,
+    **others: int,
 ) -> int:
     """An alert of a budget, as its writer would fire it now; its row number."""
     with database.write() as tx:
@@ -170,7 +171,9 @@ def fire(
         fired = {"period_id": period, "kind": kind, "detail": detail, "at_ms": tx.now_ms}
         amounts = {"spent_nanos": spent_nanos, "limit_nanos": at.limit_nanos}
         return int(
-            tx.rows(insert(budget_alerts).values(**fired, **amounts).returning(budget_alerts.c.id))[0].id
+            tx.rows(insert(budget_alerts).values(**fired, **amounts, **others).returning(budget_alerts.c.id))[
+                0
+            ].id
         )
 
 
