@@ -18,7 +18,8 @@ from batchmill.errors import InputError
 from batchmill.money.nanos import nanos_from_usd
 from batchmill.requests.ids import CallName, call_name
 
-NAMES = ("request_id", "client_request_id", "x-client-request-id")
+NAMES = ("x-client-request-id", "client_request_id", "request_id")
+"""The plainest first: a provider's own `request_id` may stand beside our name of the call."""
 COST = "cost_usd"
 LONGEST_LINE = 100_000
 _HIGHEST_USD = 1_000_000
@@ -108,6 +109,8 @@ def _csv_rows(
     columns = [name.strip().lower() for name in next(csv.reader([first]))]
     if COST not in columns or not set(NAMES) & set(columns):
         raise InputError(f"the evidence has the columns {', '.join(columns)[:200]}", _FORM)
+    if twice := [name for name in (*NAMES, COST) if columns.count(name) > 1]:
+        raise InputError(f"the evidence has the column {twice[0]} more than once", "leave one of them out")
     reader = csv.reader(iter(lambda: _line_of(text), ""), strict=True)
     while True:
         number = header + reader.line_num + 1
