@@ -139,7 +139,8 @@ limits = Check(
 )
 
 
-# A period whose row is gone would be missed by the others: calls are held on it, and no budget knows.
+# A period whose row is gone, or that of its budget, would be missed by the others: calls are held on it, and no budget
+# knows.
 _lost = (
     select(attempts.c.held_on, func.min(attempts.c.request_id).label("request_id"))
     .where(attempts.c.held_on != "")
@@ -148,6 +149,7 @@ _lost = (
 )
 _periods_there = (
     select(func.count())
+    .join_from(budget_periods, budgets, budgets.c.id == budget_periods.c.budget_id)
     .where(_lost.c.held_on.contains(literal(",") + cast(budget_periods.c.id, Text) + ","))
     .correlate(_lost)
     .scalar_subquery()
@@ -157,9 +159,11 @@ _periods_named = func.length(_lost.c.held_on) - func.length(func.replace(_lost.c
 periods = Check(
     name="budget-periods",
     invariant=7,
-    promise="every period of a budget that a call is held on is there",
+    promise="every period that a call is held on is there, and its budget",
     broken=select(_lost.c.held_on, _lost.c.request_id).where(_periods_there != _periods_named),
-    tell=lambda row: f"calls of it are held on the periods {row.held_on.strip(',')}, and not all are there",
+    tell=lambda row: (
+        f"calls of it are held on the periods {row.held_on.strip(',')}, and not all of them and their budgets are there"
+    ),
 )
 
 

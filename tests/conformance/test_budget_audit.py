@@ -75,6 +75,7 @@ BROKEN = {
         "spent",
     },
     "DELETE FROM budget_periods WHERE id = 2": {"budget-periods"},
+    "DELETE FROM budgets WHERE id = 2": {"budget-periods"},
     "UPDATE attempts SET held_on = ',1,2,4711,' WHERE state = 'sent'": {"budget-periods"},
     "UPDATE budget_periods SET ceiling_nanos = 500, limit_nanos = 500 WHERE id = 2": {"budget-limits"},
 }
