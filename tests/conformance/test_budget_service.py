@@ -112,6 +112,12 @@ def test_a_model_needs_a_price(database: Database, settings: Settings) -> None:
         set_budgets(database, settings, Scope.MODEL, name, limits, NOTHING)
     set_budgets(database, settings, Scope.MODEL, "own", limits, Changes(allows_unpriced=True))
     set_budgets(database, settings, Scope.MODEL, "own", {Period.DAY: 6}, NOTHING)
+    with pytest.raises(UnpricedError, match="no price is known"):
+        set_budgets(database, settings, Scope.MODEL, "own", {Period.MONTH: 9}, NOTHING)
+    with pytest.raises(UnpricedError, match="no price is known"):
+        set_budgets(database, settings, Scope.MODEL, "own", {}, Changes(allows_unpriced=False))
+    *_, own = all_budgets(database)
+    assert (own.budget.name, own.budget.limit_nanos, own.budget.allows_unpriced) == ("own", 6, True)
     assert len(all_budgets(database)) == 4
 
 
