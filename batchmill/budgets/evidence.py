@@ -1,7 +1,8 @@
 """Evidence: what a provider says that calls cost of which we do not know, read as it streams by.
 
-CSV with the columns `request_id` and `cost_usd`, or JSON lines with these fields; others are passed by. A request's
-id is the name under which the provider saw the call, our `X-Client-Request-Id`: `batch_req_<batch>_<place>/<attempt>`.
+CSV with the columns `request_id` and `cost_usd`, or JSON lines with these fields, in capitals or not; others are passed
+by. A request's id is the name under which the provider saw the call, our `X-Client-Request-Id`:
+`batch_req_<batch>_<place>/<attempt>`.
 """
 
 import csv
@@ -92,15 +93,18 @@ def _json_rows(
 ) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
     while line:
         if line.strip():
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                row = None
-            yield (
-                number,
-                row if isinstance(row, dict) else BadEvidence(line=number, message="it is no JSON object"),
-            )
+            yield number, _json_row(number, line)
         number, line = number + 1, _line_of(text)
+
+
+def _json_row(number: int, line: str) -> Mapping[str, Any] | BadEvidence:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict):
+        return BadEvidence(line=number, message="it is no JSON object")
+    return {name.lower(): value for name, value in row.items()}
 
 
 def _csv_rows(

@@ -24,6 +24,7 @@ def read(text: str) -> list[Evidence | BadEvidence]:
         f'{{"request_id": "{NAME}", "cost_usd": "0.0096", "more": 1}}',
         f'\n{{"x-client-request-id": "{NAME}", "cost_usd": 0.0096}}\n\n',
         f'{{"request_id": "{NAME}", "cost_usd": 9.6e-3}}',
+        f'{{"X-Client-Request-Id": "{NAME}", "Cost_USD": 0.0096}}',
     ],
 )
 def test_csv_and_json_lines_are_read(text: str) -> None:
