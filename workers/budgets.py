@@ -179,13 +179,15 @@ def chosen(tx: Transaction, scope: Scope, name: str, periods: Sequence[Period]) 
     """The budgets of that name, of these periods only if any are named.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is none, or not for each of these periods.
     """
     found = standings(tx, scope=scope, name=name, periods=periods)
-    if not found:
-        which = f" a {' or '.join(periods)}" if periods else ""
+    there = {standing.budget.period for standing in found}
+    missing = [period for period in periods if period not in there]
+    if missing or not found:
+        which = f" for a {' or '.join(missing)}" if missing else ""
         raise NotFoundError(
-            f"there is no budget of {name_of(scope, name)}{' for' + which if which else ''}",
+            f"there is no budget of {name_of(scope, name)}{which}",
             "`batchmill budget list` shows those there are",
         )
     return found

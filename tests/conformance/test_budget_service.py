@@ -127,6 +127,8 @@ def test_unnamed_and_unknown_budgets_are_told(database: Database, settings: Sett
     for change in (remove_budgets, reset_budgets):
         with pytest.raises(NotFoundError, match="no budget of tenant acme for a week"):
             change(database, settings, Scope.TENANT, "acme", [Period.WEEK])
+        with pytest.raises(NotFoundError, match="no budget of tenant acme for a week"):
+            change(database, settings, Scope.TENANT, "acme", [Period.DAY, Period.WEEK])
         with pytest.raises(MisuseError, match="which tenant"):
             change(database, settings, Scope.TENANT, "", [])
     assert len(all_budgets(database)) == 1
