@@ -1,6 +1,5 @@
 """`batchmill budget reconcile`: calls of which nobody knows what they cost."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from batchmill.errors import InputError, MisuseError
 from cli.home import home_option, settings_at
+from cli.inputs import STDIN, standard_input
 from cli.output import json_option, narrate
 from cli.text import Text
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from db.budgets.unknowns import Selection
     from db.engine import Database
     from workers.reconciling import Reconciled
+
+
+LISTED = 50
+"""Calls, unless --limit says otherwise."""
 
 
 @click.command()
@@ -34,9 +38,7 @@ if TYPE_CHECKING:
 @click.option("--batch", type=Text(), help="Only calls of this batch.")
 @click.option("--since", metavar="TIME", help="Only calls sent from then on: 7d, a date, an ISO time.")
 @click.option("--older-than", metavar="TIME", help="Only calls sent before then: the same.")
-@click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1, 1_000_000), help="List so many."
-)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), help=f"List so many.  [default: {LISTED}]")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Say what would come of it, and settle nothing.")
 @home_option
 @json_option
@@ -49,7 +51,7 @@ def reconcile(
     batch: str | None,
     since: str | None,
     older_than: str | None,
-    limit: int,
+    limit: int | None,
     is_dry: bool,
     home: Path | None,
     as_json: bool,
@@ -66,7 +68,8 @@ def reconcile(
     from cli.reconcile_output import show_unknown, tell_reconciled
     from workers.reconciling import Word, by_word
 
-    _refuse(evidence, call, cost, every, word, is_selecting=any((batch, since, older_than)))
+    is_selecting = any(given is not None for given in (batch, since, older_than))
+    _refuse(evidence, call, cost, every, word, is_selecting=is_selecting, is_listing=limit is not None)
     with _opened(home) as database:
         selection = _selection(database, batch, since, older_than)
         if evidence is not None:
@@ -76,7 +79,7 @@ def reconcile(
         elif word is not None:
             done = by_word(database, selection, Word(word), is_dry=is_dry)
         else:
-            show_unknown(database, selection, limit, as_json)
+            show_unknown(database, selection, limit or LISTED, as_json)
             return
         tell_reconciled(database, done, is_dry, as_json)
 
@@ -89,8 +92,10 @@ def _refuse(
     word: str | None,
     *,
     is_selecting: bool,
+    is_listing: bool,
 ) -> None:
-    ways = [name for name, given in (("EVIDENCE", evidence), ("--call", call), ("--all", every)) if given]
+    named = {"EVIDENCE": evidence is not None, "--call": call is not None, "--all": every}
+    ways = [name for name, is_given in named.items() if is_given]
     if len(ways) > 1:
         raise MisuseError(f"{' and '.join(ways)} exclude each other", "settle by one of them at a time")
     if (call is None) != (cost is None):
@@ -101,6 +106,11 @@ def _refuse(
         raise MisuseError(
             "--batch, --since and --older-than are for the list and --all",
             "the others name their calls themselves",
+        )
+    if ways and is_listing:
+        raise MisuseError(
+            f"--limit is for the list, and {ways[0]} settles",
+            "leave it out; --dry-run says what would come of it",
         )
 
 
@@ -148,7 +158,7 @@ def _by_evidence(database: "Database", evidence: Path, is_dry: bool) -> "Reconci
 def _stream(path: Path) -> BinaryIO:
     """The evidence; a pipe by way of a file, as it is read twice."""
     try:
-        stream = sys.stdin.buffer if str(path) == "-" else path.open("rb")
+        stream: BinaryIO = standard_input() if path == STDIN else path.open("rb")
         return stream if stream.seekable() else _spool(stream)
     except OSError as error:
         raise InputError(f'"{path}" cannot be read: {error.strerror}', "name the file of evidence") from error

@@ -1,4 +1,4 @@
-"""The ledger: one row for every attempt and every cache hit, appended and never changed."""
+"""The ledger: one row for every attempt, every correction and every cache hit, appended and never changed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ _NOTHING_USED: dict[str, Any] = {
 
 
 def append(tx: Transaction, entries: Sequence[dict[str, Any]]) -> None:
-    """Write entries made by `of_outcome` and `of_hit`."""
+    """Write entries made by `of_outcome`, `of_evidence` and `of_hit`."""
     tx.bulk(_append, entries)
 
 

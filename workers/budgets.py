@@ -104,18 +104,18 @@ def set_budgets(
     Raises:
         MisuseError: Something is missing, or contradicts itself. Nothing is changed.
         NotFoundError: There is no such batch.
-        UnpricedError: It is for a model without a known price, and does not allow that.
+        UnpricedError: One is for a model without a known price, and does not allow that. Nothing is changed.
     """
     name = meant(database, scope, name)
     define_environment_budgets(database, settings)
     with database.write() as tx:
-        if scope is Scope.MODEL and changes.allows_unpriced is not True:
-            _require_price(tx, settings, name)
         if limits:
             zone = settings.budgets.timezone
             done = definitions.set_budgets(tx, scope, name, limits, changes, zone=zone)
         else:
             done = definitions.change_budgets(tx, scope, name, changes) if changes.named() else []
+        if scope is Scope.MODEL and not all(standing.budget.allows_unpriced for standing in done):
+            _require_price(tx, settings, name)
     if not done:
         raise MisuseError(
             f"how much may be spent on {name_of(scope, name)} is missing",
@@ -179,13 +179,15 @@ def chosen(tx: Transaction, scope: Scope, name: str, periods: Sequence[Period]) 
     """The budgets of that name, of these periods only if any are named.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is none, or not for each of these periods.
     """
     found = standings(tx, scope=scope, name=name, periods=periods)
-    if not found:
-        which = f" a {' or '.join(periods)}" if periods else ""
+    there = {standing.budget.period for standing in found}
+    missing = [period for period in periods if period not in there]
+    if missing or not found:
+        which = f" for a {' or '.join(missing)}" if missing else ""
         raise NotFoundError(
-            f"there is no budget of {name_of(scope, name)}{' for' + which if which else ''}",
+            f"there is no budget of {name_of(scope, name)}{which}",
             "`batchmill budget list` shows those there are",
         )
     return found
@@ -193,8 +195,6 @@ def chosen(tx: Transaction, scope: Scope, name: str, periods: Sequence[Period]) 
 
 def _require_price(tx: Transaction, settings: Settings, name: str) -> None:
     """Make sure that a price is known of the model, at the provider that is named with it or at any."""
-    if any(budget.allows_unpriced for budget in definitions.find(tx, Scope.MODEL, name)):
-        return
     provider, _, model = name.partition("/")
     keys = [(PROVIDER, name), *([(provider, model)] if model else [])]
     keys += [entry.key for entry in catalogue.entries(tx) if entry.model == name]

@@ -1,7 +1,8 @@
 """Evidence: what a provider says that calls cost of which we do not know, read as it streams by.
 
-CSV with the columns `request_id` and `cost_usd`, or JSON lines with these fields; others are passed by. A request's
-id is the name under which the provider saw the call, our `X-Client-Request-Id`: `batch_req_<batch>_<place>/<attempt>`.
+CSV with the columns `request_id` and `cost_usd`, or JSON lines with these fields, in capitals or not; others are passed
+by. A request's id is the name under which the provider saw the call, our `X-Client-Request-Id`:
+`batch_req_<batch>_<place>/<attempt>`.
 """
 
 import csv
@@ -18,7 +19,8 @@ from batchmill.errors import InputError
 from batchmill.money.nanos import nanos_from_usd
 from batchmill.requests.ids import CallName, call_name
 
-NAMES = ("request_id", "client_request_id", "x-client-request-id")
+NAMES = ("x-client-request-id", "client_request_id", "request_id")
+"""The plainest first: a provider's own `request_id` may stand beside our name of the call."""
 COST = "cost_usd"
 LONGEST_LINE = 100_000
 _HIGHEST_USD = 1_000_000
@@ -91,15 +93,18 @@ def _json_rows(
 ) -> Iterator[tuple[int, Mapping[str, Any] | BadEvidence]]:
     while line:
         if line.strip():
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                row = None
-            yield (
-                number,
-                row if isinstance(row, dict) else BadEvidence(line=number, message="it is no JSON object"),
-            )
+            yield number, _json_row(number, line)
         number, line = number + 1, _line_of(text)
+
+
+def _json_row(number: int, line: str) -> Mapping[str, Any] | BadEvidence:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict):
+        return BadEvidence(line=number, message="it is no JSON object")
+    return {name.lower(): value for name, value in row.items()}
 
 
 def _csv_rows(
@@ -108,6 +113,8 @@ def _csv_rows(
     columns = [name.strip().lower() for name in next(csv.reader([first]))]
     if COST not in columns or not set(NAMES) & set(columns):
         raise InputError(f"the evidence has the columns {', '.join(columns)[:200]}", _FORM)
+    if twice := [name for name in (*NAMES, COST) if columns.count(name) > 1]:
+        raise InputError(f"the evidence has the column {twice[0]} more than once", "leave one of them out")
     reader = csv.reader(iter(lambda: _line_of(text), ""), strict=True)
     while True:
         number = header + reader.line_num + 1

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Text, case, cast, func, literal, or_, select
+from sqlalchemy import FromClause, Text, case, cast, func, or_, select, true
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from batchmill.money.nanos import usd_text
 from batchmill.requests.model import AttemptState
@@ -19,6 +21,28 @@ _entered = (
 )
 
 
+class _texts_of(FunctionElement[str]):  # noqa: N801 - it is written as a function
+    """The texts of a JSON array, a row each."""
+
+    inherit_cache = True
+
+
+@compiles(_texts_of, "sqlite")
+def _texts_on_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_texts_of, "postgresql")
+def _texts_on_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **kw)} AS JSON))"
+
+
+def _named_in(held_on: Any) -> FromClause:
+    """The periods that `attempts.held_on` names, a row each, `value` being the number as text."""
+    listed = func.replace(func.trim(held_on, ","), ",", '","')
+    return _texts_of('["' + listed + '"]').table_valued("value", joins_implicitly=True)
+
+
 # What the ledger does not know either is charged at its hold.
 _cost = func.coalesce(_entered.c.cost_nanos, attempts.c.hold_nanos)
 
@@ -27,8 +51,7 @@ def _sum(state: AttemptState, amount: Any) -> Any:
     return func.sum(case((attempts.c.state == state, amount), else_=0))
 
 
-# Calls that are held on the same periods go together first: there are few such groups, and they can be compared with
-# every period.
+# Calls that are held on the same periods go together first: there are few such groups.
 _groups = (
     select(
         attempts.c.held_on,
@@ -45,17 +68,17 @@ _groups = (
     .group_by(attempts.c.held_on)
     .subquery("groups")
 )
-_is_held_on = _groups.c.held_on.contains(literal(",") + cast(budget_periods.c.id, Text) + ",")
+_AMOUNTS = ("held", "unknown", "settled", "overrun")
+_named_by_calls = _named_in(_groups.c.held_on)
+_sums = (
+    select(_named_by_calls.c.value, *(func.sum(_groups.c[name]).label(name) for name in _AMOUNTS))
+    .join_from(_groups, _named_by_calls, true())
+    .group_by(_named_by_calls.c.value)
+    .subquery("sums")
+)
 _of_calls = (
-    select(
-        budget_periods.c.id,
-        *(
-            func.coalesce(func.sum(_groups.c[name]), 0).label(name)
-            for name in ("held", "unknown", "settled", "overrun")
-        ),
-    )
-    .join_from(budget_periods, _groups, _is_held_on, isouter=True)
-    .group_by(budget_periods.c.id)
+    select(budget_periods.c.id, *(func.coalesce(_sums.c[name], 0).label(name) for name in _AMOUNTS))
+    .join_from(budget_periods, _sums, _sums.c.value == cast(budget_periods.c.id, Text), isouter=True)
     .subquery("of_calls")
 )
 _spent = budget_periods.c.opening_nanos + _of_calls.c.settled + _of_calls.c.unknown
@@ -139,27 +162,33 @@ limits = Check(
 )
 
 
-# A period whose row is gone would be missed by the others: calls are held on it, and no budget knows.
+# A period whose row is gone, or that of its budget, would be missed by the others: calls are held on it, and no budget
+# knows.
 _lost = (
     select(attempts.c.held_on, func.min(attempts.c.request_id).label("request_id"))
     .where(attempts.c.held_on != "")
     .group_by(attempts.c.held_on)
     .subquery("lost")
 )
-_periods_there = (
-    select(func.count())
-    .where(_lost.c.held_on.contains(literal(",") + cast(budget_periods.c.id, Text) + ","))
-    .correlate(_lost)
-    .scalar_subquery()
+_there = (
+    select(cast(budget_periods.c.id, Text).label("value"))
+    .join_from(budget_periods, budgets, budgets.c.id == budget_periods.c.budget_id)
+    .subquery("there")
 )
-_periods_named = func.length(_lost.c.held_on) - func.length(func.replace(_lost.c.held_on, ",", "")) - 1
+_named_by_lost = _named_in(_lost.c.held_on)
 
 periods = Check(
     name="budget-periods",
     invariant=7,
-    promise="every period of a budget that a call is held on is there",
-    broken=select(_lost.c.held_on, _lost.c.request_id).where(_periods_there != _periods_named),
-    tell=lambda row: f"calls of it are held on the periods {row.held_on.strip(',')}, and not all are there",
+    promise="every period that a call is held on is there, and its budget",
+    broken=select(_lost.c.held_on, _lost.c.request_id)
+    .distinct()
+    .join_from(_lost, _named_by_lost, true())
+    .join(_there, _there.c.value == _named_by_lost.c.value, isouter=True)
+    .where(_there.c.value.is_(None)),
+    tell=lambda row: (
+        f"calls of it are held on the periods {row.held_on.strip(',')}, and not all of them and their budgets are there"
+    ),
 )
 
 

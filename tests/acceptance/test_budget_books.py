@@ -193,6 +193,8 @@ MISUSES: list[tuple[list[str], str]] = [
     (["--call", "batch_req_abc_1/1", "--cost", "1"], "there is no call batch_req_abc_1/1"),
     (["x.csv", "--all", "--as", "free"], "EVIDENCE and --all exclude each other"),
     (["x.csv", "--batch", "latest"], "are for the list and --all"),
+    (["x.csv", "--call", "", "--cost", "1"], "EVIDENCE and --call exclude each other"),
+    (["--all", "--as", "free", "--limit", "1"], "--limit is for the list, and --all settles"),
     (["--batch", "abcdef"], 'there is no batch "abcdef"'),
     (["--since", "1d", "--older-than", "2d"], "no call is sent since 1d and older than 2d"),
     (["--older-than", "soon"], '--older-than "soon" is no date'),
@@ -203,6 +205,15 @@ def test_misuse_is_told(installation: Mill) -> None:
     """What cannot be meant is refused, with what to do."""
     for arguments, said in MISUSES:
         assert said in installation.refused("budget", "reconcile", *arguments)
+
+
+def test_standard_input_that_is_closed(installation: Mill) -> None:
+    """It is told as what it is."""
+    command = f"'{BATCHMILL}' budget reconcile - <&-"
+    done = subprocess.run(
+        ["bash", "-c", command], env=installation.environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "error: there is no standard input" in done.stderr) == (1, True), done.stderr
 
 
 def test_what_differs_is_named(own: Mill) -> None:

@@ -102,7 +102,7 @@ def test_a_variable_s_budget_is_in_force_with_the_next_command(mill: Mill) -> No
     mill.environ["AI_MONTHLY_BUDGET"] = "20"
     (month,) = told(mill, "list")
     assert (month["scope"], month["origin"], month["limit_usd"]) == ("global", "environment", "20")
-    removed = mill.quickly("budget", "set", "global", "--month", "30")
+    told(mill, "set", "global", "--month", "30")
     removed = mill.quickly("budget", "remove", "global", "--month")
     assert removed.stderr.count("removed the global monthly budget") == 2
     assert "it comes back with the next command or worker that has AI_MONTHLY_BUDGET set" in removed.stderr

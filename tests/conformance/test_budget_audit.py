@@ -1,6 +1,7 @@
 """The audit of budgets: whatever is wrong with one is named, to the nano-dollar."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from sqlalchemy import text
@@ -9,7 +10,7 @@ from batchmill.budgets.model import Scope
 from batchmill.findings import Level
 from batchmill.requests.model import OnUnknown
 from db.audit import audit
-from db.audit.budgets import compared
+from db.audit.budgets import compared, periods
 from db.engine import Database
 from tests.support.budgets import add_budget
 from tests.support.clocks import FakeClock
@@ -75,6 +76,7 @@ BROKEN = {
         "spent",
     },
     "DELETE FROM budget_periods WHERE id = 2": {"budget-periods"},
+    "DELETE FROM budgets WHERE id = 2": {"budget-periods"},
     "UPDATE attempts SET held_on = ',1,2,4711,' WHERE state = 'sent'": {"budget-periods"},
     "UPDATE budget_periods SET ceiling_nanos = 500, limit_nanos = 500 WHERE id = 2": {"budget-limits"},
 }
@@ -112,3 +114,38 @@ def test_a_difference_is_told_to_the_nano_dollar(database: Database, clock: Fake
             " by the ledger and the calls $0.000021, $0.000009, $0.000009, $0.0000005"
         ]
     }
+
+
+def steps(database: Database) -> int:
+    """How many thousand steps SQLite takes to compare all periods, and to find those that are gone."""
+    taken = count()
+    with database.snapshot() as tx:
+        driver = tx.connection.connection.driver_connection
+        assert driver is not None
+        driver.set_progress_handler(lambda: next(taken) < 0, 1_000)
+        assert compared(tx)
+        assert periods.find(tx).level is Level.OK
+        driver.set_progress_handler(None, 0)
+    return next(taken)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+def test_it_grows_with_the_budgets_and_not_with_their_square(database: Database) -> None:
+    """Where every batch has a budget of its own there are as many groups of calls as periods."""
+    add_budget(database, 1_000_000)
+    taken = []
+    for calls in (100, 300):
+        add_batch(database, calls)
+        worker = Worker(database)
+        worker.send(*worker.take(calls), hold_nanos=1)
+        with database.write() as tx:
+            tx.run(
+                text(
+                    "INSERT INTO budget_periods (id, budget_id, start_ms, end_ms, limit_nanos, ceiling_nanos)"
+                    " SELECT 1000 + id, 1, id, id + 1, 1, 1 FROM attempts WHERE held_on = ',1,'"
+                )
+            )
+            tx.run(text("UPDATE attempts SET held_on = ',' || (1000 + id) || ',' WHERE held_on = ',1,'"))
+        taken.append(steps(database))
+    few, many = taken
+    assert many < 8 * few

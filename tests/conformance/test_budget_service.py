@@ -112,6 +112,12 @@ def test_a_model_needs_a_price(database: Database, settings: Settings) -> None:
         set_budgets(database, settings, Scope.MODEL, name, limits, NOTHING)
     set_budgets(database, settings, Scope.MODEL, "own", limits, Changes(allows_unpriced=True))
     set_budgets(database, settings, Scope.MODEL, "own", {Period.DAY: 6}, NOTHING)
+    with pytest.raises(UnpricedError, match="no price is known"):
+        set_budgets(database, settings, Scope.MODEL, "own", {Period.MONTH: 9}, NOTHING)
+    with pytest.raises(UnpricedError, match="no price is known"):
+        set_budgets(database, settings, Scope.MODEL, "own", {}, Changes(allows_unpriced=False))
+    *_, own = all_budgets(database)
+    assert (own.budget.name, own.budget.limit_nanos, own.budget.allows_unpriced) == ("own", 6, True)
     assert len(all_budgets(database)) == 4
 
 
@@ -121,6 +127,8 @@ def test_unnamed_and_unknown_budgets_are_told(database: Database, settings: Sett
     for change in (remove_budgets, reset_budgets):
         with pytest.raises(NotFoundError, match="no budget of tenant acme for a week"):
             change(database, settings, Scope.TENANT, "acme", [Period.WEEK])
+        with pytest.raises(NotFoundError, match="no budget of tenant acme for a week"):
+            change(database, settings, Scope.TENANT, "acme", [Period.DAY, Period.WEEK])
         with pytest.raises(MisuseError, match="which tenant"):
             change(database, settings, Scope.TENANT, "", [])
     assert len(all_budgets(database)) == 1

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from batchmill.budgets.evidence import BadEvidence
-from batchmill.budgets.model import Scope
+from batchmill.budgets.model import Period, Scope
 from batchmill.errors import ConflictError, InvalidLinesError, NotFoundError
 from batchmill.requests.ids import CallName, call_name, client_request_id
 from batchmill.requests.model import BatchState, OnUnknown
@@ -20,13 +20,14 @@ from db.engine import Database
 from db.settle import Work
 from db.tables import batches as batch_rows
 from tests.support.audit import audit
-from tests.support.budgets import add_budget, amounts_of, periods_of
+from tests.support.budgets import add_budget, alerts_of, amounts_of, periods_of, set_budgets_of
 from tests.support.clocks import FakeClock
 from tests.support.hands import Worker, add_batch, batch_of, send_of
 from tests.support.replies import ANSWERED, PRICE_NANOS, UNKNOWN
 from workers.reconciling import Reconciled, Word, by_evidence, by_hand, by_word, unknown_calls
 
 HOLD = 9_000
+DAY_MS = 86_400_000
 EVERY = Selection()
 
 
@@ -195,6 +196,26 @@ def test_dearer_than_its_hold_after_all(database: Database) -> None:
     evidence(database, (name_of(attempt), "0.00002"))
     (period,) = periods_of(database, budget)
     assert (period.spent_nanos, period.overrun_nanos) == (20_000, 11_000)
+    audit(database)
+
+
+def test_evidence_counts_on_the_day_of_its_call(database: Database, clock: FakeClock) -> None:
+    """However many days later it comes: today's budget, under another limit by then, is not touched."""
+    budget = add_budget(database, 10_000, period=Period.DAY)
+    _, (attempt,), _ = unknown_batch(database, 1)
+    clock.advance(2 * DAY_MS)
+    set_budgets_of(database, {Period.DAY: 5}, Scope.GLOBAL, "")
+    done = evidence(database, (name_of(attempt), "0.00002"))
+    then, now = periods_of(database, budget)
+    assert done.settled.changes == {then.id: 20_000 - HOLD}
+    assert (then.spent_nanos, then.unknown_nanos, then.overrun_nanos) == (20_000, 0, 20_000 - HOLD)
+    assert (now.spent_nanos, now.limit_nanos) == (0, 5)
+    assert alerts_of(database, budget) == [
+        ("threshold", "75"),
+        ("threshold", "90"),
+        ("overrun", f"{attempt.provider}/{attempt.model}"),
+        ("threshold", "100"),
+    ]
     audit(database)
 
 

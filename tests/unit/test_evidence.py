@@ -24,6 +24,7 @@ def read(text: str) -> list[Evidence | BadEvidence]:
         f'{{"request_id": "{NAME}", "cost_usd": "0.0096", "more": 1}}',
         f'\n{{"x-client-request-id": "{NAME}", "cost_usd": 0.0096}}\n\n',
         f'{{"request_id": "{NAME}", "cost_usd": 9.6e-3}}',
+        f'{{"X-Client-Request-Id": "{NAME}", "Cost_USD": 0.0096}}',
     ],
 )
 def test_csv_and_json_lines_are_read(text: str) -> None:
@@ -70,6 +71,27 @@ def test_what_is_no_evidence_at_all(text: str) -> None:
     with pytest.raises(InputError) as caught:
         read(text)
     assert "request_id and cost_usd" in caught.value.hint
+
+
+@pytest.mark.parametrize("column", ["request_id", "COST_USD"])
+def test_a_column_that_is_there_twice(column: str) -> None:
+    """Which of the two counts is not guessed."""
+    with pytest.raises(InputError, match=f"the column {column.lower()} more than once"):
+        read(f"request_id,cost_usd,{column}\n{NAME},0.0096,{NAME}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"request_id,client_request_id,cost_usd\nreq_123,{NAME},0\n",
+        f'{{"request_id": "req_123", "x-client-request-id": "{NAME}", "cost_usd": 0}}',
+    ],
+)
+def test_the_provider_s_own_id_beside_ours(text: str) -> None:
+    """Our name of the call counts, where there is one under its own heading."""
+    (said,) = read(text)
+    assert isinstance(said, Evidence)
+    assert said.call == CALL
 
 
 def test_bytes_that_are_no_text() -> None:

@@ -58,7 +58,13 @@ def test_what_is_no_point_in_time_is_told(text):
     assert "2026-11-01" in told.value.hint
 
 
-@pytest.mark.parametrize("name", ["Europe/Nowhere", "Europe", "../../etc/passwd", "", "\0", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Europe/Nowhere", "Europe", "../../etc/passwd", "", "\0", "/etc/passwd"),
+        *("localtime", "posixrules", "Factory", "right/Europe/Berlin"),
+    ],
+)
 def test_unknown_zones_are_told(name):
     """Whatever a zone's name does to the file system's, it is a misuse and no accident."""
     with pytest.raises(MisuseError, match="no time zone"):
