@@ -162,22 +162,26 @@ def test_dearer_than_its_hold_is_charged_in_full_and_told(database: Database) ->
     audit(database)
 
 
-def test_a_factor_that_was_not_enough_rises_further(database: Database, clock: FakeClock) -> None:
-    """A call whose hold had been raised already, and was dearer still, raises it on top of that."""
+@pytest.mark.parametrize(("holds", "percent"), [((500, 800), 251), ((333, 777), 301 * 129 // 100 + 1)])
+def test_a_factor_that_was_not_enough_rises_further(
+    database: Database, clock: FakeClock, holds: tuple[int, int], percent: int
+) -> None:
+    """A call whose hold had been raised already, and was dearer still, raises it on top of that; to a whole number, for
+    what is held by it is one."""
     add_budget(database, 100_000)
     add_batch(database, 2)
     worker = Worker(database)
     first, second = worker.take()
-    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(first, hold_nanos=500)))
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(first, hold_nanos=holds[0])))
     clock.advance(40_000)
     worker.renew()
     other = Worker(database)
     sweep.sweep(database, make_judge(), "test")
     jobs = other.take()
-    other.settle(*((attempt, ANSWERED) for attempt in other.send(*jobs, hold_nanos=800)))
+    other.settle(*((attempt, ANSWERED) for attempt in other.send(*jobs, hold_nanos=holds[1])))
     assert second.request_id == jobs[0].request_id
     with database.read() as tx:
-        assert factors.percents(tx) == {("openai", "gpt-4o-mini"): 251}
+        assert factors.percents(tx) == {("openai", "gpt-4o-mini"): percent}
 
 
 def test_exhausted_only_when_nothing_held_could_make_room(database: Database) -> None:
