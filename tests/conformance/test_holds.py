@@ -439,13 +439,32 @@ def test_a_cheaper_model_is_asked_for_when_there_is_no_room(database: Database) 
 
 
 def test_where_no_cheaper_model_fits_the_batch_waits(database: Database) -> None:
-    """With nothing left to choose from, downgrading is pausing."""
-    add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+    """With nothing left to choose from, downgrading is pausing, until there is room for the cheapest that would do."""
+    budget = add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+    batch = add_batch(database, 1)
+    worker = Worker(database)
+    (job,) = worker.take()
+    withheld = worker.write(Work(sends=[offered(job, 900, 700, 600)])).withheld[job.request_id]
+    assert (withheld.why, withheld.needs_nanos) == (Why.EXHAUSTED, 600)
+    worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    raise_limit(database, budget, 599)
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.PAUSED
+    raise_limit(database, budget, 600)
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+
+
+def test_a_batch_waits_for_the_budget_that_covers_every_model(database: Database) -> None:
+    """With the budgets of one model and of all both full, more for that model alone would let no call be made, and more
+    for all lets a cheaper one be asked."""
+    add_budget(database, 500, on_limit=OnLimit.DOWNGRADE, scope=Scope.MODEL, name="gpt-4o-mini")
+    of_all = add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
     add_batch(database, 1)
     worker = Worker(database)
     (job,) = worker.take()
     withheld = worker.write(Work(sends=[offered(job, 900, 600)])).withheld[job.request_id]
-    assert (withheld.why, withheld.needs_nanos) == (Why.EXHAUSTED, 900)
+    assert (withheld.budget_id, withheld.needs_nanos) == (of_all, 600)
 
 
 def test_a_cheaper_model_that_may_fit_soon_is_waited_for(database: Database) -> None:
