@@ -15,6 +15,7 @@ from batchmill.requests.work import Bounded, HandBack, Job, Rejection, Send, Why
 from db import batches, catalogue, sweep
 from db.audit import CHECKS
 from db.budgets import definitions, factors
+from db.budgets.waiting import NEW_MS
 from db.engine import Database
 from db.settle import Work
 from db.tables import budget_periods
@@ -438,7 +439,7 @@ def test_a_cheaper_model_is_asked_for_when_there_is_no_room(database: Database) 
     audit(database)
 
 
-def test_where_no_cheaper_model_fits_the_batch_waits(database: Database) -> None:
+def test_where_no_cheaper_model_fits_the_batch_waits(database: Database, clock: FakeClock) -> None:
     """With nothing left to choose from, downgrading is pausing, until there is room for the cheapest that would do."""
     budget = add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
     batch = add_batch(database, 1)
@@ -447,6 +448,7 @@ def test_where_no_cheaper_model_fits_the_batch_waits(database: Database) -> None
     withheld = worker.write(Work(sends=[offered(job, 900, 700, 600)])).withheld[job.request_id]
     assert (withheld.why, withheld.needs_nanos) == (Why.EXHAUSTED, 600)
     worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    clock.advance(NEW_MS)
     raise_limit(database, budget, 599)
     sweep.sweep(database, make_judge(), "test")
     assert batch_of(database, batch).state == BatchState.PAUSED
@@ -541,6 +543,34 @@ def test_a_budget_that_rejects_by_now_lets_lines_be_rejected(database: Database)
         definitions.change_budgets(tx, Scope.GLOBAL, "", Changes(on_limit=OnLimit.REJECT))
     sweep.sweep(database, make_judge(), "test")
     assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+
+
+def test_a_budget_that_has_a_cheaper_model_asked_by_now_lets_that_be_tried(
+    database: Database, clock: FakeClock
+) -> None:
+    """Lines that wait for a budget are tried with cheaper models once that wants them asked, and once there are others;
+    not all the time."""
+    budget = add_budget(database, 500)
+    batch = add_batch(database, 1)
+    worker = Worker(database)
+
+    def is_paused_again() -> bool:
+        jobs = worker.take()
+        withheld = worker.write(Work(sends=[offered(job, 900, 600) for job in jobs])).withheld
+        worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld[job.request_id]) for job in jobs]))
+        sweep.sweep(database, make_judge(), "test")
+        return batch_of(database, batch).state == BatchState.PAUSED
+
+    assert is_paused_again()
+    with database.write() as tx:
+        definitions.change_budgets(tx, Scope.GLOBAL, "", Changes(on_limit=OnLimit.DOWNGRADE))
+    assert not is_paused_again()
+    clock.advance(NEW_MS + 1)
+    assert is_paused_again()
+    with database.write() as tx:
+        catalogue.add(tx, ModelEntry(provider="openai", model="cheaper-600", tier=Tier.CHEAP))
+    assert not is_paused_again()
+    assert amounts_of(database, budget) == (0, 0)
 
 
 def test_what_the_cache_has_is_answered_while_its_batch_waits(database: Database) -> None:
