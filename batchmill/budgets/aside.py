@@ -77,6 +77,8 @@ class SetAside:
     def _may_others_fit(batch: _Aside, withheld: Withheld) -> bool:
         if withheld.is_of_some_lines:
             return True
-        if withheld.needs_nanos is None or batch.smallest_nanos is None:
+        if withheld.needs_nanos is None:
             return False
+        if batch.smallest_nanos is None:
+            return True  # nothing is known of the others: the first line may be the long document
         return withheld.needs_nanos > LARGER * batch.smallest_nanos

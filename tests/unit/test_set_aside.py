@@ -48,8 +48,18 @@ def test_a_larger_one_is_set_aside_while_others_fit() -> None:
 
 
 def test_nothing_ever_fitted() -> None:
-    """Without a smaller call ever seen there is nothing to hope for."""
-    assert SetAside().delay_ms(1, 2, without_room(5_000)) is None
+    """Before any call has fitted nobody knows whether others are smaller: some are tried, none of them twice."""
+    aside = SetAside()
+    said = [aside.delay_ms(1, request, without_room(5_000)) for request in range(MOST_IN_A_ROW + 1)]
+    assert None not in said[:-1]
+    assert said[-1] is None
+    assert aside.delay_ms(1, 1, without_room(5_000)) is not None
+    assert aside.delay_ms(1, 1, without_room(5_000)) is None
+
+
+def test_no_price_lets_the_batch_wait_at_once() -> None:
+    """How much room would be enough is not known."""
+    assert SetAside().delay_ms(1, 2, without_room(None)) is None
 
 
 def test_a_budget_of_a_model_does_not_stop_the_others() -> None:
