@@ -53,10 +53,12 @@ def test_a_run_that_waits_goes_on_when_the_limit_is_raised(priced: Mill, tmp_pat
         run = priced.start("run", question_file(tmp_path / "in.jsonl", LINES), "-o", output)
         wait_until(lambda: is_paused(priced), 60)
         assert len(witness.calls()) == PAYABLE
+        assert run.stderr is not None
+        said = next(line for line in run.stderr if "budget has" in line)
         set_limit(priced, LINES)
-        _, said = run.communicate(timeout=60)
+        _, rest = run.communicate(timeout=60)
         calls = witness.calls()
-    assert run.returncode == 0, said
+    assert run.returncode == 0, rest
     assert f"the global budget has ${usd(PAYABLE)} of ${usd(PAYABLE)} spent" in said
     assert "batchmill budget set global" in said
     assert [line["custom_id"] for line in read_lines(output)] == [f"c{n}" for n in range(LINES)]
