@@ -2,7 +2,8 @@
 
 One long document among short ones, or one model of several whose own budget is used up, is set aside for a while; the
 others go on, so that a budget is used for what it was given for. The batch waits as soon as that has no prospect: the
-call is no larger than others were, or so many in a row did not fit, or none fitted since it was last tried.
+call is no larger than others were, or so many in a row did not fit, or none fitted since it was last tried, although
+no call in flight held what they wait for.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ class _Aside:
     Attributes:
         fitted: How many calls found room.
         smallest_nanos: The least that was held for one of them.
-        in_a_row: How many have found none since.
+        in_a_row: How many have found none since; the same one tried again counts once while calls in flight hold what
+            others wait for.
         tried: How many had fitted when a request was last set aside, by request.
     """
 
@@ -55,8 +57,8 @@ class SetAside:
     def delay_ms(self, batch_id: int, request_id: int, withheld: Withheld) -> int | None:
         """For how long a call that found no room is set aside; None = its batch is to wait."""
         batch = self._of(batch_id)
-        batch.in_a_row += 1
-        has_progressed = batch.tried.get(request_id, -1) < batch.fitted
+        batch.in_a_row += not (withheld.is_in_use and request_id in batch.tried)
+        has_progressed = withheld.is_in_use or batch.tried.get(request_id, -1) < batch.fitted
         if (
             batch.in_a_row > MOST_IN_A_ROW
             or len(batch.tried) >= MOST_ASIDE

@@ -129,6 +129,7 @@ class Withheld:
             is not known.
         then: What is to become of its line.
         is_of_some_lines: The budget may not cover other lines of the batch: it is one of a model, a type, a provider.
+        is_in_use: Calls in flight hold some of the budget: smaller ones may fit when that comes back.
         reason: Which budget, how far it is used, and what would help; for people.
     """
 
@@ -137,6 +138,7 @@ class Withheld:
     needs_nanos: int | None = None
     then: OnLimit = OnLimit.PAUSE
     is_of_some_lines: bool = False
+    is_in_use: bool = False
     reason: str = ""
 
 

@@ -265,6 +265,7 @@ def _exhausted(job: Job, candidate: Candidate, account: Account) -> Withheld:
         needs_nanos=nanos,
         then=_then(job, account),
         is_of_some_lines=account.budget.scope in OF_SOME_LINES,
+        is_in_use=account.balance.held_nanos > 0,
         reason=words.exhausted(account.budget, account.balance, nanos, end_ms=account.row.end_ms),
     )
 

@@ -197,7 +197,9 @@ def test_exhausted_only_when_nothing_held_could_make_room(database: Database) ->
     worker.settle((attempt, ANSWERED))  # 1,000 spent
     exhausted = worker.ask(second, hold_nanos=1_200).withheld[second.request_id]
     assert (exhausted.why, exhausted.needs_nanos, exhausted.budget_id) == (Why.EXHAUSTED, 1_200, budget)
+    assert not exhausted.is_in_use
     assert worker.send(third, hold_nanos=500)
+    assert worker.ask(second, hold_nanos=1_200).withheld[second.request_id].is_in_use
     audit(database)
 
 

@@ -24,8 +24,10 @@ def fitted(request: int, nanos: int) -> Attempt:
     return Attempt(id=request, job=job, number=1, provider="openai", model="m", held_nanos=nanos)
 
 
-def without_room(nanos: int | None, *, is_of_some_lines: bool = False) -> Withheld:
-    return Withheld(why=Why.EXHAUSTED, needs_nanos=nanos, is_of_some_lines=is_of_some_lines)
+def without_room(nanos: int | None, *, is_of_some_lines: bool = False, is_in_use: bool = False) -> Withheld:
+    return Withheld(
+        why=Why.EXHAUSTED, needs_nanos=nanos, is_of_some_lines=is_of_some_lines, is_in_use=is_in_use
+    )
 
 
 def test_calls_of_one_size_let_the_batch_wait_at_once() -> None:
@@ -44,6 +46,17 @@ def test_a_larger_one_is_set_aside_while_others_fit() -> None:
     assert first >= LEAST_MS
     aside.note(fitted(3, 1_000))
     assert aside.delay_ms(1, 2, without_room(5_000)) is not None
+    assert aside.delay_ms(1, 2, without_room(5_000)) is None
+
+
+def test_others_wait_for_calls_in_flight() -> None:
+    """While calls hold some of the budget none may have fitted only because these take long, however often the large
+    ones are tried meanwhile; once they are in that tells."""
+    aside = SetAside()
+    aside.note(fitted(1, 1_000))
+    large = range(2, MOST_IN_A_ROW)
+    for _ in range(3):
+        assert all(aside.delay_ms(1, request, without_room(5_000, is_in_use=True)) for request in large)
     assert aside.delay_ms(1, 2, without_room(5_000)) is None
 
 
