@@ -42,7 +42,8 @@ class CallOffers:
     def with_cheaper(self, send: Send) -> Send:
         """The same with every cheaper model that would do: of the same provider, active, able to do what is asked.
 
-        The dearest comes first; of many the cheapest is always among them. Vectors of another model are no vectors of this one, so embeddings have none.
+        The dearest comes first; of many the cheapest is always among them. Vectors of another model are no vectors of
+        this one, so embeddings have none.
         """
         job, asked = send.job, send.asked
         if asked.bounded is Bounded.ROUGHLY:

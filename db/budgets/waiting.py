@@ -9,10 +9,15 @@ from batchmill.budgets.balance import Balance, Room
 from batchmill.budgets.model import OnLimit
 from db.budgets.rows import IS_NOW, balance_of
 from db.engine import Transaction
+from db.prepared import Prepared, among
 from db.tables import budget_periods, budgets, catalogue
 
 NEW_MS = 30_000
 """So long a change of the catalogue or a budget is looked at by every sweep; every worker has taken it up by then."""
+
+# As many batches may wait as there are, each for a budget of its own.
+_in_force = Prepared(select(budgets).where(among(budgets.c.id, "ids"), budgets.c.removed_ms.is_(None)))
+_now = Prepared(select(budget_periods).where(among(budget_periods.c.budget_id, "ids"), IS_NOW))
 
 
 def with_room(tx: Transaction, waiting: Sequence[Any]) -> list[int]:
@@ -28,8 +33,7 @@ def with_room(tx: Transaction, waiting: Sequence[Any]) -> list[int]:
     ids = sorted({batch.waits_for_budget_id for batch in waiting})
     if not ids:
         return []
-    in_force = select(budgets).where(budgets.c.id.in_(ids), budgets.c.removed_ms.is_(None))
-    by_id = {row.id: row for row in tx.rows(in_force)}
+    by_id = {row.id: row for row in tx.rows(_in_force, ids=ids)}
     balances = _balances(tx, ids)
     new_ms = tx.now_ms - NEW_MS
     are_prices_new = _are_prices_new(tx, new_ms)
@@ -57,7 +61,6 @@ def _are_prices_new(tx: Transaction, new_ms: int) -> bool:
     return bool(tx.rows(changed))
 
 
-def _balances(tx: Transaction, ids: Sequence[int]) -> dict[int, Balance]:
+def _balances(tx: Transaction, ids: list[int]) -> dict[int, Balance]:
     """By budget: its period that is now, as far as that has begun."""
-    now = select(budget_periods).where(budget_periods.c.budget_id.in_(ids), IS_NOW)
-    return {row.budget_id: balance_of(row) for row in tx.rows(now, now_ms=tx.now_ms)}
+    return {row.budget_id: balance_of(row) for row in tx.rows(_now, ids=ids, now_ms=tx.now_ms)}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,7 +16,7 @@ from batchmill.requests.work import Bounded, HandBack, Job, Rejection, Send, Why
 from db import batches, catalogue, sweep
 from db.audit import CHECKS
 from db.budgets import definitions, factors
-from db.budgets.waiting import NEW_MS
+from db.budgets.waiting import NEW_MS, with_room
 from db.engine import Database
 from db.settle import Work
 from db.tables import budget_periods
@@ -518,6 +519,15 @@ def paused_without_price(database: Database) -> tuple[int, int]:
     sweep.sweep(database, make_judge(), "test")
     assert batch_of(database, batch).state == BatchState.PAUSED
     return batch, budget
+
+
+def test_any_number_of_batches_may_wait(database: Database) -> None:
+    """More of them than a statement may have parameters, each for a budget of its own."""
+    rows = [
+        SimpleNamespace(id=n, waits_for_budget_id=n, waits_for_nanos=1, on_budget="") for n in range(70_000)
+    ]
+    with database.read() as tx:
+        assert len(with_room(tx, rows)) == len(rows)
 
 
 def test_a_new_price_lets_a_batch_go_on(database: Database) -> None:
