@@ -106,8 +106,8 @@ class Account:
 class Till:
     """The budgets of one transaction: charges what has ended, holds what is to be sent, writes it down.
 
-    The rows it needs are locked when it is made. After that only attempts, alerts and factors are written, and what this
-    transaction has locked before.
+    The rows it needs are locked when it is made. After that only attempts, alerts and factors are written, and what
+    this transaction has locked before.
     """
 
     def __init__(self, tx: Transaction, charges: Sequence[Charge], sends: Sequence[Send]) -> None:
