@@ -286,14 +286,15 @@ class Till(RuleBasedStateMachine):
         assert sweep.sweep(self.database, self.judge, "sweep") is not None
         with self.database.read() as tx:
             waiting = tx.rows(select(batches).where(batches.c.waits_for_budget_id.is_not(None)))
-        in_force = {row.id for row in self._budgets()}
+        in_force = {row.id: row.limit_nanos for row in self._budgets()}
         for batch in waiting:
             assert batch.state == BatchState.PAUSED
             assert batch.waits_for_budget_id in in_force
             rows = [row for row in self._periods().values() if row.budget_id == batch.waits_for_budget_id]
             now = [row for row in rows if self._is_now(row)]
-            assert now, "its budget has turned"
-            assert now[0].spent_nanos + batch.waits_for_nanos > now[0].limit_nanos, "there is room for it"
+            spent = now[0].spent_nanos if now else 0  # a new day, whose whole limit is too little
+            limit = now[0].limit_nanos if now else in_force[batch.waits_for_budget_id]
+            assert spent + batch.waits_for_nanos > limit, "there is room for it"
 
     @invariant()
     def budgets_hold(self) -> None:
