@@ -269,7 +269,12 @@ def lock_waiting(tx: Transaction, batch: int) -> Any | None:
     found = tx.rows(_lock, ids=[batch])
     if not found or found[0].state != BatchState.PAUSED or found[0].waits_for_budget_id is None:
         return None
-    return found[0] if max(found[0].cursor, found[0].looked_up_to) < found[0].total else None
+    return found[0] if has_new_lines(found[0]) else None
+
+
+def has_new_lines(row: Any) -> bool:
+    """Whether nobody has looked up yet some lines of a batch."""
+    return bool(max(row.cursor, row.looked_up_to) < row.total)
 
 
 def note_looked_up(tx: Transaction, batch: int, place: int) -> None:

@@ -179,8 +179,8 @@ def resume_affordable(database: Database) -> None:
 def _answer_waiting(database: Database) -> None:
     """Answer what the cache can of batches that wait for a budget: that costs nothing, so it is worth no waiting."""
     with database.read() as tx:
-        waiting_ = [row.id for row in batches.waiting_for_budgets(tx) if row.cache != CacheMode.OFF]
-    for batch in waiting_:
+        found = batches.waiting_for_budgets(tx)
+    for batch in [row.id for row in found if row.cache != CacheMode.OFF and batches.has_new_lines(row)]:
         for _ in range(LOOK_UPS_A_SWEEP):
             if not database.persist(partial(_answer_waiting_step, batch=batch)):
                 break

@@ -2,7 +2,8 @@
 
 One long document among short ones, or one model of several whose own budget is used up, is set aside for a while; the
 others go on, so that a budget is used for what it was given for. The batch waits as soon as that has no prospect: the
-call is no larger than others were, or so many in a row did not fit, or none fitted since it was last tried.
+call is no larger than others were, or so many in a row did not fit, or none fitted since it was last tried, twice in
+a row and although no call in flight held what they wait for.
 """
 
 from dataclasses import dataclass, field
@@ -25,14 +26,33 @@ class _Aside:
     Attributes:
         fitted: How many calls found room.
         smallest_nanos: The least that was held for one of them.
-        in_a_row: How many have found none since.
+        in_a_row: How many have found none since; the same one tried again counts once while calls in flight hold what
+            others wait for.
         tried: How many had fitted when a request was last set aside, by request.
+        in_vain: Requests of which none had fitted since then when they were tried again. Once tells nothing: the
+            batch may have waited meanwhile.
     """
 
     fitted: int = 0
     smallest_nanos: int | None = None
     in_a_row: int = 0
     tried: dict[int, int] = field(default_factory=dict)
+    in_vain: set[int] = field(default_factory=set)
+
+    def forget(self, request_id: int) -> None:
+        """It is not aside any more."""
+        self.tried.pop(request_id, None)
+        self.in_vain.discard(request_id)
+
+    def is_in_vain(self, request_id: int, withheld: Withheld) -> bool:
+        """Whether to try a request again has had no prospect, twice in a row."""
+        if withheld.is_in_use or self.tried.get(request_id, -1) < self.fitted:
+            self.in_vain.discard(request_id)
+            return False
+        if request_id in self.in_vain:
+            return True
+        self.in_vain.add(request_id)
+        return False
 
 
 class SetAside:
@@ -48,19 +68,18 @@ class SetAside:
         batch = self._of(attempt.job.batch.id)
         batch.fitted += 1
         batch.in_a_row = 0
-        batch.tried.pop(attempt.job.request_id, None)
+        batch.forget(attempt.job.request_id)
         if batch.smallest_nanos is None or attempt.held_nanos < batch.smallest_nanos:
             batch.smallest_nanos = attempt.held_nanos
 
     def delay_ms(self, batch_id: int, request_id: int, withheld: Withheld) -> int | None:
         """For how long a call that found no room is set aside; None = its batch is to wait."""
         batch = self._of(batch_id)
-        batch.in_a_row += 1
-        has_progressed = batch.tried.get(request_id, -1) < batch.fitted
+        batch.in_a_row += not (withheld.is_in_use and request_id in batch.tried)
         if (
             batch.in_a_row > MOST_IN_A_ROW
             or len(batch.tried) >= MOST_ASIDE
-            or not has_progressed
+            or batch.is_in_vain(request_id, withheld)
             or not self._may_others_fit(batch, withheld)
         ):
             del self._batches[batch_id]
@@ -77,6 +96,8 @@ class SetAside:
     def _may_others_fit(batch: _Aside, withheld: Withheld) -> bool:
         if withheld.is_of_some_lines:
             return True
-        if withheld.needs_nanos is None or batch.smallest_nanos is None:
+        if withheld.needs_nanos is None:
             return False
+        if batch.smallest_nanos is None:
+            return True  # nothing is known of the others: the first line may be the long document
         return withheld.needs_nanos > LARGER * batch.smallest_nanos

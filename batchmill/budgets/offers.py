@@ -42,7 +42,8 @@ class CallOffers:
     def with_cheaper(self, send: Send) -> Send:
         """The same with every cheaper model that would do: of the same provider, active, able to do what is asked.
 
-        The dearest comes first. Vectors of another model are no vectors of this one, so embeddings have none.
+        The dearest comes first; of many the cheapest is always among them. Vectors of another model are no vectors of
+        this one, so embeddings have none.
         """
         job, asked = send.job, send.asked
         if asked.bounded is Bounded.ROUGHLY:
@@ -59,7 +60,9 @@ class CallOffers:
                     if is_cheaper and tokens <= (entry.context_tokens or tokens):
                         cheaper.append(candidate)
         cheaper.sort(key=lambda candidate: -(candidate.hold_nanos or 0))
-        return Send(job=job, asked=asked, cheaper=tuple(cheaper[:MOST_CHEAPER]))
+        if len(cheaper) > MOST_CHEAPER:
+            cheaper = [*cheaper[: MOST_CHEAPER - 1], cheaper[-1]]
+        return Send(job=job, asked=asked, cheaper=tuple(cheaper))
 
     def _candidate(
         self, job: Job, provider: str, model: str, body: bytes, bounded: Bounded = Bounded.CLOSELY

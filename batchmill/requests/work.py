@@ -125,9 +125,11 @@ class Withheld:
 
     Attributes:
         budget_id: The row of the budget that stands in its way; 0 without one.
-        needs_nanos: The most that the call can cost; None = that is not known.
+        needs_nanos: The most that the call can cost, or the cheapest of those that would do in its place; None = that
+            is not known.
         then: What is to become of its line.
         is_of_some_lines: The budget may not cover other lines of the batch: it is one of a model, a type, a provider.
+        is_in_use: Calls in flight hold some of the budget: smaller ones may fit when that comes back.
         reason: Which budget, how far it is used, and what would help; for people.
     """
 
@@ -136,6 +138,7 @@ class Withheld:
     needs_nanos: int | None = None
     then: OnLimit = OnLimit.PAUSE
     is_of_some_lines: bool = False
+    is_in_use: bool = False
     reason: str = ""
 
 

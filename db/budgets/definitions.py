@@ -1,7 +1,7 @@
 """Definitions: budgets are set, changed, removed, begun anew.
 
-One at a time: whoever writes them calls `lock` first. The rows of their periods, on which workers hold calls, are
-locked after that, in the order of their ids, as workers do.
+One at a time: whoever writes them calls `lock` first. Their own rows, which workers lock to begin a period, and then
+the rows of their periods, on which workers hold calls, are locked after that, in the order of their ids, as workers do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,6 +84,7 @@ def set_by_environment(tx: Transaction, limits: Mapping[Period, int], zone: str)
 def remove(tx: Transaction, ids: Sequence[int]) -> None:
     """Let budgets cover no call any more; what is held on them still settles there."""
     lock(tx)
+    _lock_rows(tx, ids)
     in_force = budgets.c.id.in_(ids) & budgets.c.removed_ms.is_(None)
     tx.run(update(budgets).where(in_force).values(removed_ms=tx.now_ms))
 
@@ -132,12 +133,20 @@ def _differing(tx: Transaction, limits: Mapping[Period, int], zone: str) -> list
 
 def _save(tx: Transaction, wanted: Sequence[Budget]) -> list[Standing]:
     """Write budgets, new ones (without an id) and changed ones, and what that means for the periods that run."""
-    _begin(tx, [budget.id for budget in wanted if budget.id])
+    there = [budget.id for budget in wanted if budget.id]
+    _lock_rows(tx, there)
+    _begin(tx, there)
     saved = [_update(tx, budget) if budget.id else _insert(tx, budget) for budget in wanted]
     by_id = {budget.id: budget for budget in saved}
     for row in _locked_periods(tx, list(by_id)):
         _change_period(tx, row, by_id[row.budget_id])
     return where(tx, budgets.c.id.in_(list(by_id)))
+
+
+def _lock_rows(tx: Transaction, ids: Sequence[int]) -> None:
+    """Keep the periods of these budgets from beginning, in the order in which whoever begins some locks them; what has
+    begun can be seen after that."""
+    tx.rows(select(budgets.c.id).where(budgets.c.id.in_(ids)).order_by(budgets.c.id).with_for_update())
 
 
 def _begin(tx: Transaction, ids: Sequence[int]) -> None:
@@ -162,8 +171,11 @@ def _update(tx: Transaction, budget: Budget) -> Budget:
 
 
 def _change_period(tx: Transaction, row: Any, budget: Budget) -> None:
-    """A period that runs goes by the new limit; where the zone has changed, it ends with the new zone's."""
-    _, end_ms = span_of(budget.period, budget.zone, tx.now_ms)
+    """A period that runs goes by the new limit; where the zone has changed, it ends with the new zone's.
+
+    It may have begun after our own `now`: midnight came while we waited.
+    """
+    _, end_ms = span_of(budget.period, budget.zone, max(tx.now_ms, row.start_ms))
     values = {
         "limit_nanos": budget.limit_nanos,
         "ceiling_nanos": max(row.ceiling_nanos, budget.limit_nanos),

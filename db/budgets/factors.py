@@ -34,12 +34,11 @@ def rise(tx: Transaction, overran: Sequence[Charge]) -> None:
 
 def _rise(tx: Transaction, provider: str, model: str, needed: int, sent_ms: int) -> None:
     """A call sent while the factor was already known had its hold raised by it; for one sent before, it was not."""
+    needed = min(needed, HIGHEST_PERCENT)  # one nano-dollar held for a dear call: more than a column can keep
     insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
-    first = insert(hold_factors).values(
-        provider=provider, model=model, percent=min(needed, HIGHEST_PERCENT), updated_ms=tx.now_ms
-    )
+    first = insert(hold_factors).values(provider=provider, model=model, percent=needed, updated_ms=tx.now_ms)
     was_known = hold_factors.c.updated_ms + KNOWN_AFTER_MS <= sent_ms
-    raised = case((was_known, hold_factors.c.percent * needed / 100 + 1), else_=needed)
+    raised = case((was_known, hold_factors.c.percent * needed // 100 + 1), else_=needed)
     higher = case((raised > HIGHEST_PERCENT, HIGHEST_PERCENT), else_=raised)
     tx.run(
         first.on_conflict_do_update(

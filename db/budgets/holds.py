@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 
 from batchmill.budgets import words
 from batchmill.budgets.balance import Balance, Charge, Movement, Room
-from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, keys_of
+from batchmill.budgets.model import OF_SOME_LINES, Budget, OnLimit, Scope, keys_of
 from batchmill.requests.work import Bounded, Candidate, Job, Send, Why, Withheld
 from db.budgets import factors, firing, periods
 from db.budgets.rows import IS_ITS_NOW, MOVING, balance_of, budget_of
@@ -106,7 +106,8 @@ class Account:
 class Till:
     """The budgets of one transaction: charges what has ended, holds what is to be sent, writes it down.
 
-    The rows it needs are locked when it is made; nothing but attempts and alerts may be written after that.
+    The rows it needs are locked when it is made. After that only attempts, alerts and factors are written, and what
+    this transaction has locked before.
     """
 
     def __init__(self, tx: Transaction, charges: Sequence[Charge], sends: Sequence[Send]) -> None:
@@ -131,6 +132,7 @@ class Till:
             return withheld or self._hold(send.asked, asked)
         if send.cheaper is None:
             return Withheld(why=Why.CHEAPER)
+        too_dear: list[Withheld] = []
         for candidate in send.cheaper:
             covering = self._covering(send.job, candidate)
             why_not = self._why_not(send.job, candidate, covering)
@@ -138,7 +140,8 @@ class Till:
                 return self._hold(candidate, covering)
             if why_not.why is Why.TIGHT:
                 return why_not
-        return withheld or self._hold(send.asked, asked)
+            too_dear.append(why_not)
+        return _least(withheld, too_dear) if withheld else self._hold(send.asked, asked)
 
     def let_go(self, held: Held) -> None:
         """Undo a hold: its call turned out to have been recorded, and held, before."""
@@ -205,8 +208,7 @@ class Till:
         if full:
             for account in full:
                 account.is_exhausted |= account.balance.is_used_up_for(candidate.hold_nanos)
-            # Of several the one decides that leaves the least choice.
-            return _exhausted(job, candidate, min(full, key=lambda account: _WEIGHT[_then(job, account)]))
+            return _exhausted(job, candidate, min(full, key=lambda account: _rank(job, account)))
         return Withheld(why=Why.TIGHT)
 
     def _wants_cheaper(self, job: Job, covering: Sequence[Account], withheld: Withheld | None) -> bool:
@@ -234,6 +236,18 @@ def _then(job: Job, account: Account) -> OnLimit:
     return job.batch.on_budget or account.budget.on_limit
 
 
+def _rank(job: Job, account: Account) -> tuple[int, bool]:
+    """Of several full budgets the one decides that leaves the least choice; a model's own only where no other is full,
+    for that one does not cover what is asked instead."""
+    return _WEIGHT[_then(job, account)], account.budget.scope is Scope.MODEL
+
+
+def _least(withheld: Withheld, cheaper: Sequence[Withheld]) -> Withheld:
+    """What has to fit before any of these calls does: the least that one of them needs of the same budget."""
+    same = [one for one in cheaper if one.needs_nanos is not None and one.budget_id == withheld.budget_id]
+    return min([withheld, *same], key=lambda one: one.needs_nanos or 0)
+
+
 def _unpriced(job: Job, candidate: Candidate, account: Account) -> Withheld:
     return Withheld(
         why=Why.UNPRICED,
@@ -252,6 +266,7 @@ def _exhausted(job: Job, candidate: Candidate, account: Account) -> Withheld:
         needs_nanos=nanos,
         then=_then(job, account),
         is_of_some_lines=account.budget.scope in OF_SOME_LINES,
+        is_in_use=account.balance.held_nanos > 0,
         reason=words.exhausted(account.budget, account.balance, nanos, end_ms=account.row.end_ms),
     )
 

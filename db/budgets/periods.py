@@ -13,9 +13,12 @@ from db.tables import budget_periods, budgets
 
 
 def begin(tx: Transaction, budget_ids: Sequence[int]) -> None:
-    """Let the period that is now begin for these budgets, where nobody else has; two at once do no harm."""
-    found = tx.rows(select(budgets).where(budgets.c.id.in_(sorted(budget_ids))).order_by(budgets.c.id))
-    for row in found:
+    """Let the period that is now begin for these budgets, where nobody else has; two at once do no harm.
+
+    Whoever changes one of them waits until it has begun, or has changed it before: no period begins with an old limit.
+    """
+    wanted = select(budgets).where(budgets.c.id.in_(budget_ids)).order_by(budgets.c.id)
+    for row in tx.rows(wanted.with_for_update(read=True)):
         open_period(tx, budget_of(row))
 
 

@@ -15,6 +15,7 @@ from batchmill.settings import Settings
 from db import batches
 from db.budgets import definitions
 from db.budgets.coverage import check_budget, covering, refusing_unpriced
+from db.budgets.periods import begin
 from db.budgets.standings import past_periods, standings
 from db.engine import Database
 from db.tables import budget_periods, budgets
@@ -148,6 +149,46 @@ def test_another_zone_counts_from_the_end_of_the_running_period(database: Databa
     clock.advance(DAY_MS)
     spend(database, 1)
     assert [row.start_ms for row in periods_of(database, made.budget.id)] == [made.start_ms, moved.end_ms]
+
+
+def test_midnight_comes_while_a_budget_is_changed(database: Database, clock: FakeClock) -> None:
+    """Whoever changes a budget may find the day after its own `now`: that day gets the limit, and stays a day."""
+    clock.advance(moment_ms("2027-11-20T23:59:59.990") - clock.now_ms())
+    (made,) = set_budgets_of(database, {Period.DAY: 5_000})
+    add_batch(database, 2, tenant="acme")
+    worker = Worker(database)
+    first, second = worker.take()
+    with database.write() as tx:
+        before_ms = tx.now_ms
+    clock.advance(20)
+    assert worker.send(first, hold_nanos=100)
+    with database.write() as tx:
+        tx.now_ms = before_ms
+        definitions.set_budgets(tx, Scope.TENANT, "acme", {Period.DAY: 700}, NOTHING)
+    today = periods_of(database, made.budget.id)[-1]
+    assert (today.end_ms - today.start_ms, today.limit_nanos) == (DAY_MS, 700)
+    assert worker.send(second, hold_nanos=100)
+    audit(database)
+
+
+def test_a_day_that_begins_while_a_budget_is_changed(database: Database, clock: FakeClock) -> None:
+    """A worker begins the day just as the limit is lowered: none begins with the old limit and keeps it."""
+    clock.advance(moment_ms("2027-11-20T23:59:59.990") - clock.now_ms())
+    (made,) = set_budgets_of(database, {Period.DAY: 5_000})
+
+    def lower() -> None:
+        with database.write() as tx:
+            tx.now_ms = clock.now_ms()
+            definitions.set_budgets(tx, Scope.TENANT, "acme", {Period.DAY: 700}, NOTHING)
+
+    command = Thread(target=lower)
+    with database.write() as tx:
+        tx.now_ms += 20
+        begin(tx, [made.budget.id])
+        command.start()
+        command.join(timeout=0.5)
+    command.join()
+    assert periods_of(database, made.budget.id)[-1].limit_nanos == 700
 
 
 def test_contradicting_changes_change_nothing(database: Database) -> None:

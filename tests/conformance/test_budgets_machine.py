@@ -65,8 +65,8 @@ class _Call:
     model: str
 
     @classmethod
-    def of(cls, send: Send) -> "_Call":
-        """Those of a call about to be made."""
+    def of(cls, send: Send, model: str) -> "_Call":
+        """Those of a call of that model, about to be made."""
         batch = send.job.batch
         return cls(
             batch.public_id,
@@ -74,8 +74,14 @@ class _Call:
             batch.user,
             send.job.request_type,
             send.asked.provider,
-            send.asked.model,
+            model,
         )
+
+
+def _send(job: Job, hold: int) -> Send:
+    """A call that may cost so much, or half of it at a cheaper model."""
+    send = send_of(job, hold)
+    return replace(send, cheaper=(replace(send.asked, model="cheaper", hold_nanos=hold // 2),))
 
 
 class Till(RuleBasedStateMachine):
@@ -108,7 +114,7 @@ class Till(RuleBasedStateMachine):
         user=st.sampled_from(["", "alice"]),
         request_type=st.sampled_from(["", "quiz"]),
         on_unknown=st.sampled_from(list(OnUnknown)),
-        on_budget=st.sampled_from([None, None, OnLimit.REJECT, OnLimit.PAUSE]),
+        on_budget=st.sampled_from([None, None, *OnLimit]),
     )
     def add(self, lines: int, **options: Any) -> None:
         """Another batch comes in."""
@@ -118,7 +124,7 @@ class Till(RuleBasedStateMachine):
         what=st.sampled_from(WHAT),
         period=st.sampled_from(list(Period)),
         limit=limits,
-        on_limit=st.sampled_from([None, OnLimit.PAUSE, OnLimit.REJECT]),
+        on_limit=st.sampled_from([None, *OnLimit]),
     )
     def set_budget(
         self, what: tuple[Scope, str], period: Period, limit: int, on_limit: OnLimit | None
@@ -176,7 +182,7 @@ class Till(RuleBasedStateMachine):
                 return
         jobs = [job for owner, job in self.ready if owner is worker][:most]
         self.ready = [(owner, job) for owner, job in self.ready if job not in jobs]
-        work = Work(sends=[send_of(job, hold) for job in jobs])
+        work = Work(sends=[_send(job, hold) for job in jobs])
         mine = [one for one in self.out if one[0] is worker]
         if settles and mine:
             self.out.remove(mine[0])
@@ -195,7 +201,7 @@ class Till(RuleBasedStateMachine):
         """All of the budgets that cover a call hold it, or none does."""
         with self.database.read() as tx:
             found = tx.rows(
-                select(attempts.c.held_on, attempts.c.hold_nanos).where(
+                select(attempts.c.held_on, attempts.c.hold_nanos, attempts.c.model).where(
                     attempts.c.request_id == send.job.request_id,
                     attempts.c.number == send.job.attempts + 1,
                 )
@@ -205,8 +211,9 @@ class Till(RuleBasedStateMachine):
             assert not [row for row in found if row.held_on and row.hold_nanos is None]
             return
         held = {of_period[period] for period in periods_of(found[0].held_on)}
-        assert held == {budget.id for budget in in_force if covers(budget, _Call.of(send))}
-        assert not held or found[0].hold_nanos == send.asked.hold_nanos
+        (made,) = [one for one in (send.asked, *(send.cheaper or ())) if one.model == found[0].model]
+        assert held == {budget.id for budget in in_force if covers(budget, _Call.of(send, made.model))}
+        assert not held or found[0].hold_nanos == made.hold_nanos
 
     def _go_without(self, worker: Worker, job: Job, withheld: Withheld | None) -> None:
         if withheld is None:
@@ -286,14 +293,15 @@ class Till(RuleBasedStateMachine):
         assert sweep.sweep(self.database, self.judge, "sweep") is not None
         with self.database.read() as tx:
             waiting = tx.rows(select(batches).where(batches.c.waits_for_budget_id.is_not(None)))
-        in_force = {row.id for row in self._budgets()}
+        in_force = {row.id: row.limit_nanos for row in self._budgets()}
         for batch in waiting:
             assert batch.state == BatchState.PAUSED
             assert batch.waits_for_budget_id in in_force
             rows = [row for row in self._periods().values() if row.budget_id == batch.waits_for_budget_id]
             now = [row for row in rows if self._is_now(row)]
-            assert now, "its budget has turned"
-            assert now[0].spent_nanos + batch.waits_for_nanos > now[0].limit_nanos, "there is room for it"
+            spent = now[0].spent_nanos if now else 0  # a new day, whose whole limit is too little
+            limit = now[0].limit_nanos if now else in_force[batch.waits_for_budget_id]
+            assert spent + batch.waits_for_nanos > limit, "there is room for it"
 
     @invariant()
     def budgets_hold(self) -> None:

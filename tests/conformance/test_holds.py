@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +16,7 @@ from batchmill.requests.work import Bounded, HandBack, Job, Rejection, Send, Why
 from db import batches, catalogue, sweep
 from db.audit import CHECKS
 from db.budgets import definitions, factors
+from db.budgets.waiting import NEW_MS, with_room
 from db.engine import Database
 from db.settle import Work
 from db.tables import budget_periods
@@ -162,22 +164,26 @@ def test_dearer_than_its_hold_is_charged_in_full_and_told(database: Database) ->
     audit(database)
 
 
-def test_a_factor_that_was_not_enough_rises_further(database: Database, clock: FakeClock) -> None:
-    """A call whose hold had been raised already, and was dearer still, raises it on top of that."""
+@pytest.mark.parametrize(("holds", "percent"), [((500, 800), 251), ((333, 777), 301 * 129 // 100 + 1)])
+def test_a_factor_that_was_not_enough_rises_further(
+    database: Database, clock: FakeClock, holds: tuple[int, int], percent: int
+) -> None:
+    """A call whose hold had been raised already, and was dearer still, raises it on top of that; to a whole number, for
+    what is held by it is one."""
     add_budget(database, 100_000)
     add_batch(database, 2)
     worker = Worker(database)
     first, second = worker.take()
-    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(first, hold_nanos=500)))
+    worker.settle(*((attempt, ANSWERED) for attempt in worker.send(first, hold_nanos=holds[0])))
     clock.advance(40_000)
     worker.renew()
     other = Worker(database)
     sweep.sweep(database, make_judge(), "test")
     jobs = other.take()
-    other.settle(*((attempt, ANSWERED) for attempt in other.send(*jobs, hold_nanos=800)))
+    other.settle(*((attempt, ANSWERED) for attempt in other.send(*jobs, hold_nanos=holds[1])))
     assert second.request_id == jobs[0].request_id
     with database.read() as tx:
-        assert factors.percents(tx) == {("openai", "gpt-4o-mini"): 251}
+        assert factors.percents(tx) == {("openai", "gpt-4o-mini"): percent}
 
 
 def test_exhausted_only_when_nothing_held_could_make_room(database: Database) -> None:
@@ -192,7 +198,9 @@ def test_exhausted_only_when_nothing_held_could_make_room(database: Database) ->
     worker.settle((attempt, ANSWERED))  # 1,000 spent
     exhausted = worker.ask(second, hold_nanos=1_200).withheld[second.request_id]
     assert (exhausted.why, exhausted.needs_nanos, exhausted.budget_id) == (Why.EXHAUSTED, 1_200, budget)
+    assert not exhausted.is_in_use
     assert worker.send(third, hold_nanos=500)
+    assert worker.ask(second, hold_nanos=1_200).withheld[second.request_id].is_in_use
     audit(database)
 
 
@@ -460,14 +468,34 @@ def test_a_cheaper_model_is_asked_for_when_there_is_no_room(database: Database) 
     audit(database)
 
 
-def test_where_no_cheaper_model_fits_the_batch_waits(database: Database) -> None:
-    """With nothing left to choose from, downgrading is pausing."""
-    add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+def test_where_no_cheaper_model_fits_the_batch_waits(database: Database, clock: FakeClock) -> None:
+    """With nothing left to choose from, downgrading is pausing, until there is room for the cheapest that would do."""
+    budget = add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
+    batch = add_batch(database, 1)
+    worker = Worker(database)
+    (job,) = worker.take()
+    withheld = worker.write(Work(sends=[offered(job, 900, 700, 600)])).withheld[job.request_id]
+    assert (withheld.why, withheld.needs_nanos) == (Why.EXHAUSTED, 600)
+    worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld)]))
+    clock.advance(NEW_MS)
+    raise_limit(database, budget, 599)
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.PAUSED
+    raise_limit(database, budget, 600)
+    sweep.sweep(database, make_judge(), "test")
+    assert batch_of(database, batch).state == BatchState.IN_PROGRESS
+
+
+def test_a_batch_waits_for_the_budget_that_covers_every_model(database: Database) -> None:
+    """With the budgets of one model and of all both full, more for that model alone would let no call be made, and more
+    for all lets a cheaper one be asked."""
+    add_budget(database, 500, on_limit=OnLimit.DOWNGRADE, scope=Scope.MODEL, name="gpt-4o-mini")
+    of_all = add_budget(database, 500, on_limit=OnLimit.DOWNGRADE)
     add_batch(database, 1)
     worker = Worker(database)
     (job,) = worker.take()
     withheld = worker.write(Work(sends=[offered(job, 900, 600)])).withheld[job.request_id]
-    assert (withheld.why, withheld.needs_nanos) == (Why.EXHAUSTED, 900)
+    assert (withheld.budget_id, withheld.needs_nanos) == (of_all, 600)
 
 
 def test_a_cheaper_model_that_may_fit_soon_is_waited_for(database: Database) -> None:
@@ -519,6 +547,15 @@ def paused_without_price(database: Database) -> tuple[int, int]:
     return batch, budget
 
 
+def test_any_number_of_batches_may_wait(database: Database) -> None:
+    """More of them than a statement may have parameters, each for a budget of its own."""
+    rows = [
+        SimpleNamespace(id=n, waits_for_budget_id=n, waits_for_nanos=1, on_budget="") for n in range(70_000)
+    ]
+    with database.read() as tx:
+        assert len(with_room(tx, rows)) == len(rows)
+
+
 def test_a_new_price_lets_a_batch_go_on(database: Database) -> None:
     """A batch without a known price is tried again when the catalogue changes."""
     batch, _ = paused_without_price(database)
@@ -546,7 +583,37 @@ def test_a_budget_that_rejects_by_now_lets_lines_be_rejected(database: Database)
     assert batch_of(database, batch).state == BatchState.IN_PROGRESS
 
 
-def test_what_the_cache_has_is_answered_while_its_batch_waits(database: Database) -> None:
+def test_a_budget_that_has_a_cheaper_model_asked_by_now_lets_that_be_tried(
+    database: Database, clock: FakeClock
+) -> None:
+    """Lines that wait for a budget are tried with cheaper models once that wants them asked, and once there are others;
+    not all the time."""
+    budget = add_budget(database, 500)
+    batch = add_batch(database, 1)
+    worker = Worker(database)
+
+    def is_paused_again() -> bool:
+        jobs = worker.take()
+        withheld = worker.write(Work(sends=[offered(job, 900, 600) for job in jobs])).withheld
+        worker.write(Work(hand_backs=[HandBack(job=job, withheld=withheld[job.request_id]) for job in jobs]))
+        sweep.sweep(database, make_judge(), "test")
+        return batch_of(database, batch).state == BatchState.PAUSED
+
+    assert is_paused_again()
+    with database.write() as tx:
+        definitions.change_budgets(tx, Scope.GLOBAL, "", Changes(on_limit=OnLimit.DOWNGRADE))
+    assert not is_paused_again()
+    clock.advance(NEW_MS + 1)
+    assert is_paused_again()
+    with database.write() as tx:
+        catalogue.add(tx, ModelEntry(provider="openai", model="cheaper-600", tier=Tier.CHEAP))
+    assert not is_paused_again()
+    assert amounts_of(database, budget) == (0, 0)
+
+
+def test_what_the_cache_has_is_answered_while_its_batch_waits(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Answers from the cache cost nothing: a batch without a cent left gets them, each once, and its rest later."""
     add_batch(database, ["known", "other"])
     worker = Worker(database)
@@ -562,7 +629,11 @@ def test_what_the_cache_has_is_answered_while_its_batch_waits(database: Database
     assert states_of(database, batch) == [pending, done, pending, done, done]
     assert batch_of(database, batch).cached == 3
     audit(database)
-    sweep.sweep(database, make_judge(), "test")
+    with monkeypatch.context() as patched:
+        patched.delattr(
+            sweep, "_answer_waiting_step"
+        )  # nothing is left to be looked up: it costs a sweep nothing
+        sweep.sweep(database, make_judge(), "test")
     raise_limit(database, budget, 100_000)
     sweep.sweep(database, make_judge(), "test")
     jobs = worker.take()

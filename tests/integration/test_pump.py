@@ -6,13 +6,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from batchmill.budgets import aside
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Call, Reply
+from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, Lane
 from db import attempts, requests, schema
 from db.engine import Database
 from db.journal import Journal
+from db.tables import inputs
+from tests.support.budgets import add_budget
 from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of, states_of
 from tests.support.replies import ANSWERED, make_judge, make_offers
@@ -24,7 +29,7 @@ LEASE_MS = 15_000
 class PatientProvider:
     """Holds every call until it is told to answer."""
 
-    name = "patient"
+    name = "openai"
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -145,3 +150,43 @@ def test_everything_is_answered_and_the_pump_ends_by_itself(mill_database: Datab
 
     assert len(pumping(mill_database, act, concurrency=32).calls) == 300
     assert batch_of(mill_database, batch).state == BatchState.FINALIZING
+
+
+def add_long_and_short(database: Database, count: int) -> int:
+    """A batch whose first line asks for an answer a thousand times as long as the others do."""
+    batch = add_batch(database, count)
+    with database.write() as tx:
+        tx.run(update(inputs).values(body='{"model":"gpt-4o-mini","max_tokens":10}'))
+        first = inputs.c.request_id == request_id(batch, 1)
+        tx.run(update(inputs).where(first).values(body='{"model":"gpt-4o-mini","max_tokens":10000}'))
+    return batch
+
+
+def test_a_first_line_without_room_does_not_stop_the_others(mill_database: Database) -> None:
+    """The very first line may cost more than its budget has: the others are answered all the same, also one by one."""
+    add_budget(mill_database, 1_000_000)
+    batch = add_long_and_short(mill_database, 20)
+
+    async def act(provider: PatientProvider, _told: list[bool]) -> None:
+        provider.answering.set()
+
+    assert len(pumping(mill_database, act, concurrency=1).calls) == 19
+    assert Counter(states_of(mill_database, batch)) == {"done": 19, "pending": 1}
+
+
+def test_a_line_without_room_does_not_stop_those_that_wait_for_calls_in_flight(
+    mill_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While calls in flight hold what the others wait for, no other can have fitted since it was last tried."""
+    monkeypatch.setattr(aside, "LEAST_MS", 200)
+    add_budget(mill_database, 16_000)
+    batch = add_long_and_short(mill_database, 9)
+
+    async def act(provider: PatientProvider, _told: list[bool]) -> None:
+        await until(lambda: len(provider.calls) == 2)
+        await asyncio.sleep(2.5)  # by then the long one has been tried again, and again
+        assert len(provider.calls) == 2
+        assert batch_of(mill_database, batch).state == BatchState.IN_PROGRESS
+        provider.answering.set()
+
+    pumping(mill_database, act, concurrency=16)

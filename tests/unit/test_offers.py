@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from batchmill.budgets.offers import CallOffers
+from batchmill.budgets.offers import MOST_CHEAPER, CallOffers
 from batchmill.catalogue.entries import Capability, ModelEntry, Tier
 from batchmill.money.bounds import Bounds
 from batchmill.money.owner_prices import OwnerPrice
@@ -16,6 +16,7 @@ from batchmill.requests.work import BatchFacts, Bounded, Job
 
 ASKED = "big"
 USD_PER_MTOK = {"big": 100, "middle": 50, "small": 10, "tiny": 1, "dearer": 200, "unpriced": None}
+MANY = {f"m-{usd}": usd for usd in range(2, 10)}
 TEXT = frozenset({Capability.TEXT})
 
 
@@ -36,7 +37,9 @@ def cheaper(
     **body: Any,
 ) -> list[tuple[str, int]]:
     """What is offered instead of `big`: model and hold."""
-    priced = {("openai", model): rates(usd) for model, usd in USD_PER_MTOK.items() if usd is not None}
+    priced = {
+        ("openai", model): rates(usd) for model, usd in (USD_PER_MTOK | MANY).items() if usd is not None
+    }
     offers = CallOffers(Bounds(Pricer(priced), output_cap_tokens=100))
     offers.set_models(models)
     asked = {"model": ASKED, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 100} | body
@@ -70,6 +73,13 @@ def test_the_next_cheaper_comes_first() -> None:
     found = cheaper([entry(model) for model in USD_PER_MTOK])
     assert [model for model, _ in found] == ["middle", "small", "tiny"]
     assert [hold for _, hold in found] == sorted((hold for _, hold in found), reverse=True)
+
+
+def test_of_many_the_cheapest_is_offered_too() -> None:
+    """However many models there are, no budget is given up while the cheapest of them would fit."""
+    models = [entry(model) for model in MANY]
+    assert len(models) > MOST_CHEAPER
+    assert names(models) == ["m-9", "m-8", "m-7", "m-6", "m-2"]
 
 
 def test_a_disabled_model_is_not_offered() -> None:

@@ -24,8 +24,10 @@ def fitted(request: int, nanos: int) -> Attempt:
     return Attempt(id=request, job=job, number=1, provider="openai", model="m", held_nanos=nanos)
 
 
-def without_room(nanos: int | None, *, is_of_some_lines: bool = False) -> Withheld:
-    return Withheld(why=Why.EXHAUSTED, needs_nanos=nanos, is_of_some_lines=is_of_some_lines)
+def without_room(nanos: int | None, *, is_of_some_lines: bool = False, is_in_use: bool = False) -> Withheld:
+    return Withheld(
+        why=Why.EXHAUSTED, needs_nanos=nanos, is_of_some_lines=is_of_some_lines, is_in_use=is_in_use
+    )
 
 
 def test_calls_of_one_size_let_the_batch_wait_at_once() -> None:
@@ -36,7 +38,7 @@ def test_calls_of_one_size_let_the_batch_wait_at_once() -> None:
 
 
 def test_a_larger_one_is_set_aside_while_others_fit() -> None:
-    """One long document does not stop the short ones; tried again it does, once none has fitted since."""
+    """One long document does not stop the short ones; tried again and again it does, once none fits any more."""
     aside = SetAside()
     aside.note(fitted(1, 1_000))
     first = aside.delay_ms(1, 2, without_room(5_000))
@@ -44,12 +46,47 @@ def test_a_larger_one_is_set_aside_while_others_fit() -> None:
     assert first >= LEAST_MS
     aside.note(fitted(3, 1_000))
     assert aside.delay_ms(1, 2, without_room(5_000)) is not None
+    assert aside.delay_ms(1, 2, without_room(5_000)) is not None
+    assert aside.delay_ms(1, 2, without_room(5_000)) is None
+
+
+def test_a_larger_one_is_the_first_to_be_tried_after_a_wait() -> None:
+    """Where a batch goes on after it has waited, none can have fitted since the large one was last tried: it does not
+    stop the batch again before the others have had their turn."""
+    aside = SetAside()
+    aside.note(fitted(1, 1_000))
+    assert aside.delay_ms(1, 2, without_room(1_000)) is None
+    assert aside.delay_ms(1, 3, without_room(5_000)) is not None  # was on its way as the batch began to wait
+    assert aside.delay_ms(1, 3, without_room(5_000)) is not None  # a day later
+    aside.note(fitted(2, 1_000))
+    assert aside.delay_ms(1, 3, without_room(5_000)) is not None
+
+
+def test_others_wait_for_calls_in_flight() -> None:
+    """While calls hold some of the budget none may have fitted only because these take long, however often the large
+    ones are tried meanwhile; once they are in that tells."""
+    aside = SetAside()
+    aside.note(fitted(1, 1_000))
+    large = range(2, MOST_IN_A_ROW)
+    for _ in range(3):
+        assert all(aside.delay_ms(1, request, without_room(5_000, is_in_use=True)) for request in large)
+    assert aside.delay_ms(1, 2, without_room(5_000)) is not None
     assert aside.delay_ms(1, 2, without_room(5_000)) is None
 
 
 def test_nothing_ever_fitted() -> None:
-    """Without a smaller call ever seen there is nothing to hope for."""
-    assert SetAside().delay_ms(1, 2, without_room(5_000)) is None
+    """Before any call has fitted nobody knows whether others are smaller: some are tried, none of them for ever."""
+    aside = SetAside()
+    said = [aside.delay_ms(1, request, without_room(5_000)) for request in range(MOST_IN_A_ROW + 1)]
+    assert None not in said[:-1]
+    assert said[-1] is None
+    again = [aside.delay_ms(1, 1, without_room(5_000)) for _ in range(3)]
+    assert [delay is None for delay in again] == [False, False, True]
+
+
+def test_no_price_lets_the_batch_wait_at_once() -> None:
+    """How much room would be enough is not known."""
+    assert SetAside().delay_ms(1, 2, without_room(None)) is None
 
 
 def test_a_budget_of_a_model_does_not_stop_the_others() -> None:
