@@ -52,8 +52,13 @@ class Crew:
         try:
             yield
             self._gather(0)
-        except BrokenProcessPool as error:
-            raise BatchmillError("a process that counts tokens was killed", "try again") from error
+        except BaseException as error:
+            # The pool ends its processes with a signal that they ignore, and would wait for them for ever.
+            for process in multiprocessing.active_children():
+                process.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise BatchmillError("a process that counts tokens was killed", "try again") from error
+            raise
         finally:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
