@@ -28,6 +28,8 @@ from batchmill.tokens.most_output import answer_count, answers_with_text, known_
 
 MOST_NANOS = 10**18
 """A billion dollars: no call costs more, and several of them still add up within the numbers of a database."""
+MOST_TOKENS = 10**12
+"""A trillion: a request whose numbers say more than that is nobody's to answer, and sums stay within 64 bits."""
 NO_INPUT = -1
 _MOST_MODELS = 4_096
 
@@ -175,7 +177,7 @@ class Bounds:
         terms = self._terms_of(key)
         given = (most_input_by_bytes if is_rough else most_input)(key[1], endpoint, body, len(raw))
         longest, is_ours = self._longest_answer(terms.cap, endpoint, body)
-        output_tokens = longest * answer_count(endpoint, body)
+        output_tokens = min(longest * answer_count(endpoint, body), MOST_TOKENS)
         extent = _Extent(
             given.tokens,
             output_tokens,

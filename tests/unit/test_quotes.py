@@ -155,6 +155,20 @@ def test_what_has_no_price_is_not_free(model: str, reason: Unpriced) -> None:
     assert (tally.expected_nanos, tally.most_nanos) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        line("\U00012000\U00012345" * 500, model="own", max_tokens=0),  # a token a byte, and a factor on top
+        line(model="own", n="9" * 30),
+    ],
+)
+def test_no_more_is_expected_than_what_it_can_cost(asked: RequestLine) -> None:
+    """Also where tokens are estimated, and high; and a number of answers that is none is no number of tokens."""
+    (tally,) = surveyed(asked, hits=()).values()
+    assert tally.expected_nanos <= tally.most_nanos
+    assert tally.output_tokens < 2**63  # as JSON has it
+
+
 def test_a_long_prompt_is_expected_at_its_tier() -> None:
     """gpt-5.4 doubles its price beyond 272,000 tokens."""
     (tally,) = surveyed(line("word " * 280_000, model="gpt-5.4", max_tokens=10), hits=()).values()
