@@ -201,6 +201,11 @@ def test_a_body_on_standard_input(mill: Mill) -> None:
             ),
             "answers of /v1/embeddings have no length",
         ),
+        (("estimate", "dict.json", "--model", "m"), "{} is no endpoint"),
+        (("estimate", "text.json", "--model", "m"), "'body.messages': expected an array, but got a string"),
+        (("estimate", "none.json", "--model", "m"), "'body.messages' is empty"),
+        (("estimate", "stream.json", "--model", "m"), "Streaming is not supported"),
+        (("estimate", "deep.json", "--model", "m"), "nested deeper than 200 levels"),
         (("quote", "no.jsonl"), 'input file "no.jsonl" does not exist'),
         (("quote", "in.jsonl", "--rpm", "0"), "0 is not in the range"),
         (("quote", "in.jsonl", "--concurrency", "many"), "'many' is not a valid integer"),
@@ -213,4 +218,9 @@ def test_what_cannot_be_quoted_is_told(
     (mill.folder / "array.json").write_text("[]")
     (mill.folder / "empty.json").write_text("{}")
     (mill.folder / "odd.json").write_text('{"url": "/v1/odd", "body": {"input": "x"}}')
+    (mill.folder / "dict.json").write_text('{"url": {}, "body": {"input": "x"}}')
+    (mill.folder / "text.json").write_text('{"messages": "What is a mill?"}')
+    (mill.folder / "none.json").write_text('{"messages": []}')
+    (mill.folder / "stream.json").write_text('{"input": "x", "stream": true}')
+    (mill.folder / "deep.json").write_text('{"input": ' + "[" * 300 + "]" * 300 + "}")
     assert complaint in mill.refused(*arguments)
