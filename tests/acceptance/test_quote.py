@@ -111,6 +111,20 @@ def test_a_dry_run_quotes(mill: Mill, input_path: Path, command: tuple[str, ...]
     assert sorted(path.name for path in mill.folder.iterdir()) == ["in.jsonl"]
 
 
+def test_standard_input_makes_no_home(mill: Mill) -> None:
+    """It is kept where the system keeps such things, as long as there is no home to keep it in."""
+    assert json.loads(mill("quote", "-", "--json", stdin="\n".join(LINES)).stdout)["total"]["lines"] == 3
+    assert list(mill.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", [("quote",), ("run", "-o", "out.jsonl", "--dry-run"), ("submit", "--dry-run")]
+)
+def test_a_deadline_that_is_none_is_told(mill: Mill, input_path: Path, command: tuple[str, ...]) -> None:
+    """As by the run that is quoted."""
+    assert "soon" in mill.refused(*command, input_path, "--deadline", "soon")
+
+
 @pytest.mark.parametrize(("limit_nanos", "status"), [(58_000, 0), (57_999, 1)])
 def test_a_dry_run_that_fits_no_budget_says_so(
     mill: Mill, input_path: Path, limit_nanos: int, status: int
