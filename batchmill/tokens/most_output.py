@@ -73,6 +73,12 @@ def answer_count(endpoint: Endpoint, body: Mapping[str, Any]) -> int:
     return choices
 
 
+def most_rejected(endpoint: Endpoint, body: Mapping[str, Any]) -> int:
+    """The most tokens of a prediction that are billed as output without being in the answer: each of its bytes."""
+    prediction = body.get("prediction") if endpoint is Endpoint.CHAT else None
+    return 0 if prediction is None else len(orjson.dumps(prediction))
+
+
 def with_limit(
     endpoint: Endpoint, model: str, raw: bytes, body: Mapping[str, Any], output_tokens: int
 ) -> bytes:
