@@ -96,6 +96,8 @@ def _read(path: Path, endpoint: str | None, most_bytes: int) -> tuple[Endpoint, 
     """The endpoint and the body of a request in a file."""
     import orjson
 
+    from batchmill.requests.jsonl import MAX_DEPTH, is_too_deep
+
     name = "standard input" if path == Path("-") else f'"{path}"'
     try:
         raw = sys.stdin.buffer.read(most_bytes + 1) if path == Path("-") else path.read_bytes()
@@ -109,15 +111,19 @@ def _read(path: Path, endpoint: str | None, most_bytes: int) -> tuple[Endpoint, 
         raise InputError(f"{name} is no JSON: {error}", "`batchmill quote` takes files of many") from None
     if not isinstance(body, dict):
         raise InputError(f"{name} is no request: it is not a JSON object", "give one request")
+    if is_too_deep(body):
+        raise InputError(
+            f"{name} is no request: it is nested deeper than {MAX_DEPTH} levels", "give one request"
+        )
     if isinstance(body.get("body"), dict):  # a line of a batch
         endpoint, body = endpoint or body.get("url"), body["body"]
     return _endpoint(name, endpoint, body), body
 
 
 def _endpoint(name: str, given: Any, body: dict[str, Any]) -> Endpoint:
-    from batchmill.requests.checks import CONTENT, ENDPOINTS
+    from batchmill.requests.checks import CONTENT, ENDPOINTS, find_faults
 
-    if given is not None and given not in ENDPOINTS:
+    if given is not None and (not isinstance(given, str) or given not in ENDPOINTS):
         raise InputError(f"{name}: {given!r} is no endpoint", f"endpoints are: {', '.join(ENDPOINTS)}")
     found = ENDPOINTS[given] if given else None
     if found is None:
@@ -125,4 +131,8 @@ def _endpoint(name: str, given: Any, body: dict[str, Any]) -> Endpoint:
     if found is None or body.get(CONTENT[found][0]) is None:
         missing = "messages, input or prompt" if found is None else CONTENT[found][0]
         raise InputError(f"{name} asks nothing: it has no {missing}", "give the body of a request")
+    # Which model it asks is said elsewhere, and it has no name.
+    line = {"custom_id": "-", "method": "POST", "url": found.value, "body": body | {"model": "-"}}
+    for fault in find_faults(line, found):
+        raise InputError(f"{name} is no request: {fault.message}", "correct it first")
     return found

@@ -5,6 +5,7 @@
 
 import functools
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -62,8 +63,11 @@ class InputArguments:
         """The same with a model for lines without one, unless one is given."""
         return replace(self, model=self.model or model)
 
-    def open(self, settings: Settings) -> InputFile:
+    def open(self, settings: Settings, *, makes_home: bool = True) -> InputFile:
         """The input, ready to be read as often as needed; standard input is kept under the home meanwhile.
+
+        Args:
+            makes_home: False keeps it among the system's temporary files as long as there is no home.
 
         Raises:
             InputError: It is not there, empty, or cannot be kept.
@@ -72,7 +76,10 @@ class InputArguments:
         limit = settings.input.max_line_bytes
         if not self.is_stdin:
             return InputFile(self.input_path, self.shape(), max_line_bytes=limit)
-        return SpooledInput(standard_input(), settings.home / "run", self.shape(), max_line_bytes=limit)
+        folder = settings.home / "run"
+        if not makes_home and not folder.is_dir():
+            folder = Path(tempfile.gettempdir())
+        return SpooledInput(standard_input(), folder, self.shape(), max_line_bytes=limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,7 @@ def quote_input(
     as_json: bool,
 ) -> bool:
     """Print the quote of an input; whether it can be expected to fit the budgets."""
+    from batchmill.clock import SystemClock
     from batchmill.quotes.duration import Pace
     from cli.progress import ProgressLine
     from cli.quote_output import show_quotes
@@ -79,7 +80,8 @@ def quote_input(
     from workers.progress import Progress
     from workers.quoting import Quoter, counting_processes
 
-    source = given.open(settings)
+    batch.deadline_ms(SystemClock().now_ms())  # costs nothing; one that is none is told as by a run
+    source = given.open(settings, makes_home=False)
     database = None
     nothing = "nothing was quoted"
     try:

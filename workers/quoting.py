@@ -1,7 +1,7 @@
 """Quotes of an installation: by its prices, its cache, its experience and its budgets. Nothing is written or sent."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,7 +160,7 @@ class Quoter:
             if count % TELL_EVERY == 0:
                 on_lines(count)
         if repeated := names.repeated():
-            for again in duplicates(source.lines(), repeated):
+            for again in duplicates(_checked(source.lines(), check), repeated):
                 bad.add(again.line)
                 on_bad_line(again)
         if bad:
@@ -202,6 +202,14 @@ class Quoter:
 def counting_processes() -> int:
     """How many processes may count tokens on this machine."""
     return min(MOST_PROCESSES, os.cpu_count() or 1)
+
+
+def _checked(
+    lines: Iterable[RequestLine | LineError], check: Callable[[], None]
+) -> Iterator[RequestLine | LineError]:
+    for line in lines:
+        check()
+        yield line
 
 
 def _survey(surveys: Sequence[Survey], line: RequestLine) -> None:

@@ -10,6 +10,7 @@ from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.model import CacheMode, Endpoint
 
 _DETERMINISTIC = frozenset({Endpoint.EMBEDDINGS, Endpoint.MODERATIONS})
+_INSISTS = {CacheMode.ON: True, CacheMode.OFF: False}
 _NO_REASON = frozenset({""})  # they do not say why they ended
 _REFUSALS_THAT_LAST = frozenset({400, 404, 413, 422})
 
@@ -20,8 +21,9 @@ def may_share(body: Mapping[str, Any], mode: CacheMode, endpoint: Endpoint) -> b
     A request for variety may not, unless its batch insists. `refresh` shares too, yet only what was answered
     since its batch began; the look-up sees to that.
     """
-    if mode in (CacheMode.ON, CacheMode.OFF):
-        return mode is CacheMode.ON
+    insisted = _INSISTS.get(mode)
+    if insisted is not None:
+        return insisted
     return not wants_variety(body) or endpoint in _DETERMINISTIC
 
 

@@ -1,9 +1,10 @@
 """The most that a call can cost, known before it is made: what a budget holds for it.
 
 Input is counted to the token where that is exact and else bounded by its bytes (`batchmill.tokens.most_input`);
-output by the request's own limit, times the answers asked for. A request without a limit has the model's cap, from
-the catalogue or the models that are shipped; a model without a known cap has ours, which is then sent along. Each
-side counts at the dearest price that it may be charged at, in every price tier that the input may reach.
+output by the request's own limit, times the answers asked for, and a prediction of it that may be rejected. A
+request without a limit has the model's cap, from the catalogue or the models that are shipped; a model without a known
+cap has ours, which is then sent along. Each side counts at the dearest price that it may be charged at, in every price
+tier that the input may reach.
 
 Honest weaknesses: prices are those of now, so a model that is cheaper by night may be charged by day; a service
 tier (`service_tier`: "priority" costs more) and fees of hosted tools are in no price; a provider that reports its
@@ -24,10 +25,19 @@ from batchmill.money.prices import Pricer
 from batchmill.money.rates import RATES_PER_NANO, Rates, Unpriced
 from batchmill.requests.model import Endpoint
 from batchmill.tokens.most_input import most_input, most_input_by_bytes
-from batchmill.tokens.most_output import answer_count, answers_with_text, known_cap, own_limit, with_limit
+from batchmill.tokens.most_output import (
+    answer_count,
+    answers_with_text,
+    known_cap,
+    most_rejected,
+    own_limit,
+    with_limit,
+)
 
 MOST_NANOS = 10**18
 """A billion dollars: no call costs more, and several of them still add up within the numbers of a database."""
+MOST_TOKENS = 10**12
+"""A trillion: a request whose numbers say more than that is nobody's to answer, and sums stay within 64 bits."""
 NO_INPUT = -1
 _MOST_MODELS = 4_096
 
@@ -176,6 +186,9 @@ class Bounds:
         given = (most_input_by_bytes if is_rough else most_input)(key[1], endpoint, body, len(raw))
         longest, is_ours = self._longest_answer(terms.cap, endpoint, body)
         output_tokens = longest * answer_count(endpoint, body)
+        if "prediction" in body:
+            output_tokens += most_rejected(endpoint, body)
+        output_tokens = min(output_tokens, MOST_TOKENS)
         extent = _Extent(
             given.tokens,
             output_tokens,

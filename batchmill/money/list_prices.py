@@ -78,8 +78,11 @@ class Tariff:
 
     def rates_at(self, input_tokens: int) -> Rates:
         """Return the rates at that much input."""
-        reached = [rates for beyond, rates in self.tiers if input_tokens > beyond]
-        return reached[-1] if reached else self.rates
+        reached = self.rates
+        for beyond, rates in self.tiers:
+            if input_tokens > beyond:
+                reached = rates
+        return reached
 
     def nanos(self, usage: Usage, requests: int) -> int | Unpriced:
         """Return the cost, or why it is not known. The usage is taken to be consistent."""

@@ -1,6 +1,7 @@
 """Tallies in several processes: counting tokens is what a quote spends its time with."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -52,8 +53,13 @@ class Crew:
         try:
             yield
             self._gather(0)
-        except BrokenProcessPool as error:
-            raise BatchmillError("a process that counts tokens was killed", "try again") from error
+        except BaseException as error:
+            # The pool ends its processes with a signal that they ignore, and would wait for them for ever.
+            for process in multiprocessing.active_children():
+                process.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise BatchmillError("a process that counts tokens was killed", "try again") from error
+            raise
         finally:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
@@ -67,7 +73,7 @@ class Crew:
         if self._pool is None:
             self._pool = self._forked()
         # Plain tuples: a named one takes ten times as long to travel.
-        self._waiting.append(self._pool.submit(_tally, [tuple(question) for question in chunk]))
+        self._waiting.append(self._pool.submit(_tally, list(map(tuple, chunk))))
         self._gather(AHEAD * self._processes)
 
     def _gather(self, most_waiting: int) -> None:
@@ -83,6 +89,9 @@ class Crew:
 
     def _forked(self) -> ProcessPoolExecutor:
         self._before_fork()
+        # What is there now stays, what comes dies young: the collector need not walk it all so often.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         return ProcessPoolExecutor(
             self._processes,
             mp_context=multiprocessing.get_context("fork"),  # with the ranks and prices that are loaded

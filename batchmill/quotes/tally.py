@@ -130,7 +130,7 @@ class Teller:
         )
         tokens = bound.input_tokens
         if not bound.is_exact:
-            tokens = count_request(model, endpoint, body).tokens
+            tokens = min(count_request(model, endpoint, body).tokens, tokens)  # estimates lean high
             tally.is_exact = False
         output_tokens = forecast.expected_output(bound.output_tokens, answer_count(endpoint, body))
         tally.lines += 1

@@ -97,7 +97,7 @@ def _parse(line: bytes) -> dict[str, Any] | Fault:
         return _not_json(f"A request is a JSON object; this line is {json_type(parsed)}.")
     # Both faults are looked for only where a scan of the bytes, strings included, says they may be there.
     skeleton = line.translate(_SKELETON)
-    if skeleton.count(b"[") > MAX_DEPTH and _is_too_deep(parsed):
+    if skeleton.count(b"[") > MAX_DEPTH and is_too_deep(parsed):
         return _too_deep()
     if _SUSPECT_DIGITS in skeleton:
         return _big_integer_fault(line) or parsed
@@ -133,7 +133,8 @@ def too_long(size: int, max_line_bytes: int) -> Fault:
     return Fault("invalid_request", message)
 
 
-def _is_too_deep(parsed: dict[str, Any]) -> bool:
+def is_too_deep(parsed: dict[str, Any]) -> bool:
+    """Whether an object is nested deeper than `MAX_DEPTH` levels."""
     level: list[Any] = [parsed]
     for _ in range(MAX_DEPTH):
         inner = (node.values() if isinstance(node, dict) else node for node in level)

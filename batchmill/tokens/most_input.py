@@ -37,6 +37,10 @@ FILE_CHARS_A_TOKEN = 4
 LEAST_FILE_TOKENS = 10_000
 UNSEEN_TOKENS = 200_000
 
+_UNFRAMED = frozenset({Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS, Endpoint.MODERATIONS})
+_COUNTED = _UNFRAMED | {Endpoint.CHAT}
+"""How /v1/responses frames its text is not documented."""
+
 _LEAST_INLINE_CHARS = 1_000
 
 _UNSEEN_FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
@@ -94,8 +98,8 @@ def most_input_by_bytes(
 def _may_be_exact(model: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bool:
     """Whether counting is worth its time."""
     tokenizer = tokenizer_of(model)
-    is_known = tokenizer.is_framing_exact if endpoint is Endpoint.CHAT else tokenizer.is_exact
-    return is_known and endpoint is not Endpoint.RESPONSES and body.keys().isdisjoint(_UNCOUNTED_FIELDS)
+    is_known = tokenizer.is_exact if endpoint in _UNFRAMED else tokenizer.is_framing_exact
+    return is_known and endpoint in _COUNTED and body.keys().isdisjoint(_UNCOUNTED_FIELDS)
 
 
 def _is_plain(content: Any) -> bool:

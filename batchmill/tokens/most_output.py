@@ -15,6 +15,7 @@ LIMIT_FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
     Endpoint.RESPONSES: ("max_output_tokens",),
 }
 """Where a request limits its answer, the field of today first; endpoints without one have no answer in tokens."""
+_WITH_CHOICES = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 _OPENAI_CHATS = ("gpt-", "chatgpt-", "o1", "o3", "o4")
 _OTHERS_CHATS = ("gpt-oss",)
 
@@ -62,15 +63,21 @@ def known_cap(model: str) -> int | None:
 
 def answer_count(endpoint: Endpoint, body: Mapping[str, Any]) -> int:
     """How many answers are written and billed: `n`, or `best_of` if that is more, to each prompt."""
-    if endpoint not in (Endpoint.CHAT, Endpoint.COMPLETIONS):
+    if endpoint not in _WITH_CHOICES:
         return 1
     choices = 1
     if "n" in body or "best_of" in body:
         choices = max(_whole(body.get("n")) or 1, _whole(body.get("best_of")) or 1, 1)
-    prompts = body.get("prompt") if endpoint is Endpoint.COMPLETIONS else None
-    if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
-        choices *= len(prompts)
+    prompts = body.get("prompt")
+    if isinstance(prompts, list) and prompts and endpoint is Endpoint.COMPLETIONS:
+        choices *= 1 if isinstance(prompts[0], int) else len(prompts)
     return choices
+
+
+def most_rejected(endpoint: Endpoint, body: Mapping[str, Any]) -> int:
+    """The most tokens of a prediction that are billed as output without being in the answer: each of its bytes."""
+    prediction = body.get("prediction") if endpoint is Endpoint.CHAT else None
+    return 0 if prediction is None else len(orjson.dumps(prediction))
 
 
 def with_limit(

@@ -111,6 +111,20 @@ def test_a_dry_run_quotes(mill: Mill, input_path: Path, command: tuple[str, ...]
     assert sorted(path.name for path in mill.folder.iterdir()) == ["in.jsonl"]
 
 
+def test_standard_input_makes_no_home(mill: Mill) -> None:
+    """It is kept where the system keeps such things, as long as there is no home to keep it in."""
+    assert json.loads(mill("quote", "-", "--json", stdin="\n".join(LINES)).stdout)["total"]["lines"] == 3
+    assert list(mill.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", [("quote",), ("run", "-o", "out.jsonl", "--dry-run"), ("submit", "--dry-run")]
+)
+def test_a_deadline_that_is_none_is_told(mill: Mill, input_path: Path, command: tuple[str, ...]) -> None:
+    """As by the run that is quoted."""
+    assert "soon" in mill.refused(*command, input_path, "--deadline", "soon")
+
+
 @pytest.mark.parametrize(("limit_nanos", "status"), [(58_000, 0), (57_999, 1)])
 def test_a_dry_run_that_fits_no_budget_says_so(
     mill: Mill, input_path: Path, limit_nanos: int, status: int
@@ -201,6 +215,11 @@ def test_a_body_on_standard_input(mill: Mill) -> None:
             ),
             "answers of /v1/embeddings have no length",
         ),
+        (("estimate", "dict.json", "--model", "m"), "{} is no endpoint"),
+        (("estimate", "text.json", "--model", "m"), "'body.messages': expected an array, but got a string"),
+        (("estimate", "none.json", "--model", "m"), "'body.messages' is empty"),
+        (("estimate", "stream.json", "--model", "m"), "Streaming is not supported"),
+        (("estimate", "deep.json", "--model", "m"), "nested deeper than 200 levels"),
         (("quote", "no.jsonl"), 'input file "no.jsonl" does not exist'),
         (("quote", "in.jsonl", "--rpm", "0"), "0 is not in the range"),
         (("quote", "in.jsonl", "--concurrency", "many"), "'many' is not a valid integer"),
@@ -213,4 +232,9 @@ def test_what_cannot_be_quoted_is_told(
     (mill.folder / "array.json").write_text("[]")
     (mill.folder / "empty.json").write_text("{}")
     (mill.folder / "odd.json").write_text('{"url": "/v1/odd", "body": {"input": "x"}}')
+    (mill.folder / "dict.json").write_text('{"url": {}, "body": {"input": "x"}}')
+    (mill.folder / "text.json").write_text('{"messages": "What is a mill?"}')
+    (mill.folder / "none.json").write_text('{"messages": []}')
+    (mill.folder / "stream.json").write_text('{"input": "x", "stream": true}')
+    (mill.folder / "deep.json").write_text('{"input": ' + "[" * 300 + "]" * 300 + "}")
     assert complaint in mill.refused(*arguments)

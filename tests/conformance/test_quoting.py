@@ -224,6 +224,17 @@ def test_bad_lines_are_all_told(
     assert [fault.code for fault in told] == codes
 
 
+def test_a_search_for_repeated_names_can_be_stopped(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """It reads the input once more, and looks at each line whether to go on."""
+    looks: list[int] = []
+    lines = [chat_line("a", "1"), chat_line("b", "2"), chat_line("a", "3")]
+    with pytest.raises(InvalidLinesError):
+        quoted(database, settings, tmp_path, *lines, check=lambda: looks.append(1))
+    assert len(looks) == 2 * len(lines)
+
+
 def test_many_lines_are_looked_up_from_several_processes(
     database: Database, settings: Settings, tmp_path: Path
 ) -> None:

@@ -91,6 +91,17 @@ def test_output_is_what_the_request_allows(body: dict[str, Any], output_tokens: 
     assert bound("gpt-4o", **body).output_tokens == output_tokens
 
 
+def test_a_prediction_that_is_rejected_is_billed() -> None:
+    """As output, whatever the answer's own limit: its text is added, and none for null."""
+    text = "word " * 1_000
+    found = bound("gpt-4o", max_tokens=10, prediction={"type": "content", "content": text})
+    assert 10 + count_text("gpt-4o", text).tokens <= found.output_tokens <= 10 + len(text) + 100
+    assert found.nanos == nanos(
+        "gpt-4o", Usage(input_tokens=found.input_tokens, output_tokens=found.output_tokens)
+    )
+    assert bound("gpt-4o", max_tokens=10, prediction=None).output_tokens == 10
+
+
 @pytest.mark.parametrize("prompt", ["one", [1, 2, 3], ["one"], [[1, 2, 3]]])
 def test_a_single_completion_prompt_has_one_answer(prompt: Any) -> None:
     """Token ids are one prompt, not as many as there are ids."""

@@ -1,5 +1,6 @@
 """Quotes: sums, expectations and verdicts."""
 
+import multiprocessing
 import pickle
 import random
 from collections.abc import Callable, Collection
@@ -10,18 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmill.errors import BatchmillError
 from batchmill.money.bounds import Bounds
 from batchmill.money.owner_prices import parse_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
 from batchmill.money.usage import Usage
-from batchmill.quotes.crew import Crew
+from batchmill.quotes.crew import ALONE, Crew
 from batchmill.quotes.duration import Load, Pace
 from batchmill.quotes.forecast import Basis, Experience, Experiences, Forecast, Forecaster
 from batchmill.quotes.quote import Verdict, compile_quote, verdict
 from batchmill.quotes.seen import Seen
 from batchmill.quotes.survey import CHUNK, Survey
-from batchmill.quotes.tally import Tallies, Tally, Teller
+from batchmill.quotes.tally import Question, Tallies, Tally, Teller
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
 from batchmill.requests.names import Names, duplicates
 from batchmill.tokens.count import count_request
@@ -35,6 +37,12 @@ OWN = parse_owner_prices(
 )
 PRICER = Pricer(OWN)
 NO_EXPERIENCE = Forecaster(experiences={}, latencies_ms={})
+TELLER = Teller(
+    "openai",
+    bounds=Bounds(PRICER, output_cap_tokens=1_000),
+    pricer=PRICER,
+    forecaster=NO_EXPERIENCE,
+)
 
 
 def line(text: str = "What is a mill?", *, nth: int = 1, request_type: str = "", **body: Any) -> RequestLine:
@@ -147,6 +155,20 @@ def test_what_has_no_price_is_not_free(model: str, reason: Unpriced) -> None:
     assert (tally.expected_nanos, tally.most_nanos) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        line("\U00012000\U00012345" * 500, model="own", max_tokens=0),  # a token a byte, and a factor on top
+        line(model="own", n="9" * 30),
+    ],
+)
+def test_no_more_is_expected_than_what_it_can_cost(asked: RequestLine) -> None:
+    """Also where tokens are estimated, and high; and a number of answers that is none is no number of tokens."""
+    (tally,) = surveyed(asked, hits=()).values()
+    assert tally.expected_nanos <= tally.most_nanos
+    assert tally.output_tokens < 2**63  # as JSON has it
+
+
 def test_a_long_prompt_is_expected_at_its_tier() -> None:
     """gpt-5.4 doubles its price beyond 272,000 tokens."""
     (tally,) = surveyed(line("word " * 280_000, model="gpt-5.4", max_tokens=10), hits=()).values()
@@ -162,6 +184,27 @@ def test_several_processes_tally_the_same() -> None:
     ]
     parted = surveyed(*lines, hits=(), processes=2, before_fork=lambda: closed.append(1))
     assert (parted, closed) == (surveyed(*lines, hits=()), [1])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_quote(victim: int) -> None:
+    """It is told and none is left, also when the one that was about to take the next chunk is killed."""
+    crew = Crew(TELLER, processes=2)
+    with pytest.raises(BatchmillError, match="was killed"):
+        _keep_busy(crew, victim)
+    assert multiprocessing.active_children() == []
+
+
+def _keep_busy(crew: Crew, victim: int) -> None:
+    chunk = [Question("gpt-4o", "", Endpoint.CHAT, orjson.dumps(line().body), False, False)]
+    with crew.working():
+        for _ in range(ALONE + 1):
+            crew.tally(chunk)
+        crew._gather(0)  # both wait now, one of them with the lock of the queue
+        sorted(multiprocessing.active_children(), key=lambda process: process.pid or 0)[victim].kill()
+        while True:
+            crew.tally(chunk)
 
 
 EXPERIENCE = Experience(calls=10, output_tokens=30, latency_ms=200)
