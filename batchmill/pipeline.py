@@ -122,6 +122,7 @@ class Pipeline:
 
     async def _withhold(self, job: Job, withheld: Withheld) -> None:
         if withheld.why is Why.TIGHT:
+            self.aside.note_waiting(job.batch.id)
             await self.journal.hand_back(job, TIGHT_MS)
         elif withheld.why not in (Why.EXHAUSTED, Why.UNPRICED):
             await self.journal.hand_back(job)

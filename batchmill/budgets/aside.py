@@ -2,10 +2,11 @@
 
 One long document among short ones, or one model of several whose own budget is used up, is set aside for a while; the
 others go on, so that a budget is used for what it was given for. The batch waits as soon as that has no prospect: the
-call is no larger than others were, or so many in a row did not fit, or none fitted since it was last tried, twice in
-a row and although no call in flight held what they wait for.
+call is no larger than others were, or so many in a row did not fit, or it was tried again and again while no other
+fitted, nor waited for calls in flight to make room.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from batchmill.requests.work import Attempt, Withheld
@@ -15,6 +16,9 @@ MOST_ASIDE = 10_000
 MOST_BATCHES = 1_000
 LEAST_MS, EACH_MS = 2_000, 10
 """The more are aside the longer each stays there: trying them again must not become the work."""
+MOST_TRIES, MOST_TRIES_IN_USE = 2, 30
+"""So often a call is tried again while nothing else of its batch moves. Calls in flight are given a minute, whose ever
+they are: other workers may have lines of the batch that wait for them."""
 LARGER = 1.1
 """So many times as large as the smallest that fitted is worth setting aside."""
 
@@ -24,35 +28,33 @@ class _Aside:
     """The calls of one batch.
 
     Attributes:
-        fitted: How many calls found room.
+        moved: How many times one found room, or waited for some that calls in flight may make.
         smallest_nanos: The least that was held for one of them.
-        in_a_row: How many have found none since; the same one tried again counts once while calls in flight hold what
-            others wait for.
-        tried: How many had fitted when a request was last set aside, by request.
-        in_vain: Requests of which none had fitted since then when they were tried again. Once tells nothing: the
-            batch may have waited meanwhile.
+        in_a_row: How many have found no room since one last did; the same one tried again counts once while calls in
+            flight hold some of the budget.
+        tried: `moved` as it was when a request was last set aside, by request.
+        in_vain: How often in a row a request was tried again while nothing had moved. Once tells nothing: the batch may
+            have waited meanwhile.
     """
 
-    fitted: int = 0
+    moved: int = 0
     smallest_nanos: int | None = None
     in_a_row: int = 0
     tried: dict[int, int] = field(default_factory=dict)
-    in_vain: set[int] = field(default_factory=set)
+    in_vain: Counter[int] = field(default_factory=Counter)
 
     def forget(self, request_id: int) -> None:
         """It is not aside any more."""
         self.tried.pop(request_id, None)
-        self.in_vain.discard(request_id)
+        del self.in_vain[request_id]
 
     def is_in_vain(self, request_id: int, withheld: Withheld) -> bool:
-        """Whether to try a request again has had no prospect, twice in a row."""
-        if withheld.is_in_use or self.tried.get(request_id, -1) < self.fitted:
-            self.in_vain.discard(request_id)
+        """Whether to try a request again has had no prospect for too often."""
+        if self.tried.get(request_id, -1) < self.moved:
+            del self.in_vain[request_id]
             return False
-        if request_id in self.in_vain:
-            return True
-        self.in_vain.add(request_id)
-        return False
+        self.in_vain[request_id] += 1
+        return self.in_vain[request_id] >= (MOST_TRIES_IN_USE if withheld.is_in_use else MOST_TRIES)
 
 
 class SetAside:
@@ -66,11 +68,15 @@ class SetAside:
         if attempt.held_nanos is None:
             return
         batch = self._of(attempt.job.batch.id)
-        batch.fitted += 1
+        batch.moved += 1
         batch.in_a_row = 0
         batch.forget(attempt.job.request_id)
         if batch.smallest_nanos is None or attempt.held_nanos < batch.smallest_nanos:
             batch.smallest_nanos = attempt.held_nanos
+
+    def note_waiting(self, batch_id: int) -> None:
+        """A call waits for room that calls in flight may make."""
+        self._of(batch_id).moved += 1
 
     def delay_ms(self, batch_id: int, request_id: int, withheld: Withheld) -> int | None:
         """For how long a call that found no room is set aside; None = its batch is to wait."""
@@ -84,7 +90,7 @@ class SetAside:
         ):
             del self._batches[batch_id]
             return None
-        batch.tried[request_id] = batch.fitted
+        batch.tried[request_id] = batch.moved
         return LEAST_MS + EACH_MS * len(batch.tried)
 
     def _of(self, batch_id: int) -> _Aside:

@@ -1,6 +1,6 @@
 """Setting aside: a call without room in a budget need not stop its batch, while others of it may still fit."""
 
-from batchmill.budgets.aside import LEAST_MS, MOST_IN_A_ROW, SetAside
+from batchmill.budgets.aside import LEAST_MS, MOST_IN_A_ROW, MOST_TRIES_IN_USE, SetAside
 from batchmill.requests.model import CacheMode, Endpoint, Lane, OnUnknown
 from batchmill.requests.work import Attempt, BatchFacts, Job, Why, Withheld
 
@@ -63,15 +63,26 @@ def test_a_larger_one_is_the_first_to_be_tried_after_a_wait() -> None:
 
 
 def test_others_wait_for_calls_in_flight() -> None:
-    """While calls hold some of the budget none may have fitted only because these take long, however often the large
-    ones are tried meanwhile; once they are in that tells."""
+    """While others of the batch wait for calls in flight, none may have fitted only because these take long, however
+    often the large ones are tried meanwhile; once nothing moves any more that tells."""
     aside = SetAside()
     aside.note(fitted(1, 1_000))
     large = range(2, MOST_IN_A_ROW)
-    for _ in range(3):
+    for _ in range(2 * MOST_TRIES_IN_USE):
+        aside.note_waiting(1)
         assert all(aside.delay_ms(1, request, without_room(5_000, is_in_use=True)) for request in large)
     assert aside.delay_ms(1, 2, without_room(5_000)) is not None
     assert aside.delay_ms(1, 2, without_room(5_000)) is None
+
+
+def test_calls_of_other_batches_are_not_waited_for_without_end() -> None:
+    """A budget that others use all the time does not keep a batch from being told to wait, with nothing left but what
+    does not fit."""
+    aside = SetAside()
+    aside.note(fitted(1, 1_000))
+    said = [aside.delay_ms(1, 2, without_room(5_000, is_in_use=True)) for _ in range(1 + MOST_TRIES_IN_USE)]
+    assert None not in said[:-1]
+    assert said[-1] is None
 
 
 def test_nothing_ever_fitted() -> None:
