@@ -119,7 +119,7 @@ def set_(
         allows_unpriced=allows_unpriced,
     )
     settings = settings_at(home)
-    with _opened(settings, writing=True) as database:
+    with _opened(settings, makes_home=True) as database:
         done = set_budgets(database, settings, scope, name, limits_of(amounts), changes)
     tell_set(done, as_json)
 
@@ -179,7 +179,7 @@ def remove(scope: Scope, name: str, home: Path | None, as_json: bool, **named: b
     from workers.budgets import remove_budgets
 
     settings = settings_at(home)
-    with _opened(settings, writing=True) as database:
+    with _opened(settings) as database:
         tell_removed(remove_budgets(database, settings, scope, name, periods_of(named)), as_json)
 
 
@@ -197,17 +197,17 @@ def reset(scope: Scope, name: str, home: Path | None, as_json: bool, **named: bo
     from workers.budgets import reset_budgets
 
     settings = settings_at(home)
-    with _opened(settings, writing=True) as database:
+    with _opened(settings) as database:
         tell_reset(reset_budgets(database, settings, scope, name, periods_of(named)), as_json)
 
 
 @contextmanager
-def _opened(settings: Settings, *, writing: bool = False) -> "Iterator[Database]":
-    """The database, with the budgets in force that variables set; who only looks makes no home."""
+def _opened(settings: Settings, *, makes_home: bool = False) -> "Iterator[Database]":
+    """The database, with the budgets in force that variables set; a home is made only to set one."""
     from workers.assembly import existing_database, prepared_database
     from workers.budgets import define_environment_budgets
 
-    database = prepared_database(settings) if writing else existing_database(settings)
+    database = prepared_database(settings) if makes_home else existing_database(settings)
     try:
         define_environment_budgets(database, settings)
         yield database

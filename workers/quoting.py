@@ -7,8 +7,7 @@ from typing import Any
 
 import orjson
 
-from batchmill.budgets.balance import Balance
-from batchmill.budgets.model import Budget, Origin, Period, Scope
+from batchmill.budgets.model import Origin
 from batchmill.budgets.standing import CallFacts, Standing
 from batchmill.catalogue.shipped import read_shipped
 from batchmill.errors import InputError, InvalidLinesError
@@ -227,15 +226,6 @@ def _facts(options: BatchOptions, model: str, request_type: str) -> CallFacts:
     )
 
 
-def _own_budget(options: BatchOptions) -> list[Standing]:
-    """The budget that the batch would be given; nothing of it is spent."""
-    if options.budget_nanos is None:
-        return []
-    budget = Budget(scope=Scope.BATCH, name="itself", period=Period.TOTAL, limit_nanos=options.budget_nanos)
-    balance = Balance(limit_nanos=options.budget_nanos)
-    return [Standing(budget=budget, start_ms=0, end_ms=None, balance=balance)]
-
-
 def _budget_quotes(
     tallies: Tallies,
     covering: Sequence[Sequence[Standing]],
@@ -256,17 +246,23 @@ def _budget_quotes(
         for standing in standings:
             if standing.budget.origin is not Origin.ENVIRONMENT or standing.budget.period not in anew:
                 wanted.setdefault(standing.budget.id, (standing, Tally()))[1].add(tally)
-    found = [_budget_quote(standing, tally) for standing, tally in wanted.values()]
-    return found + [_budget_quote(standing, everything) for standing in (*undefined, *_own_budget(options))]
+    found = [_of_standing(standing, tally) for standing, tally in wanted.values()]
+    found += [_of_standing(standing, everything) for standing in undefined]
+    if options.budget_nanos is not None:
+        found.append(_budget_quote("the batch's own budget", everything, options.budget_nanos))
+    return found
 
 
-def _budget_quote(standing: Standing, tally: Tally) -> BudgetQuote:
+def _of_standing(standing: Standing, tally: Tally) -> BudgetQuote:
+    budget = standing.budget
+    return _budget_quote(budget.title, tally, standing.left_nanos, allows_unpriced=budget.allows_unpriced)
+
+
+def _budget_quote(title: str, tally: Tally, left_nanos: int, *, allows_unpriced: bool = False) -> BudgetQuote:
     return BudgetQuote(
-        title=standing.budget.title,
-        left_nanos=standing.left_nanos,
+        title=title,
+        left_nanos=left_nanos,
         expected_nanos=tally.expected_nanos,
         most_nanos=tally.most_nanos,
-        verdict=verdict(
-            tally, left_nanos=standing.left_nanos, allows_unpriced=standing.budget.allows_unpriced
-        ),
+        verdict=verdict(tally, left_nanos=left_nanos, allows_unpriced=allows_unpriced),
     )

@@ -128,7 +128,7 @@ def _csv_rows(
         if not cells:
             continue
         if len(cells) != len(columns):
-            message = f"it has {len(cells)} values and not {len(columns)}"
+            message = f"of {len(columns)} columns it has {len(cells)}"
             yield number, BadEvidence(line=number, message=message)
         else:
             yield number, dict(zip(columns, cells, strict=True))

@@ -72,6 +72,8 @@ def test_the_life_of_a_budget(mill: Mill) -> None:
     """Set, changed, listed, shown, reset, removed: each command says what it did, and JSON has it whole."""
     mill.environ["BATCHMILL_TIMEZONE"] = "Europe/Berlin"
     assert mill.quickly("budget", "list", "--json").stdout == "[]\n"
+    for how in ("remove", "reset"):
+        assert "there is no budget of user acme/alice" in mill.refused("budget", how, "user", "acme/alice")
     assert not mill.home.exists()
     made = told(mill, "set", "user", "acme/alice", "--day", "5", "--total", "0.5", "--thresholds", "80")
     assert [(one["period"], one["limit_usd"], one["left_usd"]) for one in made] == [

@@ -153,7 +153,7 @@ def test_budgets_that_are_still_to_be_made_count(database: Database, tmp_path: P
     found = quoted(database, settings, tmp_path, line, options=options)
     assert [(budget.title, budget.left_nanos, budget.verdict) for budget in found.budgets] == [
         ("the global daily budget", 1, Verdict.EXCEEDS),
-        ("the budget of batch itself", NANOS_PER_USD, Verdict.FITS),
+        ("the batch's own budget", NANOS_PER_USD, Verdict.FITS),
     ]
     alone = quoted(None, settings, tmp_path, line)
     assert [budget.left_nanos for budget in alone.budgets] == [NANOS_PER_USD]
