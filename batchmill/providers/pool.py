@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import socket
 import ssl
 import time
 from collections import deque
 from typing import Final
 
+from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from batchmill.providers.connection import Connection, Exchange
@@ -84,13 +86,17 @@ class Pool:
             connection.close()
 
     async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                _, connection = await asyncio.get_running_loop().create_connection(
+                addresses = await loop.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+                # Not asyncio's own race: cancelled in the turn in which one connects, that leaves a socket open.
+                connected = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S)
+                _, connection = await loop.create_connection(
                     lambda: Connection(self._most_bytes),
-                    *self._address,
+                    sock=connected,
                     ssl=self._tls,
-                    happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S,
+                    server_hostname=self._address[0] if self._tls is not None else None,
                 )
         except TimeoutError:
             raise

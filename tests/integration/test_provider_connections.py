@@ -106,6 +106,32 @@ def test_no_connection_outlives_the_call_that_gave_it_up(secure: bool, cancelled
     asyncio.run(run())
 
 
+def test_a_call_cancelled_at_any_turn_leaves_no_connection() -> None:
+    """Also in the very turn of the loop in which it is made, when nobody has it in hand yet."""
+    met = ends = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met, ends
+        met += 1
+        await gone(reader)
+        ends += 1
+
+    async def run() -> None:
+        async with misbehaving(behave) as base_url, provider(base_url) as made:
+            for turns in range(40):
+                call = asyncio.create_task(made.call(chat()))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                call.cancel()
+                await asyncio.wait([call])
+            _, last = await asyncio.open_connection("127.0.0.1", URL(base_url).port)
+            last.close()
+            await last.wait_closed()
+            await until(lambda: met > 0 and ends == met)
+
+    asyncio.run(run())
+
+
 def test_an_idle_connection_holds_no_answer() -> None:
     """What was answered is the caller's: many idle connections do not keep many large answers alive."""
 
