@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import ssl
 from pathlib import Path
 
@@ -116,6 +117,17 @@ def test_a_wrong_password_is_not_told(tls: ssl.SSLContext) -> None:
     told = raised.value.message + raised.value.hint
     assert f"mail server 127.0.0.1:{server.port}: 535 5.7.8 Authentication credentials invalid" in told
     assert PASSWORD not in told
+
+
+@pytest.mark.usefixtures("trusted")
+def test_nothing_is_left_of_a_connection(tls: ssl.SSLContext) -> None:
+    """Each attempt has a loop of its own, and its connection has ended with that, also one with TLS. One that had not
+    would be told as a warning, which is an error here, when it is collected."""
+    with MailServer(login=(USER, "another")).up(tls) as server:
+        for _ in range(20):
+            with pytest.raises(DeliveryError, match="535 5.7.8"):
+                send(channel(server.port, login=LOGIN))
+    gc.collect()
 
 
 AS_IT_WAS_SENT = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()

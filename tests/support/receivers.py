@@ -34,6 +34,11 @@ def served(listen: Callable[[], Awaitable[asyncio.Server]]) -> Iterator[None]:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for transport in list(
+            vars(loop)["_transports"].values()
+        ):  # Server.abort_clients(), once we need Python 3.13
+            transport.abort()
+        await asyncio.sleep(0)  # a turn of the loop, in which they are let go
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
