@@ -36,6 +36,7 @@ expect() { case $1 in *"$2"*) ;; *) fail "\"$2\" is missing" ;; esac; }
 # The sandbox speaks OpenAI's wire. It replays replies.jsonl, and is no model.
 start_sandbox() {
   echo '$ batchmill sandbox --port 0 --latency 0.5 --replies replies.jsonl &'
+  : >"$home/url" # that of the one before must not be taken for it
   "$BIN/batchmill" sandbox --port 0 --latency 0.5 --replies replies.jsonl >"$home/url" 2>"$home/sandbox.log" &
   sandbox=$!
   for _ in $(seq 200); do

@@ -125,7 +125,7 @@ def test_nothing_is_left_of_a_connection(tls: ssl.SSLContext) -> None:
     would be told as a warning, which is an error here, when it is collected."""
     with MailServer(login=(USER, "another")).up(tls) as server:
         for _ in range(20):
-            with pytest.raises(DeliveryError, match="535 5.7.8"):
+            with pytest.raises(DeliveryError, match=r"535 5\.7\.8"):
                 send(channel(server.port, login=LOGIN))
     gc.collect()
 
