@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+from dataclasses import dataclass
 
 import pytest
 from yarl import URL
@@ -29,6 +30,20 @@ async def gone(reader: asyncio.StreamReader) -> None:
     with contextlib.suppress(ConnectionError):
         while await reader.read(1 << 16):
             pass
+
+
+@dataclass
+class Door:
+    """A server that says nothing: how many connections came, and how many of them have ended."""
+
+    met: int = 0
+    ends: int = 0
+
+    async def behave(self, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        """Meet one, and see it go."""
+        self.met += 1
+        await gone(reader)
+        self.ends += 1
 
 
 @pytest.mark.parametrize("hard", [True, False])
@@ -83,41 +98,29 @@ def test_an_answer_that_says_close_ends_its_connection_alone() -> None:
 @pytest.mark.parametrize("cancelled", [True, False])
 def test_no_connection_outlives_the_call_that_gave_it_up(secure: bool, cancelled: bool) -> None:
     """Out of time or cancelled, in the TLS handshake or waiting for an answer: the server sees the connection end."""
-    met = ends = 0
-
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal met, ends
-        met += 1
-        await gone(reader)
-        ends += 1
+    door = Door()
 
     async def run() -> None:
-        async with misbehaving(behave) as base_url:
+        async with misbehaving(door.behave) as base_url:
             if secure:
                 base_url = base_url.replace("http:", "https:")
             async with provider(base_url) as made:
                 timeout_s = 60.0 if cancelled else 1.5
                 calls = [asyncio.create_task(made.call(chat(timeout_s=timeout_s))) for _ in range(3)]
-                await until(lambda: met == 3)
+                await until(lambda: door.met == 3)
                 for call in calls if cancelled else ():
                     call.cancel()
-                await until(lambda: ends == 3)
+                await until(lambda: door.ends == 3)
 
     asyncio.run(run())
 
 
 def test_a_call_cancelled_at_any_turn_leaves_no_connection() -> None:
     """Also in the very turn of the loop in which it is made, when nobody has it in hand yet."""
-    met = ends = 0
-
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal met, ends
-        met += 1
-        await gone(reader)
-        ends += 1
+    door = Door()
 
     async def run() -> None:
-        async with misbehaving(behave) as base_url, provider(base_url) as made:
+        async with misbehaving(door.behave) as base_url, provider(base_url) as made:
             for turns in range(40):
                 call = asyncio.create_task(made.call(chat()))
                 for _ in range(turns):
@@ -127,7 +130,7 @@ def test_a_call_cancelled_at_any_turn_leaves_no_connection() -> None:
             _, last = await asyncio.open_connection("127.0.0.1", URL(base_url).port)
             last.close()
             await last.wait_closed()
-            await until(lambda: met > 0 and ends == met)
+            await until(lambda: door.met > 0 and door.ends == door.met)
 
     asyncio.run(run())
 

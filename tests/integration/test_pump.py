@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from batchmill import pipeline
 from batchmill.budgets import aside
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Call, Reply
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, Lane
-from db import attempts, requests, schema
+from db import attempts, journal, requests, schema
 from db.engine import Database
 from db.journal import Journal
 from db.tables import inputs
@@ -177,8 +178,12 @@ def test_a_first_line_without_room_does_not_stop_the_others(mill_database: Datab
 def test_a_line_without_room_does_not_stop_those_that_wait_for_calls_in_flight(
     mill_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While calls in flight hold what the others wait for, no other can have fitted since it was last tried."""
+    """While calls in flight hold what the others wait for, no other can have fitted since it was last tried: that they
+    wait is enough."""
     monkeypatch.setattr(aside, "LEAST_MS", 200)
+    monkeypatch.setattr(aside, "MOST_TRIES_IN_USE", 5)
+    monkeypatch.setattr(journal, "TIGHT_S", 0.05)
+    monkeypatch.setattr(pipeline, "TIGHT_MS", 50)
     add_budget(mill_database, 16_000)
     batch = add_long_and_short(mill_database, 9)
 
