@@ -5,10 +5,12 @@ A provider is one file: how a request is addressed, what its errors mean, where 
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from batchmill.money.usage import Usage
 from batchmill.requests.model import Endpoint
+
+DEFAULT_OUTPUT_CAP_TOKENS: Final = 4_096
 
 
 class Verdict(StrEnum):
@@ -38,6 +40,8 @@ class Call:
         body: JSON, sent as it is.
         client_request_id: Sent as `X-Client-Request-Id`, unique to this attempt.
         timeout_s: Bounds the whole call, from asking for a connection to the last byte received.
+        account: Which of the provider's keys it goes out with, counted from 0.
+        output_cap_tokens: The longest answer, for a provider that must be told one where the request says none.
     """
 
     endpoint: Endpoint
@@ -45,6 +49,8 @@ class Call:
     body: bytes
     client_request_id: str
     timeout_s: float
+    account: int = 0
+    output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,20 @@ class Reply:
     answer_model: str = ""
     usage: Usage | None = None
     latency_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Whether a provider is there.
+
+    Attributes:
+        error_code: Machine-readable cause when it is not, or does not know the key; "" when all is well.
+        error_message: The same for people; never holds a key.
+    """
+
+    latency_ms: int
+    error_code: str = ""
+    error_message: str = ""
 
 
 class Provider(Protocol):

@@ -20,7 +20,20 @@ LONGEST_WAIT_S: Final = 86_400.0
 REQUEST_TOO_LARGE: Final = "request_too_large"
 REDIRECTED: Final = "redirected"
 
-# Words that decide whatever the HTTP status; looked up as the error's code, then as its type.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meanings:
+    """What one provider's errors mean: the table that they are classified by.
+
+    Attributes:
+        by_word: What decides whatever the HTTP status; looked up as the error's code, then as its type.
+        by_status: What decides else. Of the rest, 500 and above is to be tried again, anything below is refused.
+    """
+
+    by_word: Mapping[str, Verdict]
+    by_status: Mapping[int, Verdict]
+
+
 _BY_WORD: Final[Mapping[str, Verdict]] = {
     "insufficient_quota": Verdict.BLOCKED,
     "credit_balance_exhausted": Verdict.BLOCKED,
@@ -55,6 +68,9 @@ _BY_STATUS: Final[Mapping[int, Verdict]] = {
     # Cloudflare's "connected, but no answer in time": the origin may be answering, and billing, still.
     524: Verdict.UNKNOWN,
 }
+
+OPENAI: Final = Meanings(by_word=_BY_WORD, by_status=_BY_STATUS)
+"""OpenAI's errors, and those of whoever speaks its wire."""
 
 # The status that an error's own word stands for, where HTTP said 200.
 _STATUS_OF_WORD: Final[Mapping[str, int]] = {
@@ -139,7 +155,7 @@ def explain(status: int, answer: Any) -> ErrorObject:
     return ErrorObject(message=str(detail) if detail else f"HTTP {status} without an explanation")
 
 
-def classify(status: int, error: ErrorObject) -> tuple[Verdict, str]:
+def classify(status: int, error: ErrorObject, meanings: Meanings = OPENAI) -> tuple[Verdict, str]:
     """The verdict on an answer that is an error, and its machine-readable cause, never "".
 
     Args:
@@ -153,10 +169,10 @@ def classify(status: int, error: ErrorObject) -> tuple[Verdict, str]:
     if status == 429 and _never_fits(error.message):
         return Verdict.REFUSED, REQUEST_TOO_LARGE
     for word in (error.code, error.type):
-        if word in _BY_WORD:
-            return _BY_WORD[word], cause
-    if status in _BY_STATUS:
-        return _BY_STATUS[status], cause
+        if word in meanings.by_word:
+            return meanings.by_word[word], cause
+    if status in meanings.by_status:
+        return meanings.by_status[status], cause
     if 300 <= status < 400:
         return Verdict.BLOCKED, REDIRECTED  # the address is wrong; once it is right, every line goes on
     return (Verdict.RETRY if status >= 500 else Verdict.REFUSED), cause

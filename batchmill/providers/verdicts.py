@@ -4,13 +4,12 @@ What errors mean is in `signals.py`, what answers hold in `answers.py`; this pag
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from batchmill.money.usage import Usage
 from batchmill.providers import answers, signals
-from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.base import Probe, Reply, Verdict
 from batchmill.providers.connection import (
     AnswerTooLargeError,
     BrokenAnswerError,
@@ -18,6 +17,7 @@ from batchmill.providers.connection import (
     Exchange,
     NotHttpError,
 )
+from batchmill.providers.wire import Answer, Wire
 from batchmill.requests.model import Endpoint
 
 MALFORMED: Final = "malformed_answer"
@@ -25,7 +25,9 @@ LONGEST_MESSAGE: Final = 500
 """Characters of an error message that are kept."""
 
 _SHORTEST_SECRET: Final = 8
-_SECRET_SHAPES = re.compile(r"\b(?:sk|rk|pk|gsk|xai)-[\w\-]{8,}|(?i:bearer) [^\s\"',]{8,}")
+_SECRET_SHAPES = re.compile(
+    r"\b(?:sk|rk|pk|gsk|xai)-[\w\-]{8,}|\bAIza[\w\-]{16,}|(?i:bearer) [^\s\"',]{8,}|(?<=[?&]key=)[^\s\"'&,]{8,}"
+)
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -44,14 +46,19 @@ class ReplyReader:
     """Turns the exchanges with one provider into replies.
 
     Attributes:
-        name: What messages call the provider.
-        key: Its API key, scrubbed from whatever is shown of an error when it has 8 characters or more.
+        wire: What the provider's answers and errors say.
+        keys: Its API keys, scrubbed from whatever is shown of an error when they have 8 characters or more.
         clock: Seconds since the epoch.
     """
 
-    name: str
-    key: str = field(repr=False)
+    wire: Wire
+    keys: tuple[str, ...] = field(repr=False)
     clock: Callable[[], float]
+
+    @property
+    def name(self) -> str:
+        """What messages call the provider."""
+        return self.wire.name
 
     def read(self, endpoint: Endpoint, exchange: Exchange, latency_ms: int) -> Reply:
         """The reply that the exchange amounts to."""
@@ -67,6 +74,25 @@ class ReplyReader:
             status_code=seen.status,
             provider_request_id=seen.request_id,
             latency_ms=latency_ms,
+        )
+
+    def read_probe(self, exchange: Exchange, latency_ms: int) -> Probe:
+        """Whether the exchange shows that the provider is there and knows the key."""
+        if exchange.status is None:
+            silent = self._silent(exchange)
+            return Probe(
+                latency_ms=latency_ms, error_code=silent.error_code, error_message=silent.error_message
+            )
+        if 200 <= exchange.status < 300:
+            return Probe(latency_ms=latency_ms)
+        try:
+            answer, _ = answers.parse(exchange.body or b"")
+        except ValueError:
+            answer = _excerpt(exchange.body or b"")
+        error = signals.explain(exchange.status, answer)
+        _, code = signals.classify(exchange.status, error, self.wire.meanings)
+        return Probe(
+            latency_ms=latency_ms, error_code=self._clean(code), error_message=self._clean(error.message)
         )
 
     def _silent(self, exchange: Exchange) -> Reply:
@@ -93,9 +119,10 @@ class ReplyReader:
             return self._failed(endpoint, exchange, status, _excerpt(raw), None)
         if not fine or signals.find_error(answer) is not None:
             return self._failed(endpoint, exchange, status, answer, body)
-        if not isinstance(answer, dict) or not answers.is_answer(endpoint, answer):
+        said = self.wire.read(endpoint, answer, body)
+        if said is None:
             return self._malformed(endpoint, "is no finished answer of its endpoint", answer, body)
-        return _answered(endpoint, answer, body, seen)
+        return _answered(endpoint, said, seen)
 
     def _lost(self, trouble: Exception | None) -> Reply:
         code = next((code for kind, code in _CAUSES if isinstance(trouble, kind)), "call_failed")
@@ -110,7 +137,7 @@ class ReplyReader:
             error_code=MALFORMED,
             error_message=f"{self.name} says it answered, but the body {what}",
             body=body,
-            usage=_named_usage(endpoint, answer),
+            usage=self.wire.usage(endpoint, answer),
         )
 
     def _failed(
@@ -118,7 +145,7 @@ class ReplyReader:
     ) -> Reply:
         """An error, by its status or inside a 200; usage is kept where a 200 names it."""
         error = signals.explain(status, answer)
-        verdict, code = signals.classify(status, error)
+        verdict, code = signals.classify(status, error, self.wire.meanings)
         message = error.message or f"{self.name} answered {code}"
         if code == signals.REDIRECTED:
             target = exchange.headers.get("location", "another address")
@@ -126,24 +153,28 @@ class ReplyReader:
         waits = verdict in (Verdict.RETRY, Verdict.THROTTLED)
         return Reply(
             verdict=verdict,
-            body=self._without_key(body),
+            body=self._without_keys(self.wire.error_body(error, body)),
             error_code=self._clean(code),
             error_message=self._clean(message),
             retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock()) if waits else None,
-            usage=_named_usage(endpoint, answer) if status < 300 else None,
+            usage=self.wire.usage(endpoint, answer) if status < 300 else None,
         )
 
     def _clean(self, text: str) -> str:
-        """One bounded line without the key; scrubbed before it is cut, so that no half of a key remains."""
-        if len(self.key) >= _SHORTEST_SECRET:
-            text = text.replace(self.key, "[key]")
+        """One bounded line without a key; scrubbed before it is cut, so that no half of a key remains."""
+        for key in self._secrets():
+            text = text.replace(key, "[key]")
         text = " ".join(_SECRET_SHAPES.sub("[key]", text).split())
         return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
-    def _without_key(self, body: bytes | None) -> bytes | None:
-        if body is None or len(self.key) < _SHORTEST_SECRET:
-            return body
-        return body.replace(self.key.encode(), b"[key]")
+    def _without_keys(self, body: bytes | None) -> bytes | None:
+        if body is not None:
+            for key in self._secrets():
+                body = body.replace(key.encode(), b"[key]")
+        return body
+
+    def _secrets(self) -> Iterator[str]:
+        return (key for key in self.keys if len(key) >= _SHORTEST_SECRET)
 
 
 class _Seen(NamedTuple):
@@ -154,23 +185,19 @@ class _Seen(NamedTuple):
     latency_ms: int
 
 
-def _answered(endpoint: Endpoint, answer: Mapping[str, Any], body: bytes, seen: _Seen) -> Reply:
-    own_id = answer.get("id")
+def _answered(endpoint: Endpoint, answer: Answer, seen: _Seen) -> Reply:
+    content, body = answer
+    own_id = content.get("id")
     return Reply(
         verdict=Verdict.ANSWERED,
         status_code=seen.status,
         latency_ms=seen.latency_ms,
         body=body,
         provider_request_id=seen.request_id or (own_id[:LONGEST_MESSAGE] if isinstance(own_id, str) else ""),
-        finish_reason=answers.read_finish_reason(endpoint, answer),
-        answer_model=answers.read_model(answer),
-        usage=answers.read_usage(endpoint, answer),
+        finish_reason=answers.read_finish_reason(endpoint, content),
+        answer_model=answers.read_model(content),
+        usage=answers.read_usage(endpoint, content),
     )
-
-
-def _named_usage(endpoint: Endpoint, answer: Any) -> Usage | None:
-    named = isinstance(answer, dict) and answer.get("usage")
-    return answers.read_usage(endpoint, answer) if named else None
 
 
 def _excerpt(body: bytes) -> Mapping[str, str]:

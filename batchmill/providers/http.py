@@ -1,0 +1,97 @@
+"""Every provider that is called over HTTP, whatever its wire: one pool of connections, each call sent at most once.
+
+Calls go over a pool of connections of our own (`pool.py`); the SDKs cost many times the processor time a call
+(wire-facts §5). What comes back is judged in `verdicts.py`.
+
+What counts as sent: from the moment a connection is in hand, bytes may have gone out, so whatever goes wrong
+afterwards is UNKNOWN. A request is sent at most once, and neither redirects nor cookies are followed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from yarl import URL
+
+from batchmill.providers.base import Call, Probe, Reply, Verdict
+from batchmill.providers.connection import Exchange
+from batchmill.providers.pool import Pool
+from batchmill.providers.verdicts import ReplyReader
+from batchmill.providers.wire import UntranslatableError, Wire
+
+UNSUPPORTED = "unsupported_parameter"
+
+
+class HttpProvider:
+    """A `Provider` on some wire.
+
+    Args:
+        wire: How it is spoken to.
+        origin: Scheme, host and port of its address.
+        keys: Every key that calls may go out with, in clear; they are scrubbed from whatever is shown.
+        concurrency: The most connections, hence calls at a time; further calls wait, on their own time.
+        connect_timeout_s: Bounds the making of a connection, TLS included.
+        max_answer_bytes: An answer longer than this, uncompressed, is dropped and its attempt unknown.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        wire: Wire,
+        origin: URL,
+        keys: Sequence[str],
+        concurrency: int = 64,
+        connect_timeout_s: float = 10.0,
+        max_answer_bytes: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = wire.name
+        self._wire = wire
+        self._reader = ReplyReader(wire=wire, keys=tuple(keys), clock=clock)
+        self._pool = Pool(
+            origin.origin(),
+            most=concurrency,
+            connect_timeout_s=connect_timeout_s,
+            most_bytes=max_answer_bytes,
+        )
+
+    def fault(self, call: Call) -> UntranslatableError | None:
+        """What this provider cannot be asked of a call; None when it can be sent."""
+        try:
+            self._wire.write(call)
+        except UntranslatableError as error:
+            return error
+        return None
+
+    async def call(self, call: Call) -> Reply:
+        """Send one call and classify what comes back. Raises nothing but CancelledError.
+
+        `call.timeout_s` bounds everything: waiting for a connection, dripping servers, the whole body.
+        """
+        try:
+            request = self._wire.write(call)
+        except UntranslatableError as error:
+            return Reply(verdict=Verdict.REFUSED, error_code=UNSUPPORTED, error_message=str(error))
+        exchange, latency_ms = await self._carry(request, call.timeout_s)
+        return self._reader.read(call.endpoint, exchange, latency_ms)
+
+    async def probe(self, *, account: int = 0, timeout_s: float = 10.0) -> Probe:
+        """Ask what costs nothing. Raises nothing but CancelledError."""
+        exchange, latency_ms = await self._carry(self._wire.probe(account), timeout_s)
+        return self._reader.read_probe(exchange, latency_ms)
+
+    async def close(self) -> None:
+        """Close every connection; calls in flight end as unknown. A later call opens anew."""
+        self._pool.close()
+        await asyncio.sleep(0)  # a turn of the loop, in which the connections are let go
+
+    async def _carry(self, request: bytes, timeout_s: float) -> tuple[Exchange, int]:
+        exchange = Exchange()
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._pool.carry(request, exchange)
+        except Exception as trouble:  # whatever it is, it must become a verdict
+            exchange.trouble = trouble
+        return exchange, round((time.perf_counter() - started) * 1000)
