@@ -72,7 +72,7 @@ def estimate(
         raise MisuseError("nothing says which model to ask", "name it with --model")
     database = seen_database(settings)
     try:
-        options = BatchOptions(upstream=settings.openai.upstream, request_type=request_type)
+        options = BatchOptions(request_type=request_type)
         quotes = Quoter.of(settings, database).request(asked, body, wanted, options)
     finally:
         if database is not None:

@@ -101,7 +101,6 @@ class BatchArguments:
     def options(self, settings: Settings) -> BatchOptions:
         """What the batch is to be."""
         return BatchOptions(
-            upstream=settings.openai.upstream,
             lane=Lane(self.priority),
             cache=CacheMode(self.cache),
             on_unknown=OnUnknown(self.on_unknown),

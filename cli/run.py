@@ -56,6 +56,7 @@ def run(
     from batchmill.results.files import default_errors_path
     from cli.progress import ProgressLine
     from cli.quote import quote_input
+    from workers.addresses import upstreams_of
     from workers.assembly import require_key
     from workers.runs import Run
     from workers.undertaking import Wanted
@@ -72,6 +73,7 @@ def run(
         output=real_path(output),
         errors=real_path(errors or default_errors_path(output)),
         options=batch.options(settings),
+        upstreams=upstreams_of(settings),
         deadline_ms=deadline_ms,
         processes=min(processes, in_flight),
         concurrency=in_flight,

@@ -99,7 +99,7 @@ def create(
             tenant=options.tenant,
             user_id=options.user,
             agent=options.agent,
-            upstream=options.upstream,
+            routing=options.routing,
             cache=options.cache,
             on_unknown=options.on_unknown,
             on_budget=options.on_budget or "",
@@ -121,14 +121,19 @@ def touch(tx: Transaction, batch: int) -> bool:
     return tx.run(changed.values(touched_ms=tx.now_ms)) == 1
 
 
-def start(tx: Transaction, batch: int, *, endpoint: Endpoint, total: int) -> bool:
-    """Let a validated batch run; False when it is no longer `validating`."""
+def start(tx: Transaction, batch: int, *, endpoint: Endpoint, total: int, upstream: str = "") -> bool:
+    """Let a validated batch run; False when it is no longer `validating`.
+
+    Args:
+        upstream: Whom its requests are meant for (`routing.upstreams`).
+    """
     begun = (
         update(batches)
         .where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
         .values(
             state=BatchState.IN_PROGRESS,
             endpoint=endpoint,
+            upstream=upstream,
             total=total,
             started_ms=tx.now_ms,
             touched_ms=tx.now_ms,

@@ -118,8 +118,8 @@ def find(tx: Transaction, keys: Iterable[str]) -> dict[str, Hit]:
 def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     """Let these answers stand for their keys; a newer answer takes the place of an older one."""
     table = {
-        outcome.attempt.job.cache_key: {
-            "cache_key": outcome.attempt.job.cache_key,
+        key: {
+            "cache_key": key,
             "answer_id": outcome.attempt.id,
             "tenant": outcome.attempt.job.batch.tenant,
             "request_type": outcome.attempt.job.request_type,
@@ -127,7 +127,7 @@ def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
             "expires_ms": tx.now_ms + outcome.keep_for_ms,
         }
         for outcome in outcomes
-        if outcome.attempt.job.cache_key is not None
+        for key in outcome.attempt.keys
     }
     tx.bulk(_put, [table[key] for key in sorted(table)])
 

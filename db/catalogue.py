@@ -16,13 +16,16 @@ from batchmill.catalogue.prices import PRICE_FIELDS, ModelPrices
 from batchmill.catalogue.setup import SetupPlan, plan_setup
 from batchmill.errors import ConflictError, NotFoundError
 from batchmill.money.owner_prices import OwnerPrices
+from batchmill.routing.names import ProviderName, parse_target
 from db.engine import Transaction
 from db.tables import catalogue
 
 _TIER_ORDER = case({tier.value: place for place, tier in enumerate(Tier)}, value=catalogue.c.tier)
 _PRICE_COLUMNS = [catalogue.c[name] for name in PRICE_FIELDS]
 _PLAIN = tuple(
-    field.name for field in fields(ModelEntry) if field.name not in ("tier", "prices", "capabilities")
+    field.name
+    for field in fields(ModelEntry)
+    if field.name not in ("tier", "prices", "capabilities", "fallback")
 )
 
 
@@ -153,6 +156,7 @@ def _values(entry: ModelEntry) -> dict[str, Any]:
         **{name: getattr(entry.prices, name, None) for name in PRICE_FIELDS},
         "tier": entry.tier.value,
         "capabilities": ",".join(word for word in Capability if word in entry.capabilities),
+        "fallback": ",".join(target.name for target in entry.fallback),
     }
 
 
@@ -163,4 +167,8 @@ def _entry(row: Row[Any]) -> ModelEntry:
         tier=Tier(row.tier),
         prices=None if set(prices.values()) == {None} else ModelPrices(**prices),
         capabilities=frozenset(map(Capability, row.capabilities.split(","))),
+        fallback=tuple(
+            parse_target(name, default_provider=ProviderName.OPENAI)
+            for name in filter(None, row.fallback.split(","))
+        ),
     )

@@ -17,6 +17,8 @@ from batchmill.budgets.model import OnLimit
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import FIRST, BatchFacts, Job
+from batchmill.routing.names import ProviderName
+from batchmill.routing.wants import load_wants
 from db import batches as batch_rows
 from db import hits
 from db.batches import claimable
@@ -25,6 +27,7 @@ from db.prepared import Prepared, among
 from db.shares import Offer, charge, of_batch
 from db.tables import batches, claims, requests, shares, word
 
+DEFAULT_PROVIDER = ProviderName.OPENAI.value
 MOST_TURNS_A_CLAIM = 16
 MOST_ANSWERED_A_CLAIM = 4_000
 """Lines that the cache answers take no room, but time: so many are 0.14 s on SQLite and 0.33 s on PostgreSQL, at the
@@ -58,6 +61,7 @@ _job_columns = (
     requests.c.throttles,
     requests.c.retry_reason,
     requests.c.request_type,
+    requests.c.is_auto,
 )
 _taken: dict[str, Any] = {"state": RequestState.CLAIMED, "claim_id": bindparam("claim"), "next_run_ms": None}
 _take_fresh = Prepared(
@@ -131,7 +135,7 @@ def take(
     room: Mapping[Lane, int],
     lease_ms: int,
     only_batch: int | None = None,
-    upstream: str = "",
+    upstreams: Sequence[str] = ("",),
     runs_too: bool = True,
     passed_over: Sequence[int] = (),
 ) -> Taken:
@@ -142,12 +146,13 @@ def take(
     answer are answered on the way, and take no room. A claim costs the same behind a million rows as behind ten.
 
     Args:
+        upstreams: Whom batches may be meant for that are claimed from.
         runs_too: Whether to claim from batches of `batchmill run` as well.
         passed_over: Batches not to claim from.
     """
     taken = Taken()
     offer = Offer(
-        upstream=upstream,
+        upstreams=list(upstreams),
         only_batch=only_batch,
         runs_too=runs_too,
         most=max(room.values()),
@@ -241,11 +246,12 @@ def facts_of(batch: Any) -> BatchFacts:
         on_unknown=OnUnknown(batch.on_unknown),
         started_ms=batch.started_ms,
         on_budget=OnLimit(batch.on_budget) if batch.on_budget else None,
+        wants=load_wants(batch.routing),
     )
 
 
 def job_of(row: Any, batch: BatchFacts, claim: int) -> Job:
-    """A claimed request, from its row."""
+    """A claimed request, from its row; whom it is for in full, its question tells (`lookup`)."""
     return Job(
         request_id=row.id,
         batch=batch,
@@ -256,6 +262,7 @@ def job_of(row: Any, batch: BatchFacts, claim: int) -> Job:
         throttles=row.throttles,
         reason=row.retry_reason or FIRST,
         request_type=row.request_type or batch.request_type,
+        provider="" if row.is_auto else DEFAULT_PROVIDER,
     )
 
 
@@ -290,11 +297,13 @@ def any_of_submitted(tx: Transaction) -> bool:
     return bool(tx.rows(held.where(batches.c.output_path.is_(None)).limit(1)))
 
 
-def lanes_with_work(tx: Transaction, submitted_for: str | None = None) -> dict[str, tuple[int, int]]:
+def lanes_with_work(
+    tx: Transaction, submitted_for: Sequence[str] | None = None
+) -> dict[str, tuple[int, int]]:
     """By lane: a batch with claimable work, and about how many requests of the lane have never been claimed.
 
     Args:
-        submitted_for: Look only at submitted batches that are meant for this upstream.
+        submitted_for: Look only at submitted batches that are meant for one of these upstreams.
     """
     with_work = (
         select(
@@ -306,7 +315,7 @@ def lanes_with_work(tx: Transaction, submitted_for: str | None = None) -> dict[s
         .group_by(batches.c.lane)
     )
     if submitted_for is not None:
-        with_work = with_work.where(batches.c.output_path.is_(None), batches.c.upstream == submitted_for)
+        with_work = with_work.where(batches.c.output_path.is_(None), batches.c.upstream.in_(submitted_for))
     found = tx.rows(with_work, now_ms=tx.now_ms)
     return {row.lane: (row.batch, int(row.fresh)) for row in found}
 

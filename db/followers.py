@@ -41,6 +41,7 @@ def _all_at_once(dialect: str) -> Any:
             requests.c.id,
             requests.c.batch_id,
             requests.c.request_type,
+            requests.c.is_auto,
             given.c.cache_key,
             given.c.state,
             given.c.provider,
@@ -59,11 +60,8 @@ class _Answered:
     """The columns of an answer on its way to a follower, before it is moved."""
 
     def __init__(self, given: Any) -> None:
-        self.id, self.batch_id, self.request_type = (
-            requests.c.id,
-            requests.c.batch_id,
-            requests.c.request_type,
-        )
+        self.id, self.batch_id = requests.c.id, requests.c.batch_id
+        self.request_type, self.is_auto = requests.c.request_type, requests.c.is_auto
         self.state, self.provider, self.model = given.c.state, given.c.provider, given.c.model
 
 

@@ -73,6 +73,7 @@ def _all_at_once() -> Any:
             requests.c.id,
             requests.c.batch_id,
             requests.c.request_type,
+            requests.c.is_auto,
             *(found.c[name] for name in ("cache_key", "state", "provider", "model")),
         )
         .cte("moved")
@@ -98,7 +99,8 @@ _is_answered = and_(_in_range, requests.c.state.in_([word(RequestState.DONE), wo
 class _Answered:
     """The columns of a request that has been answered."""
 
-    id, batch_id, request_type = requests.c.id, requests.c.batch_id, requests.c.request_type
+    id, batch_id = requests.c.id, requests.c.batch_id
+    request_type, is_auto = requests.c.request_type, requests.c.is_auto
     state, provider, model = requests.c.state, answers.c.provider, answers.c.model
 
 

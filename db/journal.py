@@ -15,8 +15,11 @@ from typing import Any, TypeVar
 
 from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
+from batchmill.routing.circuits import Circuit, may_call
+from batchmill.routing.names import Target
 from db import batches, claims
 from db import settle as settling
+from db.circuits import Key
 from db.engine import Database, Transaction
 from db.settle import Work, Written
 
@@ -57,19 +60,22 @@ class Journal:
         worker_id: str,
         *,
         lease_ms: int,
-        upstream: str = "",
+        upstreams: Sequence[str] = ("",),
         runs_too: bool = True,
+        call_timeout_s: float = 600.0,
     ) -> None:
         self.database = database
         self.worker_id = worker_id
         self.lease_ms = lease_ms
-        self.upstream = upstream
+        self.upstreams = upstreams
         self.runs_too = runs_too
+        self.call_timeout_ms = int(call_timeout_s * 1000)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._looks: list[tuple[list[Job], asyncio.Future[list[Job]]]] = []
         self._sends: list[_QueuedSend] = []
         self._tight: list[_QueuedSend] = []
         self._passed_over: dict[int, float] = {}
+        self._circuits: Mapping[Key, Circuit] = {}
         self._outcomes: list[tuple[Outcome, asyncio.Future[None]]] = []
         self._hand_backs: list[tuple[HandBack, asyncio.Future[None]]] = []
         self._rejections: list[tuple[Rejection, asyncio.Future[None]]] = []
@@ -98,7 +104,7 @@ class Journal:
                 room=room,
                 lease_ms=self.lease_ms,
                 only_batch=only_batch,
-                upstream=self.upstream,
+                upstreams=self.upstreams,
                 runs_too=self.runs_too,
                 passed_over=passed_over,
             )
@@ -120,6 +126,17 @@ class Journal:
         self._sends.append(_QueuedSend(send, sent, asyncio.get_running_loop().time()))
         self._wake.set()
         return await sent
+
+    def closed_until_ms(self, target: Target) -> int | None:
+        """Until when a model is left alone, as the last commit saw it; None = it may be asked."""
+        circuit = self._circuits.get(target.key)
+        return None if circuit is None else may_call(circuit, self.database.now_ms()).until_ms
+
+    def open_circuits(self) -> dict[Key, int]:
+        """Until when each model is left alone that is, as the last commit saw it."""
+        now_ms = self.database.now_ms()
+        found = {key: may_call(circuit, now_ms).until_ms for key, circuit in self._circuits.items()}
+        return {key: until_ms for key, until_ms in found.items() if until_ms is not None}
 
     async def settle(self, outcome: Outcome) -> None:
         """Write how an attempt ended."""
@@ -195,7 +212,9 @@ class Journal:
         work.open = {claim: self._open[claim] for claim in work.claim_ids()}
         others = [*(f for _, f in outcomes), *(f for _, f in backs), *(f for _, f in rejections)]
         try:
-            written = await self._in_thread(lambda tx: settling.write(tx, work, self.worker_id))
+            written = await self._in_thread(
+                lambda tx: settling.write(tx, work, self.worker_id, call_timeout_ms=self.call_timeout_ms)
+            )
         except Exception as error:
             waiters: list[asyncio.Future[Any]] = [
                 *(f for _, f in looks), *(queued.sent for queued in sends), *others
@@ -209,6 +228,7 @@ class Journal:
         self._tell_sends(written, sends)
 
     def _note(self, written: Written) -> None:
+        self._circuits = written.circuits
         for claim_id, gone in written.left.items():
             self._open[claim_id] -= gone
             if self._open[claim_id] <= 0:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Insert, Select, bindparam, func, insert, literal_column, true
+from sqlalchemy import Insert, Select, bindparam, case, func, insert, literal_column, true
 
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Verdict
@@ -14,6 +14,8 @@ from db.engine import Transaction
 from db.tables import batches, ledger, word
 
 CALL, HIT, CORRECTION = "call", "hit", "correction"
+AUTO, MANUAL = "auto", "manual"
+"""Who chose the model."""
 
 _columns = {
     "at_ms": INT,
@@ -38,6 +40,7 @@ _columns = {
     "cost_reason": STR,
     "latency_ms": INT,
     "cache_hit": BOOL,
+    "selection_mode": STR,
     "success": BOOL,
     "error": STR,
 }
@@ -102,7 +105,7 @@ def of_evidence(tx: Transaction, attempt: Any, facts: Any, cost_nanos: int) -> d
 
     Args:
         attempt: Its row.
-        facts: `id, batch_id, request_type, endpoint, tenant, user_id, agent` of its request.
+        facts: `id, batch_id, request_type, is_auto, endpoint, tenant, user_id, agent` of its request.
     """
     return _NOTHING_USED | {
         "at_ms": tx.now_ms,
@@ -112,6 +115,7 @@ def of_evidence(tx: Transaction, attempt: Any, facts: Any, cost_nanos: int) -> d
         "attempt_id": attempt.id,
         "request_type": facts.request_type,
         **{name: getattr(facts, name) for name in _of_batch},
+        "selection_mode": AUTO if facts.is_auto else MANUAL,
         "provider": attempt.provider,
         "model": attempt.model,
         "cost_nanos": cost_nanos,
@@ -123,7 +127,7 @@ def enter_hits(answered: Any, source: Callable[[list[Any]], Select[Any]]) -> Ins
     """The statement that enters requests which the database answers where they are; it takes `at_ms`.
 
     Args:
-        answered: Columns `id, batch_id, request_type, state, provider, model`.
+        answered: Columns `id, batch_id, request_type, is_auto, state, provider, model`.
         source: Selects what it is given from wherever those columns are, joined with `batches`.
     """
     values: dict[str, Any] = {
@@ -137,6 +141,9 @@ def enter_hits(answered: Any, source: Callable[[list[Any]], Select[Any]]) -> Ins
         "model": answered.model,
         "cost_nanos": literal_column("0"),
         "cache_hit": true(),
+        "selection_mode": case(
+            (answered.is_auto, literal_column(f"'{AUTO}'")), else_=literal_column(f"'{MANUAL}'")
+        ),
         "success": answered.state == word(RequestState.DONE),
     }
     return insert(ledger).from_select(list(values), source(list(values.values())))
@@ -154,4 +161,5 @@ def _entry(tx: Transaction, job: Job) -> dict[str, Any]:
         "tenant": batch.tenant,
         "user_id": batch.user,
         "agent": batch.agent,
+        "selection_mode": MANUAL if job.provider else AUTO,
     }

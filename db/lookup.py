@@ -6,12 +6,22 @@ tried again, which may lead those who wait, and what has been answered since the
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from batchmill.requests.model import CacheMode, RequestState
-from batchmill.requests.work import Job
-from db import cache, flights, requests
+from batchmill.requests.work import FIRST, Job, Send
+from batchmill.routing.path import EMPTY
+from batchmill.routing.wants import load_wants, merged
+from db import cache, flights, paths, requests
 from db.engine import Transaction
 from db.page import Page, state_of
+
+
+class Found(NamedTuple):
+    """An answer in the cache, and what it is known by there."""
+
+    key: str
+    hit: cache.Hit
 
 
 def by_key(jobs: Sequence[Job]) -> dict[str, list[Job]]:
@@ -38,6 +48,40 @@ def look_up(tx: Transaction, jobs: Sequence[Job], page: Page) -> list[Job]:
         leaders += [job for job in group if job.request_id == leading[key]]
         _park(tx, [job for job in group if job.request_id != leading[key]])
     return _with_bodies(tx, leaders)
+
+
+def answered_elsewhere(tx: Transaction, sends: Sequence[Send]) -> list[tuple[Job, Found]]:
+    """Jobs about to be put to another model than they ask for, of which that model has answered the same before."""
+    asking = {send.asked.cache_key: send for send in sends if send.asked.cache_key is not None}
+    if not asking:
+        return []
+    hits = cache.find(tx, asking)
+    return [
+        (send.job, Found(key, hits[key]))
+        for send in sends
+        if (key := send.asked.cache_key) is not None
+        and key in hits
+        and usable({key: hits[key]}, {key: [send.job]})
+    ]
+
+
+def use_found(tx: Transaction, found: Sequence[tuple[Job, Found]], page: Page) -> None:
+    """Answer jobs with what was found. To who asks for any model it is an answer as well; others may go on to lead."""
+    if not found:
+        return
+    requests.move(
+        tx,
+        [requests.row_of(job, state_of(one.hit), answer_id=one.hit.answer_id) for job, one in found],
+    )
+    for job, one in found:
+        page.enter_hit(tx, job, one.hit, key=one.key)
+        page.uses[one.key] += 1
+        if job.cache_key is None:
+            continue
+        if not job.provider:
+            page.answer_waiting(tx, flights.land(tx, [job.cache_key]), {job.cache_key: one.hit})
+        else:
+            flights.promote(tx, job.cache_key)
 
 
 def usable(found: dict[str, cache.Hit], groups: dict[str, list[Job]]) -> dict[str, cache.Hit]:
@@ -75,7 +119,12 @@ def _park(tx: Transaction, jobs: Sequence[Job]) -> None:
 
 
 def _with_bodies(tx: Transaction, jobs: list[Job]) -> list[Job]:
-    bodies = requests.bodies(tx, [job.request_id for job in jobs])
+    questions = {row.request_id: row for row in requests.questions(tx, [job.request_id for job in jobs])}
+    walked = paths.of(tx, [job.request_id for job in jobs if job.attempts or job.reason != FIRST])
     for job in jobs:
-        job.model, job.body = bodies[job.request_id]
+        question = questions[job.request_id]
+        job.provider, job.model, job.body = question.provider, question.model, question.body.encode()
+        batch = job.batch.wants
+        job.wants = merged(load_wants(question.routing), batch) if question.routing else batch
+        job.path = walked.get(job.request_id, EMPTY)
     return jobs

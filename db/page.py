@@ -54,10 +54,13 @@ class Page:
             self.add(row.batch_id, cached=row.times, **{row.state: row.times})
             self.uses[row.cache_key] += row.times
 
-    def enter_hit(self, tx: Transaction, job: Job, hit: Hit) -> None:
-        """Enter a request that the cache answered."""
-        assert job.cache_key is not None
-        self.found[job.cache_key] = hit.answer_id
+    def enter_hit(self, tx: Transaction, job: Job, hit: Hit, *, key: str = "") -> None:
+        """Enter a request that the cache answered.
+
+        Args:
+            key: Where that was found, if not under its own.
+        """
+        self.found[key or _own_key(job)] = hit.answer_id
         self.entries.append(ledger.of_hit(tx, job, provider=hit.provider, model=hit.model, ok=hit.ok))
         self.add(job.batch.id, cached=1, **{state_of(hit).value: 1})
 
@@ -66,6 +69,11 @@ class Page:
         ledger.append(tx, self.entries)
         cache.used(tx, self.uses, self.found)
         return batches.count(tx, self.changes)
+
+
+def _own_key(job: Job) -> str:
+    assert job.cache_key is not None
+    return job.cache_key
 
 
 def state_of(hit: Hit) -> RequestState:

@@ -18,9 +18,9 @@ PAGE = 1_000
 PAGE_BYTES = 32_000_000
 """What a page of answers is to hold at most, going by the page before."""
 
-_INPUT = ("request_id", "batch_id", "line", "custom_id", "model", "body")
+_INPUT = ("request_id", "batch_id", "line", "custom_id", "provider", "model", "body", "routing")
 _load_inputs = Load(inputs, {name: name for name in _INPUT})
-_REQUEST = ("batch_id", "cache_key", "request_type")
+_REQUEST = ("batch_id", "cache_key", "request_type", "is_auto")
 _load_requests = Load(requests, {"id": "request_id"} | {name: name for name in _REQUEST})
 _move = bulk_update(
     {
@@ -55,8 +55,10 @@ _move = bulk_update(
 )
 
 
-_bodies = Prepared(
-    select(inputs.c.request_id, inputs.c.model, inputs.c.body).where(among(inputs.c.request_id, "ids"))
+_questions = Prepared(
+    select(inputs.c.request_id, inputs.c.provider, inputs.c.model, inputs.c.body, inputs.c.routing).where(
+        among(inputs.c.request_id, "ids")
+    )
 )
 _of_batch = requests.c.id.between(bindparam("first"), bindparam("last"))
 _still_claimed = select(
@@ -67,6 +69,7 @@ _still_claimed = select(
     requests.c.throttles,
     requests.c.retry_reason,
     requests.c.request_type,
+    requests.c.is_auto,
 ).where(
     requests.c.id.in_(bindparam("ids", expanding=True)),
     requests.c.claim_id == bindparam("claim"),
@@ -127,18 +130,17 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert inputs and their pending requests.
 
     Args:
-        rows: `request_id, batch_id, line, custom_id, model, body (JSON text), cache_key, request_type`.
+        rows: `request_id, batch_id, line, custom_id, provider, model, body (JSON text), routing, cache_key,
+            request_type, is_auto`.
     """
     if rows:
         _load_inputs.run(tx.connection, rows)
         _load_requests.run(tx.connection, rows)
 
 
-def bodies(tx: Transaction, ids: Sequence[int]) -> dict[int, tuple[str, bytes]]:
-    """Model and body of these requests."""
-    if not ids:
-        return {}
-    return {row.request_id: (row.model, row.body.encode()) for row in tx.rows(_bodies, ids=list(ids))}
+def questions(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
+    """What these requests ask, and of whom: rows of (request_id, provider, model, body, routing)."""
+    return tx.rows(_questions, ids=list(ids)) if ids else []
 
 
 def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,23 +1,27 @@
 """What one transaction of the writer does: look-ups, settlements, dispatches, hand-backs, together.
 
-Locks are always taken in the same order: claims, flights, requests, cache entries, batches, budgets; a claim, which
-begins with the batch, waits for no entry (see `db.hits`). Money and answers follow the attempt, so they are true even
-when the claim was lost meanwhile; the request follows the claim.
+Locks are always taken in the same order: claims, flights, requests, cache entries, batches, circuits, budgets; a
+claim, which begins with the batch, waits for no entry (see `db.hits`). Money and answers follow the attempt, so they
+are true even when the claim was lost meanwhile; the request follows the claim.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchmill.budgets.balance import Charge
-from batchmill.providers.base import Reply
+from batchmill.providers.base import CALL_CANCELLED, Reply
 from batchmill.requests.model import AttemptState, BatchState, RequestState
-from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Withheld
-from db import answers, attempts, batches, cache, claims, flights, ledger, lookup, requests
+from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
+from batchmill.routing.circuits import Circuit, Event, event_of
+from db import answers, attempts, batches, cache, claims, flights, ledger, lookup, paths, requests
 from db.budgets.holds import Held, Till, periods_of
+from db.circuits import Key, Panel
 from db.engine import Transaction
 from db.page import Page
+
+CALL_TIMEOUT_MS = 600_000
 
 
 @dataclass(slots=True)
@@ -61,47 +65,81 @@ class Written:
         attempts: By request id, the calls that may now be made; a send that is not here must not be made.
         withheld: By request id, why others may not.
         left: How many jobs have left each claim.
+        circuits: Those that are not as new, as they are now.
     """
 
     leaders: list[Job] = field(default_factory=list)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     withheld: dict[int, Withheld] = field(default_factory=dict)
     left: Counter[int] = field(default_factory=Counter)
+    circuits: Mapping[Key, Circuit] = field(default_factory=dict)
 
 
-def write(tx: Transaction, work: Work, worker_id: str) -> Written:
-    """Write all of it, or nothing."""
+def write(tx: Transaction, work: Work, worker_id: str, *, call_timeout_ms: int = CALL_TIMEOUT_MS) -> Written:
+    """Write all of it, or nothing.
+
+    Args:
+        call_timeout_ms: The longest that a call may be out.
+    """
     page = Page()
     leases = claims.lock(tx, list(work.claim_ids()))
     look_ups = [job for job in work.look_ups if job.claim_id in leases]
     rejections = [rejection for rejection in work.rejections if rejection.job.claim_id in leases]
-    reserved = _reserve(tx, [*_ending(work.outcomes), *(rejection.job for rejection in rejections)], look_ups)
-    _settle(tx, work.outcomes, leases, page)
+    sends = [send for send in work.sends if leases.get(send.job.claim_id, 0) > tx.now_ms]
+    found = lookup.answered_elsewhere(tx, sends)
+    ending = [
+        *_ending(work.outcomes),
+        *(rejection.job for rejection in rejections),
+        *(job for job, _ in found),
+    ]
+    reserved = _reserve(tx, ending, look_ups)
+    events = _settle(tx, work.outcomes, leases, page)
     _reject(tx, rejections, page)
+    lookup.use_found(tx, found, page)
     leaders = lookup.look_up(tx, look_ups, page)
     flights.release(tx, reserved)
     backs = [back for back in work.hand_backs if back.job.claim_id in leases]
     hand_back(tx, backs, page)
-    sends = [send for send in work.sends if leases.get(send.job.claim_id, 0) > tx.now_ms]
+    answered = {job.request_id for job, _ in found}
+    sends = [send for send in sends if send.job.request_id not in answered]
     for send in sends:
         page.add(send.job.batch.id, sends=1)
     states = page.write(tx)
     batches.wait_for_budgets(tx, [back for back in backs if back.withheld is not None])
     running = [send for send in sends if states.get(send.job.batch.id) is BatchState.IN_PROGRESS]
-    attempts_made, withheld = _dispatch(tx, running, page.charges, worker_id)
+    paths.put(tx, (job for job in _path_owners(work) if job.claim_id in leases))
+    panel = Panel(tx, call_timeout_ms=call_timeout_ms)
+    panel.note(events)
+    attempts_made, withheld = _dispatch(tx, running, page.charges, worker_id, panel)
+    withheld |= {id_: Withheld(why=Why.ANSWERED) for id_ in answered}
     left = _left(work, leaders)
+    left.update(job.claim_id for job, _ in found)
     claims.drop(tx, [claim for claim, gone in left.items() if gone >= work.open.get(claim, 0)])
-    return Written(leaders, attempts_made, withheld, left)
+    return Written(leaders, attempts_made, withheld, left, panel.circuits)
+
+
+def _path_owners(work: Work) -> Iterator[Job]:
+    """Every job whose path may have gone on."""
+    yield from (outcome.attempt.job for outcome in work.outcomes)
+    yield from (rejection.job for rejection in work.rejections)
+    yield from (back.job for back in work.hand_backs)
 
 
 def _dispatch(
-    tx: Transaction, sends: Sequence[Send], charges: Sequence[Charge], worker_id: str
+    tx: Transaction, sends: Sequence[Send], charges: Sequence[Charge], worker_id: str, panel: Panel
 ) -> tuple[dict[int, Attempt], dict[int, Withheld]]:
     """Hold and record the calls that may be made, with budgets charged first for what has ended."""
-    till = Till(tx, charges, sends)
     admitted: dict[int, tuple[Job, Held]] = {}
     withheld: dict[int, Withheld] = {}
+    has_next = {send.job.request_id: send.has_next for send in sends}
+    for send in sends if panel.circuits else ():
+        until_ms = panel.leave((send.asked.provider, send.asked.model))
+        if until_ms is not None:
+            withheld[send.job.request_id] = Withheld(why=Why.CLOSED, until_ms=until_ms)
+    till = Till(tx, charges, sends)
     for send in sends:
+        if send.job.request_id in withheld:
+            continue
         said = till.admit(send)
         if isinstance(said, Withheld):
             withheld[send.job.request_id] = said
@@ -113,7 +151,11 @@ def _dispatch(
             till.let_go(held)
     till.write()
     _uncount(tx, [send.job for send in sends if send.job.request_id not in new])
-    made = {id_: _attempt(ids[id_], job, held) for id_, (job, held) in admitted.items() if id_ in ids}
+    made = {
+        id_: _attempt(ids[id_], job, held, has_next=has_next[id_])
+        for id_, (job, held) in admitted.items()
+        if id_ in ids
+    }
     return made, withheld
 
 
@@ -147,7 +189,7 @@ def settle(tx: Transaction, outcomes: Sequence[Outcome], unsent: Sequence[Job] =
     Till(tx, page.charges, []).write()
 
 
-def _attempt(attempt_id: int, job: Job, held: Held) -> Attempt:
+def _attempt(attempt_id: int, job: Job, held: Held, *, has_next: bool) -> Attempt:
     asked = held.candidate
     return Attempt(
         id=attempt_id,
@@ -156,6 +198,8 @@ def _attempt(attempt_id: int, job: Job, held: Held) -> Attempt:
         provider=asked.provider,
         model=asked.model,
         body=asked.body,
+        cache_key=asked.cache_key,
+        has_next=has_next,
         held_nanos=held.nanos if held.periods else None,
     )
 
@@ -179,9 +223,12 @@ def _reserve(tx: Transaction, ended: Sequence[Job], look_ups: Sequence[Job]) -> 
     return list(wanted)
 
 
-def _settle(tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int], page: Page) -> None:
+def _settle(
+    tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int], page: Page
+) -> list[tuple[Key, Event]]:
+    """Write how attempts ended; what that means for the circuits of whoever was asked."""
     if not outcomes:
-        return
+        return []
     on_time = attempts.end(tx, outcomes, AttemptState.SENT)
     late = [outcome for outcome in outcomes if outcome.attempt.id not in on_time]
     late = [outcome for outcome in late if outcome.attempt_state is AttemptState.SETTLED]
@@ -191,7 +238,7 @@ def _settle(tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int]
     page.charges += _charges(outcomes, corrected, was_unknown=True)
     held = [o for o in outcomes if o.attempt.job.claim_id in leases and o.attempt.id in on_time]
     ended = [outcome for outcome in held if outcome.state is not RequestState.PENDING]
-    kept = [o for o in outcomes if o.keep_for_ms > 0 and o.attempt.job.cache_key and o.attempt.id in known]
+    kept = [o for o in outcomes if o.keep_for_ms > 0 and o.attempt.id in known]
     answers.add(tx, list({answers.id_of(outcome): outcome for outcome in (*ended, *kept)}.values()))
     cache.put(tx, kept)
     _move(tx, held)
@@ -199,6 +246,11 @@ def _settle(tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int]
     for outcome in ended:
         page.add(outcome.attempt.job.batch.id, **{outcome.state.value: 1})
     _land(tx, ended, page)
+    return [
+        (outcome.attempt.target.key, event_of(outcome.reply, sent_ms=on_time[outcome.attempt.id].sent_ms))
+        for outcome in outcomes
+        if outcome.attempt.id in on_time and outcome.reply.error_code != CALL_CANCELLED
+    ]
 
 
 def _move(tx: Transaction, held: Sequence[Outcome]) -> None:
@@ -267,10 +319,10 @@ def _error(reply: Reply) -> str:
 
 
 def _land(tx: Transaction, ended: Sequence[Outcome], page: Page) -> None:
-    kept = {o.attempt.job.cache_key: o for o in ended if o.attempt.job.cache_key and o.keep_for_ms > 0}
+    kept = {o.attempt.job.cache_key: o for o in ended if o.keep_for_ms > 0 and o.answers_its_question}
     hits = {key: _hit_of(tx, outcome) for key, outcome in kept.items() if key}
     page.answer_waiting(tx, flights.land(tx, list(hits)), hits)
-    not_kept = {outcome.attempt.job.cache_key for outcome in ended if outcome.keep_for_ms == 0}
+    not_kept = {outcome.attempt.job.cache_key for outcome in ended} - kept.keys()
     for key in sorted(key for key in not_kept if key):
         flights.promote(tx, key)
 

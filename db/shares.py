@@ -27,7 +27,7 @@ of_batch = and_(shares.c.lane == batches.c.lane, shares.c.tenant == batches.c.te
 
 _is_offered = and_(
     claimable,
-    batches.c.upstream == bindparam("upstream"),
+    among(batches.c.upstream, "upstreams"),
     among(batches.c.lane, "lanes"),
     or_(
         bindparam("only_batch", type_=batches.c.id.type).is_(None),
@@ -61,14 +61,14 @@ class Offer:
     """What there is for one claim.
 
     Attributes:
-        upstream: Whose requests it is for: the base address of a provider.
+        upstreams: Whom the requests may be meant for.
         only_batch: It is for this batch alone.
         runs_too: It is also for batches of `batchmill run`.
         most: How many requests it has room for.
         passed_over: Batches that have given it all they can.
     """
 
-    upstream: str
+    upstreams: list[str]
     only_batch: int | None
     runs_too: bool
     most: int
@@ -92,7 +92,7 @@ class Offer:
     def _values(self, tx: Transaction, lanes: Sequence[Lane]) -> dict[str, Any]:
         return {
             "now_ms": tx.now_ms,
-            "upstream": self.upstream,
+            "upstreams": self.upstreams,
             "lanes": list(lanes),
             "only_batch": self.only_batch,
             "runs_too": self.runs_too,

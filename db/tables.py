@@ -66,8 +66,10 @@ batches = Table(
     Column("tenant", Text, nullable=False),
     _text("user_id"),
     _text("agent"),
-    # Whom its requests are meant for: the base address of a provider.
+    # Whom its requests are meant for: the providers they name, with their addresses.
     _text("upstream"),
+    # What all its lines want of routing, as JSON.
+    _text("routing"),
     Column("cache", Text, nullable=False),
     Column("on_unknown", Text, nullable=False),
     Column("deadline_ms", BigInteger),
@@ -118,8 +120,12 @@ inputs = Table(
     Column("batch_id", BigInteger, nullable=False),
     Column("line", BigInteger, nullable=False),
     Column("custom_id", Text, nullable=False),
+    # Who is asked; "" where the choice of model is left to us.
+    Column("provider", Text, nullable=False, server_default="openai"),
     Column("model", Text, nullable=False),
     Column("body", Text, nullable=False),
+    # What this line wants of routing, as JSON; "" = what its batch wants.
+    _text("routing"),
 )
 
 requests = Table(
@@ -139,6 +145,8 @@ requests = Table(
     Column("answer_id", BigInteger),
     # Its own, where its line gives one; else its batch's counts.
     _text("request_type"),
+    # Whether the choice of model is left to us.
+    Column("is_auto", Boolean, nullable=False, server_default=text("false")),
     postgresql_with={"fillfactor": "70"},
 )
 Index(
@@ -221,6 +229,31 @@ Index(
     attempts.c.request_id,
     postgresql_where=text("state = 'unknown'"),
     sqlite_where=text("state = 'unknown'"),
+)
+
+paths = Table(
+    "paths",
+    metadata,
+    # Whom a request was to go to, whom it went to and why, where that is not simply whom it asked for.
+    Column("request_id", BigId, primary_key=True, autoincrement=False),
+    Column("steps", Text, nullable=False),
+)
+
+circuits = Table(
+    "circuits",
+    metadata,
+    # The breaker of one model of one provider; without a row it is closed.
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("opened_times", Integer, nullable=False),
+    Column("open_until_ms", BigInteger, nullable=False),
+    Column("probe_until_ms", BigInteger, nullable=False),
+    # Calls that were sent before say nothing any more.
+    Column("counts_from_ms", BigInteger, nullable=False),
+    Column("cause", Text),
+    _text("reason"),
 )
 
 answers = Table(
@@ -316,6 +349,8 @@ catalogue = Table(
     Column("output_cap_tokens", BigInteger),
     # Words with commas between: text,vision,tools
     _text("capabilities"),
+    # Whom to ask when it does not answer, PROVIDER/MODEL with commas between.
+    _text("fallback"),
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
     _text("notes"),

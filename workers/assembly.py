@@ -125,6 +125,10 @@ def make_provider(settings: Settings, concurrency: int) -> Provider:
     )
 
 
+def make_providers(settings: Settings, concurrency: int) -> dict[str, Provider]:
+    return {PROVIDER: make_provider(settings, concurrency)}
+
+
 def make_judge(settings: Settings, prices: Pricer | None = None) -> Judge:
     """The rules by which replies become outcomes.
 

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +30,8 @@ from batchmill.settings import Settings
 from db import workers as worker_rows
 from db.engine import Database
 from db.journal import Journal
-from workers.assembly import make_database, make_judge, make_provider
+from workers.addresses import ENDPOINTS, misfit_of, upstreams_of
+from workers.assembly import make_database, make_judge, make_providers
 from workers.budgets import define_environment_budgets
 from workers.prices import FollowedPrices, file_prices
 from workers.pump import Pump
@@ -64,7 +66,7 @@ class _Kept:
 
     runner: asyncio.Runner
     database: Database
-    provider: Provider
+    providers: Mapping[str, Provider]
     judge: Judge
     prices: FollowedPrices
     worker_id: str
@@ -91,7 +93,8 @@ class Child:
         """Called in the process as it leaves: it holds nothing any more, so nobody need look for it."""
         if self._kept is not None:
             kept, self._kept = self._kept, None
-            kept.runner.run(kept.provider.close())
+            for provider in kept.providers.values():
+                kept.runner.run(provider.close())
             with contextlib.suppress(BatchmillError), kept.database.write() as tx:
                 if not worker_rows.claims_of(tx, [kept.worker_id]):
                     worker_rows.leave(tx, kept.worker_id)
@@ -124,16 +127,20 @@ class Child:
             kept.database,
             kept.worker_id,
             lease_ms=int(settings.workers.lease_s * 1000),
-            upstream=settings.openai.upstream,
+            upstreams=upstreams_of(settings).served(),
             runs_too=self.duty.runs_too,
+            call_timeout_s=settings.calls.timeout_s,
         )
+        kept.prices.outlook.open_circuits = journal.open_circuits
         async with journal.open(), kept.prices.followed(every_s=settings.workers.lease_s / 3):
             pipeline = Pipeline(
                 journal=journal,
-                provider=kept.provider,
+                providers=kept.providers,
+                routes=kept.prices.router,
                 offers=kept.prices.offers,
                 judge=kept.judge,
                 call_timeout_s=settings.calls.timeout_s,
+                now_ms=kept.database.now_ms,
                 aside=kept.aside,
             )
             pump = Pump(
@@ -157,8 +164,14 @@ class Child:
             with database.write() as tx:
                 worker_rows.register(tx, worker_id, str(settings.home))
             define_environment_budgets(database, settings)
+            providers = make_providers(settings, self.duty.concurrency)
             prices = FollowedPrices(
-                database, file_prices(settings), output_cap_tokens=settings.budgets.output_cap_tokens
+                database,
+                file_prices(settings),
+                output_cap_tokens=settings.budgets.output_cap_tokens,
+                upstreams=upstreams_of(settings),
+                misfit=misfit_of(providers),
+                endpoints=ENDPOINTS,
             )
             # What is there now stays, what comes dies young: the collector need not walk it all so often (7 % faster).
             gc.freeze()
@@ -166,7 +179,7 @@ class Child:
             self._kept = _Kept(
                 runner=asyncio.Runner(),
                 database=database,
-                provider=make_provider(settings, self.duty.concurrency),
+                providers=providers,
                 judge=make_judge(settings, prices.pricer),
                 prices=prices,
                 worker_id=worker_id,

@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 
-from batchmill.cache.keys import RequestKeys
-from batchmill.cache.policy import may_share
+from batchmill.cache.lines import LineKeys
 from batchmill.errors import DatabaseError, InputError, InvalidLinesError
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine, told_bad
 from batchmill.requests.names import Names, duplicate
+from batchmill.routing.upstreams import NOWHERE, Upstreams
 from db import batches, requests, sweep
 from db.engine import Database
 from workers.unpriced import PriceGuard
@@ -34,6 +34,7 @@ def take_in(
     on_bad_line: Callable[[LineError], None],
     on_chunk: Callable[[int], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
+    upstreams: Upstreams = NOWHERE,
     prices: PriceGuard | None = None,
 ) -> int:
     """Validate and store every line, then let the batch run; how many requests it has. Memory never holds the input.
@@ -47,6 +48,7 @@ def take_in(
         on_bad_line: Told of every bad line as it is met, in order; repeated custom_ids last.
         on_chunk: Told how many lines are stored so far.
         check: Called for every line; what it raises ends the intake, and nothing is left of it.
+        upstreams: Where the providers of its lines are called.
         prices: Shown every line, where a budget refuses models without a known price.
 
     Raises:
@@ -55,7 +57,7 @@ def take_in(
         InputError: The input cannot be read to its end, or has no requests. Nothing is left either.
     """
     try:
-        return _take_in(database, batch, lines, options, on_bad_line, on_chunk, check, prices)
+        return _take_in(database, batch, lines, options, on_bad_line, on_chunk, check, upstreams, prices)
     except BaseException as error:
         # If it cannot be discarded the next command does it; that error is not to hide this one.
         with contextlib.suppress(DatabaseError):
@@ -71,11 +73,12 @@ def _take_in(
     on_bad_line: Callable[[LineError], None],
     on_chunk: Callable[[int], None],
     check: Callable[[], None],
+    upstreams: Upstreams,
     prices: PriceGuard | None,
 ) -> int:
     bad: set[int | None] = set()
     names = Names(MOST_NAMES)
-    chunk = _Chunk(batch.id, options)
+    chunk = _Chunk(batch.id, LineKeys(options, upstreams))
     for line in lines:
         check()
         if isinstance(line, LineError):
@@ -101,7 +104,8 @@ def _take_in(
     if chunk.endpoint is None:
         raise InputError("the input has no requests", "put one request on each line")
     with database.write() as tx:
-        if not batches.start(tx, batch.id, endpoint=chunk.endpoint, total=chunk.place):
+        upstream = chunk.upstream(upstreams)
+        if not batches.start(tx, batch.id, endpoint=chunk.endpoint, total=chunk.place, upstream=upstream):
             raise _given_up()
     return chunk.place
 
@@ -114,22 +118,19 @@ class _Chunk:
         endpoint: Theirs; None before the first.
     """
 
-    def __init__(self, batch: int, options: BatchOptions) -> None:
+    def __init__(self, batch: int, keys: LineKeys) -> None:
         self.place = 0
         self.endpoint: Endpoint | None = None
         self._batch = batch
-        self._options = options
-        self._keys: RequestKeys
+        self._keys = keys
+        self._providers: set[str] = set()
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
     def add(self, line: RequestLine, *, by_name_only: bool) -> None:
         """Append the row of a request; without its content where that will not be needed."""
-        if self.endpoint is not line.endpoint:
-            self.endpoint = line.endpoint
-            self._keys = RequestKeys(
-                tenant=self._options.tenant, upstream=self._options.upstream, endpoint=line.endpoint
-            )
+        self.endpoint = line.endpoint
+        self._providers.add(line.provider)
         self.place += 1
         body = "" if by_name_only else orjson.dumps(line.body).decode()
         self._bytes += len(body)
@@ -139,17 +140,20 @@ class _Chunk:
                 "batch_id": self._batch,
                 "line": line.line,
                 "custom_id": line.custom_id,
+                "provider": line.provider,
                 "model": line.model,
                 "body": body,
-                "cache_key": None if by_name_only else self._cache_key(line),
+                "routing": line.routing,
+                "cache_key": None if by_name_only or (key := self._keys.key(line)) is None else key.hex(),
                 "request_type": line.request_type,
+                "is_auto": not line.provider,
             }
         )
 
-    def _cache_key(self, line: RequestLine) -> str | None:
-        if may_share(line.body, self._options.cache, line.endpoint):
-            return self._keys.key(line.body).hex()
-        return None
+    def upstream(self, upstreams: Upstreams) -> str:
+        """Whom they are meant for: every provider they name, and for any model whoever can be called."""
+        named = self._providers - {""}
+        return upstreams.of_all(named | upstreams.usable if "" in self._providers else named)
 
     def is_full(self) -> bool:
         """Whether it is time for a transaction."""

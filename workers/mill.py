@@ -15,6 +15,7 @@ from batchmill.settings import Settings
 from db import claims, listings, sweep, workers
 from db.engine import Database
 from workers import attendance
+from workers.addresses import upstreams_of
 from workers.app import make_app
 from workers.assembly import make_home, make_judge, prepared_database
 from workers.broker import EmbeddedBroker
@@ -53,6 +54,7 @@ class EmbeddedMill:
     ) -> None:
         self._settings = settings
         self._lanes = lanes
+        self._upstreams = upstreams_of(settings)
         self._tell = tell
         self._check = check
         self._judge = make_judge(settings)
@@ -141,9 +143,8 @@ class EmbeddedMill:
             )
 
     def _ring(self) -> None:
-        upstream = self._settings.openai.upstream
         with self._database.read() as tx:
-            with_work = claims.lanes_with_work(tx, submitted_for=upstream)
+            with_work = claims.lanes_with_work(tx, submitted_for=self._upstreams.served())
         served = {lane: work for lane, work in with_work.items() if lane in self._lanes}
         ring(self._database, self._doorbell, served, least=self._worker.processes)
 
@@ -155,10 +156,10 @@ class EmbeddedMill:
         with self._database.read() as tx:
             to_do, idle = listings.submitted_to_do(tx), not claims.any_of_submitted(tx)
         for row in to_do:
-            if row.state == BatchState.IN_PROGRESS and row.upstream != self._settings.openai.upstream:
+            if row.state == BatchState.IN_PROGRESS and row.upstream not in self._upstreams.served():
                 self._tell_once(
                     f"batch {row.public_id} waits for a worker that calls {row.upstream};"
-                    f" this one calls {self._settings.openai.upstream}"
+                    f" this one calls {self._upstreams.of_usable}"
                 )
             elif row.state != BatchState.IN_PROGRESS or Lane(row.lane) in self._lanes:
                 idle = False

@@ -4,7 +4,8 @@ else of models may change while workers run: their caps, by how much their holds
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -15,12 +16,20 @@ from batchmill.errors import BatchmillError
 from batchmill.money.bounds import Bounds
 from batchmill.money.owner_prices import OwnerPrices, read_owner_prices
 from batchmill.money.prices import Pricer
+from batchmill.quotes.forecast import Experiences
+from batchmill.requests.model import Endpoint
+from batchmill.routing.outlook import Outlook
+from batchmill.routing.router import Misfit, Router
+from batchmill.routing.upstreams import Upstreams
 from batchmill.settings import Settings
 from db import catalogue
 from db.budgets import factors
 from db.engine import Database, Transaction
+from db.experience import experiences
 
 log = structlog.get_logger()
+
+LEARN_EVERY_S = 60.0
 
 
 def file_prices(settings: Settings) -> OwnerPrices:
@@ -68,11 +77,30 @@ class FollowedPrices:
     It reads all of the catalogue each time, some dozen rows: that costs no more than to ask whether they have changed.
     """
 
-    def __init__(self, database: Database, from_file: OwnerPrices, *, output_cap_tokens: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        from_file: OwnerPrices,
+        *,
+        output_cap_tokens: int,
+        upstreams: Upstreams,
+        misfit: Misfit,
+        endpoints: Mapping[str, Collection[Endpoint]],
+    ) -> None:
         self._database = database
         self._from_file = from_file
         self.pricer = Pricer(from_file)
-        self.offers = CallOffers(Bounds(self.pricer, output_cap_tokens=output_cap_tokens))
+        self.offers = CallOffers(Bounds(self.pricer, output_cap_tokens=output_cap_tokens), upstreams)
+        self.outlook = Outlook(
+            self.pricer, providers=upstreams.usable, endpoints=endpoints, now_ms=database.now_ms
+        )
+        self.router = Router(
+            providers=upstreams.usable,
+            misfit=misfit,
+            situation=self.outlook.situation,
+            now_ms=database.now_ms,
+        )
+        self._experienced_at = float("-inf")
 
     def read(self) -> Terms:
         """The terms now. Raises DatabaseError."""
@@ -95,6 +123,22 @@ class FollowedPrices:
         while True:
             await asyncio.sleep(every_s)
             await self._refresh()
+            await self._learn()
+
+    async def _learn(self) -> None:
+        """Go by our newest calls where models are chosen; looked up now and then, as there are many."""
+        now = time.monotonic()
+        if not self.outlook.is_wanted or now - self._experienced_at < LEARN_EVERY_S:
+            return
+        self._experienced_at = now
+        try:
+            self.outlook.set_experiences(await asyncio.to_thread(self._experiences))
+        except BatchmillError as error:
+            log.warning("experience_not_read", error=error.message)
+
+    def _experiences(self) -> Experiences:
+        with self._database.read() as tx:
+            return experiences(tx)
 
     async def _refresh(self) -> None:
         try:
@@ -105,5 +149,6 @@ class FollowedPrices:
             return
         self.pricer.set_owner_prices(terms.prices)
         self.offers.set_models(terms.models)
+        self.router.set_models(terms.models)
         self.offers.bounds.set_percents(terms.percents)
         self.offers.bounds.set_caps(terms.caps)

@@ -9,6 +9,7 @@ import orjson
 
 from batchmill.budgets.model import Origin
 from batchmill.budgets.standing import CallFacts, Standing
+from batchmill.cache.lines import LineKeys
 from batchmill.catalogue.shipped import read_shipped
 from batchmill.errors import InputError, InvalidLinesError
 from batchmill.money.bounds import Bounds
@@ -27,6 +28,7 @@ from db import cache
 from db.budgets import coverage
 from db.engine import Database
 from db.experience import experiences
+from workers.addresses import upstreams_of
 from workers.assembly import PROVIDER
 from workers.budgets import undefined_budgets
 from workers.prices import Terms, file_prices, read_terms
@@ -105,8 +107,10 @@ class Quoter:
         """
         crew = Crew(self.teller, processes=processes, before_fork=self._disconnect)
         models = list(dict.fromkeys(as_models)) or [""]
+        keys = LineKeys(options, upstreams_of(self.settings))
         surveys = [
-            Survey(options, crew=crew, find_hits=self._find_hits(), as_model=model) for model in models
+            Survey(options, crew=crew, find_hits=self._find_hits(), keys=keys, as_model=model)
+            for model in models
         ]
         with crew.working():
             self._read(source, surveys, on_bad_line, on_lines, check)

@@ -25,6 +25,7 @@ from batchmill.settings import Settings
 from db import attempts, batches, claims, requests, sweep
 from db.engine import Database
 from workers import attendance
+from workers.addresses import addressing_of
 from workers.app import make_app
 from workers.assembly import make_database, make_home, make_judge, prepare
 from workers.broker import EmbeddedBroker
@@ -173,11 +174,12 @@ class Run:
         take_in(
             self._database,
             batch,
-            self._wanted.source.lines(),
+            addressing_of(self._settings, calls_here=True).read(self._wanted.source.lines()),
             self._wanted.options,
             on_bad_line=self._bad_line,
             on_chunk=lambda lines: self._watch(Progress(phase="reading", completed=lines)),
             check=self._check,
+            upstreams=self._wanted.upstreams,
             prices=price_guard(self._database, self._settings, batch),
         )
 

@@ -10,6 +10,7 @@ from batchmill.settings import Settings
 from db import batches
 from db.engine import Database
 from workers import attendance
+from workers.addresses import addressing_of, upstreams_of
 from workers.budgets import define_environment_budgets, grant_budget
 from workers.intake import take_in
 from workers.unpriced import price_guard
@@ -51,11 +52,12 @@ def submit(
         take_in(
             database,
             batch,
-            lines,
+            addressing_of(settings).read(lines),
             options,
             on_bad_line=on_bad_line,
             on_chunk=on_chunk,
             check=check,
+            upstreams=upstreams_of(settings),
             prices=price_guard(database, settings, batch),
         )
     with database.read() as tx:

@@ -10,6 +10,7 @@ from batchmill.errors import ConflictError
 from batchmill.requests.deadline import require_future
 from batchmill.requests.model import BatchOptions, BatchState
 from batchmill.requests.source import InputFile
+from batchmill.routing.upstreams import Upstreams
 from db import batches, sweep
 from db.engine import Database
 from workers.budgets import grant_budget
@@ -29,6 +30,7 @@ class Wanted:
     output: Path
     errors: Path
     options: BatchOptions
+    upstreams: Upstreams
     processes: int
     concurrency: int
     deadline_ms: int | None = None
@@ -56,7 +58,7 @@ def find_or_create(database: Database, wanted: Wanted, key: str) -> tuple[Any, b
     with database.read() as tx:
         unfinished, now_ms = batches.unfinished_at(tx, str(wanted.output)), tx.now_ms
     is_half_read = unfinished is not None and unfinished.state == BatchState.VALIDATING
-    if unfinished is not None and unfinished.run_key == key and not (is_half_read or wanted.fresh):
+    if unfinished is not None and _is_same(unfinished, wanted, key) and not (is_half_read or wanted.fresh):
         with database.write() as tx:
             batches.resume(tx, unfinished.id)
             grant_budget(tx, unfinished, wanted.options)
@@ -79,11 +81,16 @@ def find_or_create(database: Database, wanted: Wanted, key: str) -> tuple[Any, b
     return created, False
 
 
+def _is_same(unfinished: Any, wanted: Wanted, key: str) -> bool:
+    """Whether a batch is that of this very run, and still meant for providers where they are called now."""
+    return unfinished.run_key == key and unfinished.upstream in wanted.upstreams.served()
+
+
 def _give_up(database: Database, wanted: Wanted, unfinished: Any) -> None:
     if not wanted.fresh:
         raise ConflictError(
             f'"{wanted.output}" is owed the results of {unfinished.public_id}, an unfinished batch of'
-            " another input, other options or another OPENAI_BASE_URL",
+            " another input, other options, or providers that are set up in another way now",
             "run that command again to finish it, name another output, or give it up with --fresh",
         )
     with database.write() as tx:

@@ -5,39 +5,52 @@ from typing import Any
 
 import orjson
 
+from batchmill.cache.keys import RequestKeys
 from batchmill.catalogue.entries import Capability, ModelEntry
 from batchmill.money.bounds import Bounds
 from batchmill.requests.model import Endpoint
 from batchmill.requests.work import Bounded, Candidate, Job, Send
+from batchmill.routing.names import Target
+from batchmill.routing.needs import capabilities_needed
+from batchmill.routing.router import body_for
+from batchmill.routing.upstreams import NOWHERE, Upstreams
 
 MOST_CHEAPER = 5
+_MOST_KEPT = 1_000
 _WRITES_TEXT = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.COMPLETIONS)
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_PARTS = {
-    "image_url": Capability.VISION,
-    "input_image": Capability.VISION,
-    "input_audio": Capability.AUDIO,
-    "file": Capability.PDF,
-    "input_file": Capability.PDF,
-}
 
 
 class CallOffers:
-    """Makes the offers of one process. Not shared between threads."""
+    """Makes the offers of one process. Not shared between threads.
 
-    def __init__(self, bounds: Bounds) -> None:
+    Args:
+        upstreams: Where providers are called: part of what a question to another model is known by.
+    """
+
+    def __init__(self, bounds: Bounds, upstreams: Upstreams = NOWHERE) -> None:
         self.bounds = bounds
+        self._upstreams = upstreams
         self._models: Sequence[ModelEntry] = ()
+        self._keys: dict[tuple[str, str, Endpoint], RequestKeys] = {}
 
     def set_models(self, models: Sequence[ModelEntry]) -> None:
         """Offer these models, as the catalogue has them, where a cheaper one is wanted."""
         self._models = models
 
-    def asked(self, job: Job, provider: str, bounded: Bounded) -> Send:
-        """The call that a line asks for; with what it can cost at most, found out so closely."""
+    def offer(self, job: Job, target: Target, bounded: Bounded, *, has_next: bool = False) -> Send:
+        """The call that puts a request to a model; with what it can cost at most, found out so closely."""
+        body = body_for(job, target)
         if bounded is Bounded.NOT:
-            return Send(job=job, asked=Candidate(provider=provider, model=job.model, body=job.body))
-        return Send(job=job, asked=self._candidate(job, provider, job.model, job.body, bounded)[0])
+            asked = Candidate(
+                provider=target.provider,
+                model=target.model,
+                body=body,
+                cache_key=self._own_key(job, target, body),
+            )
+        else:
+            asked, _ = self._candidate(job, target, body, bounded)
+        return Send(job=job, asked=asked, has_next=has_next)
 
     def with_cheaper(self, send: Send) -> Send:
         """The same with every cheaper model that would do: of the same provider, active, able to do what is asked.
@@ -47,38 +60,58 @@ class CallOffers:
         """
         job, asked = send.job, send.asked
         if asked.bounded is Bounded.ROUGHLY:
-            asked = self.asked(job, asked.provider, Bounded.CLOSELY).asked
+            target = Target(provider=asked.provider, model=asked.model)
+            asked = self.offer(job, target, Bounded.CLOSELY).asked
         cheaper: list[Candidate] = []
-        if job.batch.endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
+        endpoint = job.batch.endpoint
+        if endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
             body = orjson.loads(job.body)
-            needs = capabilities_needed(body)
+            needs = capabilities_needed(endpoint, body)
             for entry in self._models:
                 if self._would_do(entry, asked, needs, body):
-                    named = orjson.dumps(body | {"model": entry.model})
-                    candidate, tokens = self._candidate(job, asked.provider, entry.model, named)
+                    target = Target(provider=entry.provider, model=entry.model)
+                    candidate, tokens = self._candidate(job, target, body_for(job, target))
                     is_cheaper = candidate.hold_nanos is not None and candidate.hold_nanos < asked.hold_nanos
                     if is_cheaper and tokens <= (entry.context_tokens or tokens):
                         cheaper.append(candidate)
         cheaper.sort(key=lambda candidate: -(candidate.hold_nanos or 0))
         if len(cheaper) > MOST_CHEAPER:
             cheaper = [*cheaper[: MOST_CHEAPER - 1], cheaper[-1]]
-        return Send(job=job, asked=asked, cheaper=tuple(cheaper))
+        return Send(job=job, asked=asked, cheaper=tuple(cheaper), has_next=send.has_next)
 
     def _candidate(
-        self, job: Job, provider: str, model: str, body: bytes, bounded: Bounded = Bounded.CLOSELY
+        self, job: Job, target: Target, body: bytes, bounded: Bounded = Bounded.CLOSELY
     ) -> tuple[Candidate, int]:
         """A candidate, and how many tokens it may come to."""
         bound = self.bounds.bound(
-            provider=provider,
-            model=model,
+            provider=target.provider,
+            model=target.model,
             endpoint=job.batch.endpoint,
             body=body,
             is_rough=bounded is Bounded.ROUGHLY,
         )
         candidate = Candidate(
-            provider=provider, model=model, body=bound.body, bounded=bounded, hold_nanos=bound.nanos
+            provider=target.provider,
+            model=target.model,
+            body=bound.body,
+            bounded=bounded,
+            cache_key=self._own_key(job, target, body),
+            hold_nanos=bound.nanos,
         )
         return candidate, bound.input_tokens + bound.output_tokens
+
+    def _own_key(self, job: Job, target: Target, body: bytes) -> str | None:
+        """What the question is known by when it is put to a model that it does not name; see `Candidate.cache_key`."""
+        if job.cache_key is None or (job.provider, job.model) == (target.provider, target.model):
+            return None
+        kind = (job.batch.tenant, target.provider, job.batch.endpoint)
+        keys = self._keys.get(kind)
+        if keys is None:
+            if len(self._keys) >= _MOST_KEPT:
+                self._keys.clear()
+            upstream = self._upstreams.of(target.provider)
+            keys = self._keys[kind] = RequestKeys(tenant=kind[0], upstream=upstream, endpoint=kind[2])
+        return keys.key(orjson.loads(body)).hex()
 
     def _would_do(
         self, entry: ModelEntry, asked: Candidate, needs: frozenset[Capability], body: Mapping[str, Any]
@@ -91,31 +124,3 @@ class CallOffers:
             and needs <= entry.capabilities
             and wanted <= (entry.output_cap_tokens or wanted)
         )
-
-
-def capabilities_needed(body: Mapping[str, Any]) -> frozenset[Capability]:
-    """What a model has to be able to do for a request that asks for text."""
-    needs = {Capability.TEXT}
-    if body.get("tools") or body.get("functions"):
-        needs.add(Capability.TOOLS)
-    for told in (body.get("response_format"), _mapping(body.get("text")).get("format")):
-        kind = _mapping(told).get("type")
-        if kind == "json_object":
-            needs.add(Capability.JSON)
-        elif kind == "json_schema":
-            needs.add(Capability.JSON_SCHEMA)
-    if body.get("reasoning_effort") or body.get("reasoning"):
-        needs.add(Capability.REASONING)
-    needs |= {_PARTS[kind] for kind in _kinds_of_parts(body) if kind in _PARTS}
-    return frozenset(needs)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _kinds_of_parts(body: Mapping[str, Any]) -> set[str]:
-    said = body.get("messages") or body.get("input") or ()
-    contents = [_mapping(message).get("content") for message in said if not isinstance(said, str)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return {str(_mapping(part).get("type")) for part in parts}

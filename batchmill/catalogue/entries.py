@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from batchmill.catalogue.prices import ModelPrices
 from batchmill.errors import MisuseError
+from batchmill.routing.names import Target
 
 LONGEST_NAME = 200
 LONGEST_NOTES = 2_000
@@ -60,6 +61,7 @@ class ModelEntry:
         output_cap_tokens: Most tokens of an answer; None when not known.
         is_active: Whether it may be chosen. Its price counts either way.
         is_default: Whether it stands for its tier; one entry of a tier at most, over all providers.
+        fallback: Whom to ask, in this order, when it does not answer and the request names nobody.
     """
 
     provider: str
@@ -74,6 +76,7 @@ class ModelEntry:
     is_active: bool = True
     is_default: bool = False
     notes: str = ""
+    fallback: tuple[Target, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 from batchmill.money.usage import Usage
 from batchmill.requests.model import Endpoint
 
+CALL_CANCELLED: Final = "call_cancelled"
+"""The error code of a call that was cut off on our own side."""
 DEFAULT_OUTPUT_CAP_TOKENS: Final = 4_096
 
 
@@ -69,6 +71,7 @@ class Reply:
         usage: What it used up, also where an error or an unreadable answer names it; None when not said:
             the cost is then unknown, not zero.
         answer_model: The model that the provider says answered; "" when it does not say.
+        is_empty: It is an answer that ended well and has nothing in it.
         latency_ms: From asking for a connection until after the last byte received.
     """
 
@@ -82,6 +85,7 @@ class Reply:
     finish_reason: str = ""
     answer_model: str = ""
     usage: Usage | None = None
+    is_empty: bool = False
     latency_ms: int = 0
 
 
@@ -103,6 +107,10 @@ class Provider(Protocol):
     """Sends calls to one provider. Used from one event loop only."""
 
     name: str
+
+    def fault(self, call: Call) -> Exception | None:
+        """What the provider cannot be asked of a call, as its text says; None when it can be sent."""
+        ...
 
     async def call(self, call: Call) -> Reply:
         """Send one call and classify what comes back. Raises nothing but CancelledError."""

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import orjson
 
-from batchmill.cache.keys import RequestKeys
-from batchmill.cache.policy import may_share
+from batchmill.cache.lines import LineKeys
 from batchmill.quotes.crew import Crew
 from batchmill.quotes.seen import Seen
 from batchmill.quotes.tally import Question
@@ -35,25 +34,25 @@ class Survey:
         as_model: Survey them as if each asked this model; "" takes its own.
     """
 
-    def __init__(self, options: BatchOptions, *, crew: Crew, find_hits: FindHits, as_model: str = "") -> None:
+    def __init__(
+        self, options: BatchOptions, *, crew: Crew, find_hits: FindHits, keys: LineKeys, as_model: str = ""
+    ) -> None:
         self.crew = crew
         self._options = options
         self._as_model = as_model
         # `refresh` takes nothing that was answered before.
         self._find_hits = find_hits if options.cache is not CacheMode.REFRESH else lambda _: ()
         self._seen = Seen()
-        self._keys: tuple[Endpoint, RequestKeys] | None = None
+        self._keys = keys
         self._chunk: list[_Request] = []
         self._chunk_bytes = 0
 
     def add(self, line: RequestLine) -> None:
         """Add a line."""
-        body, model = line.body, self._as_model or line.model
         if self._as_model:
-            body = {**body, "model": model}
-        key = None
-        if may_share(body, self._options.cache, line.endpoint):
-            key = self._keys_of(line.endpoint).key(body)
+            line = line._replace(model=self._as_model, body={**line.body, "model": self._as_model})
+        body, model = line.body, line.model
+        key = self._keys.key(line)
         raw = orjson.dumps(body)
         request_type = line.request_type or self._options.request_type
         self._chunk.append(_Request(model, request_type, line.endpoint, raw, key))
@@ -74,10 +73,3 @@ class Survey:
         is_repeat = key is not None and self._seen.add(int.from_bytes(key[:8], "little"))
         is_hit = bool(hits) and key is not None and key.hex() in hits
         return Question(model, request_type, endpoint, body, is_hit, is_repeat)
-
-    def _keys_of(self, endpoint: Endpoint) -> RequestKeys:
-        if self._keys is None or self._keys[0] is not endpoint:
-            options = self._options
-            keys = RequestKeys(tenant=options.tenant, upstream=options.upstream, endpoint=endpoint)
-            self._keys = endpoint, keys
-        return self._keys[1]

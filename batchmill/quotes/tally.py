@@ -7,6 +7,7 @@ from typing import NamedTuple
 import orjson
 
 from batchmill.money.bounds import Bounds
+from batchmill.money.expected import expected_units
 from batchmill.money.list_prices import Tariff
 from batchmill.money.nanos import divide_half_even
 from batchmill.money.prices import Pricer
@@ -144,7 +145,7 @@ class Teller:
             tally.hits += 1
         else:
             tally.repeats += 1
-        units = _units(tariff, tokens, output_tokens)
+        units = expected_units(tariff, tokens, output_tokens)
         if bound.nanos is None or units is None:
             tally.unpriced += 1
             tally.reason = tally.reason or bound.reason or Unpriced.UNPRICED_TOKENS
@@ -161,13 +162,3 @@ class Teller:
             self._pricer.tariff(provider=self._provider, model=model),
         )
         return self._rules[kind]
-
-
-def _units(tariff: Rates | Tariff | Unpriced, input_tokens: int, output_tokens: int) -> int | None:
-    """What a call is expected to cost: plain text, nothing of it from the provider's cache."""
-    if isinstance(tariff, Unpriced):
-        return None
-    rates = tariff.rates_at(input_tokens) if isinstance(tariff, Tariff) else tariff
-    if rates.input is None or (rates.output is None and output_tokens):
-        return None
-    return rates.request + input_tokens * rates.input + output_tokens * (rates.output or 0)

@@ -1,15 +1,20 @@
 """Judging a reply: what becomes of the request, what it cost, whether the answer is kept."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from batchmill.clock import SystemClock
 from batchmill.money.prices import Cost
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.model import AttemptState, Endpoint, OnUnknown, RequestState
 from batchmill.requests.work import Attempt, Outcome
+from batchmill.routing.path import Step, What
 
+NOT_HERE = frozenset({"model_not_found"})
+"""Refusals that speak of the model, and not of the request."""
 NOTHING = Cost(nanos=0, reason="")
 NOT_KNOWN = Cost(nanos=None, reason="unknown_outcome")
 
@@ -36,6 +41,8 @@ class RetryRules:
 
     Attributes:
         most_tries: Calls that may fail or end unknown before the request fails.
+        tries_before_next: Calls to one model that may fail or end unknown before the next is asked, where there is one.
+        long_wait_s: A provider that asks for a longer wait than that as too fast leaves the request to the next.
         most_throttles: Calls that the provider may turn away as too fast before the request fails.
         base_s: The longest first delay; it doubles with each try. The true delay is drawn from half of it to
             all of it.
@@ -43,6 +50,8 @@ class RetryRules:
     """
 
     most_tries: int = 5
+    tries_before_next: int = 2
+    long_wait_s: float = 30.0
     most_throttles: int = 100
     base_s: float = 0.5
     cap_s: float = 60.0
@@ -65,16 +74,25 @@ class RetryRules:
 
 @dataclass(slots=True, kw_only=True)
 class Judge:
-    """Turns replies into outcomes."""
+    """Turns replies into outcomes.
+
+    Attributes:
+        now_ms: For the steps of paths.
+    """
 
     rules: RetryRules
     prices: Prices
     keeping: Keeping
     chance: random.Random = field(default_factory=random.Random)
+    now_ms: Callable[[], int] = SystemClock().now_ms
 
     def judge(self, attempt: Attempt, reply: Reply) -> Outcome:
         """What becomes of an attempt and its request after this reply."""
+        if attempt.has_next and self._is_for_another(attempt, reply):
+            return self._go_on(attempt, reply)
         match reply.verdict:
+            case Verdict.ANSWERED if reply.is_empty and not attempt.job.tries:
+                return self._try_again(attempt, reply)
             case Verdict.ANSWERED | Verdict.REFUSED:
                 return self._ended(attempt, reply)
             case Verdict.BLOCKED:
@@ -84,17 +102,58 @@ class Judge:
             case Verdict.RETRY | Verdict.UNKNOWN:
                 return self._try_again(attempt, reply)
 
+    def _is_for_another(self, attempt: Attempt, reply: Reply) -> bool:
+        """Whether this reply leaves a request to the next model that may be asked."""
+        match reply.verdict:
+            case Verdict.BLOCKED:
+                return True
+            case Verdict.REFUSED:
+                return reply.error_code in NOT_HERE
+            case Verdict.THROTTLED:
+                return (reply.retry_after_s or 0.0) > self.rules.long_wait_s
+            case Verdict.RETRY | Verdict.UNREACHABLE:
+                return self._nth(attempt) >= self.rules.tries_before_next
+            case Verdict.UNKNOWN:
+                is_wanted = attempt.job.batch.on_unknown is OnUnknown.RETRY
+                return is_wanted and self._nth(attempt) >= self.rules.tries_before_next
+        return False
+
+    def _nth(self, attempt: Attempt) -> int:
+        """The how-manieth call of its request to its model this is, calls that were turned away as too fast aside."""
+        given_up = sum(step.count for step in attempt.job.path.steps if step.what is What.TRIED)
+        return attempt.number - given_up - attempt.job.throttles
+
+    def _go_on(self, attempt: Attempt, reply: Reply) -> Outcome:
+        """Give this model up for this request: the next one is its to ask, at once, as if it were the first."""
+        job = attempt.job
+        given_up = sum(step.count for step in job.path.steps if step.what is What.TRIED)
+        step = Step(
+            target=attempt.target,
+            what=What.TRIED,
+            why=_reason(reply),
+            at_ms=self.now_ms(),
+            count=max(1, attempt.number - given_up),
+        )
+        job.note(step)
+        return self._outcome(attempt, reply, RequestState.PENDING, tries=0, throttles=0)
+
     def _ended(self, attempt: Attempt, reply: Reply) -> Outcome:
         answered = reply.verdict is Verdict.ANSWERED
         job = attempt.job
+        if job.path.steps:
+            self._note_end(attempt, reply)
         keep_for_s = 0.0
-        # The key names the model asked for: what another one answered must not stand under it.
-        if job.cache_key is not None and attempt.model == job.model:
+        if attempt.keys:
             keep_for_s = self.keeping.keep_for_s(
                 reply, endpoint=job.batch.endpoint, request_type=job.request_type
             )
         state = RequestState.DONE if answered else RequestState.FAILED
         return self._outcome(attempt, reply, state, keep_for_ms=int(keep_for_s * 1000))
+
+    def _note_end(self, attempt: Attempt, reply: Reply) -> None:
+        answered = reply.verdict is Verdict.ANSWERED
+        what, why = (What.ANSWERED, "") if answered else (What.TRIED, _reason(reply))
+        attempt.job.note(Step(target=attempt.target, what=what, why=why, at_ms=self.now_ms()))
 
     def _wait(self, attempt: Attempt, reply: Reply) -> Outcome:
         """Too fast, or nobody there: it costs nothing, and does not count as a try."""
@@ -102,7 +161,7 @@ class Judge:
         throttles = attempt.job.throttles + is_throttled
         if is_throttled and throttles >= self.rules.most_throttles:
             return self._outcome(attempt, reply, RequestState.FAILED, throttles=throttles)
-        waits = attempt.number - attempt.job.tries
+        waits = max(1, self._nth(attempt) - attempt.job.tries + attempt.job.throttles)
         delay_ms = self.rules.delay_ms(waits, reply.retry_after_s, self.chance.random())
         return self._outcome(attempt, reply, RequestState.PENDING, delay_ms=delay_ms, throttles=throttles)
 

@@ -1,6 +1,7 @@
 """Reads OpenAI's batch input as it streams by: for every line a request or its faults, in flat memory.
 
-Fields beside custom_id, method, url and body are ignored. What a line says is read as `jsonl.py` has it.
+Beside custom_id, method, url and body a line may say what it wants of `routing`; any other field is ignored. What it
+says is read as `jsonl.py` has it.
 Whether two lines share a custom_id is the database's to find.
 """
 
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO
 from batchmill.requests.checks import ENDPOINTS, find_faults
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, line_error, read_objects
 from batchmill.requests.model import Endpoint, LineError, RequestLine
+from batchmill.routing.wants import read_routing
 
 
 def read_lines(
@@ -34,10 +36,11 @@ def read_lines(
         number, parsed = line
         if model:
             _add_model(parsed, model)
-        if faults := find_faults(parsed, endpoint):
+        routing, routing_faults = read_routing(parsed)
+        if faults := [*find_faults(parsed, endpoint), *routing_faults]:
             yield from (line_error(number, fault) for fault in faults)
         else:
-            request = _request(number, parsed)
+            request = _request(number, parsed, routing)
             endpoint = request.endpoint
             yield request
 
@@ -48,7 +51,7 @@ def _add_model(parsed: dict[str, Any], model: str) -> None:
         parsed["body"] = body | {"model": model}
 
 
-def _request(number: int, parsed: dict[str, Any]) -> RequestLine:
+def _request(number: int, parsed: dict[str, Any], routing: str) -> RequestLine:
     body = parsed["body"]
     return RequestLine(
         line=number,
@@ -56,4 +59,5 @@ def _request(number: int, parsed: dict[str, Any]) -> RequestLine:
         endpoint=ENDPOINTS[parsed["url"]],
         model=body["model"],
         body=body,
+        routing=routing,
     )

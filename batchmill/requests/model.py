@@ -90,13 +90,10 @@ class BatchOptions:
     """What the producer asks of a whole batch.
 
     Attributes:
-        upstream: Base address of the provider that the requests are meant for. Only workers that call there
-            claim them, and only answers from there stand for the same question.
+        routing: What all its lines want of routing, as JSON (`routing.wants`).
         budget_nanos: The most that all its calls may cost; None = no budget of its own.
         on_budget: What becomes of its lines at the limit of a budget; None leaves it to the budget.
     """
-
-    upstream: str = ""
 
     lane: Lane = Lane.NORMAL
     cache: CacheMode = CacheMode.AUTO
@@ -108,6 +105,7 @@ class BatchOptions:
     agent: str = ""
     budget_nanos: int | None = None
     on_budget: OnLimit | None = None
+    routing: str = ""
 
 
 class RequestLine(NamedTuple):
@@ -118,6 +116,8 @@ class RequestLine(NamedTuple):
         custom_id: The producer's own name for it, unique in the batch.
         body: What goes to the provider, every field kept.
         request_type: What kind of question it is; "" = its batch's.
+        provider: Who is asked; "" where the choice of model is left to us.
+        routing: What its line wants of routing, as JSON (`routing.wants`); "" = nothing of its own.
     """
 
     line: int
@@ -126,6 +126,8 @@ class RequestLine(NamedTuple):
     model: str
     body: Mapping[str, Any]
     request_type: str = ""
+    provider: str = "openai"
+    routing: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

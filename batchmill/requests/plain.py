@@ -1,8 +1,8 @@
 """Reads plain lines: JSON Lines with a prompt and little else, or with data that a template makes prompts of.
 
-A plain line says `id` and `prompt`, and may say `system_prompt`, `type`, `context`, `model` and `options`. Any
-other field is an error, as a field with a typing error must not be dropped in silence. Where a template is
-given, a line is a row of data instead: only the fields that the template names, and the id, are looked at.
+A plain line says `id` and `prompt`, and may say `system_prompt`, `type`, `context`, `model`, `options` and
+`routing`. Any other field is an error, as a field with a typing error must not be dropped in silence. Where a template
+is given, a line is a row of data instead: only the fields that the template names, and the id, are looked at.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,8 +15,9 @@ from batchmill.requests.checks import Fault, missing, name_fault, shown, wrong_t
 from batchmill.requests.jsonl import line_error, read_objects
 from batchmill.requests.model import Endpoint, LineError, RequestLine
 from batchmill.requests.rows import Rows
+from batchmill.routing.wants import read_routing
 
-FIELDS = ("id", "prompt", "system_prompt", "type", "context", "model", "options")
+FIELDS = ("id", "prompt", "system_prompt", "type", "context", "model", "options", "routing")
 NO_MODEL = "Model parameter is required: in the line, or for all lines with --model."
 ROLE_AND_CONTENT = {"role", "content"}
 
@@ -39,10 +40,11 @@ def read_plain(
         given = defaults | {
             name: value for name, value in given.items() if value is not None or name not in FIELDS
         }
-        if faults := list(_faults(given, endpoint)):
+        routing, routing_faults = read_routing(given)
+        if faults := [*_faults(given, endpoint), *routing_faults]:
             yield from (line_error(number, fault) for fault in faults)
         else:
-            yield _request(number, given, endpoint)
+            yield _request(number, given, endpoint, routing)
 
 
 def read_json_rows(stream: BinaryIO, *, max_line_bytes: int, rows: Rows) -> Iterator[RequestLine | LineError]:
@@ -60,7 +62,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _request(number: int, given: Mapping[str, Any], endpoint: Endpoint) -> RequestLine:
+def _request(number: int, given: Mapping[str, Any], endpoint: Endpoint, routing: str) -> RequestLine:
     question = Question(
         model=given["model"],
         prompt=given["prompt"],
@@ -75,6 +77,7 @@ def _request(number: int, given: Mapping[str, Any], endpoint: Endpoint) -> Reque
         model=question.model,
         body=compose(endpoint, question),
         request_type=given.get("type", ""),
+        routing=routing,
     )
 
 

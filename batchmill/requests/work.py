@@ -7,6 +7,9 @@ from batchmill.budgets.model import OnLimit
 from batchmill.money.prices import Cost
 from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
+from batchmill.routing.names import Target
+from batchmill.routing.path import EMPTY, Path, Step
+from batchmill.routing.wants import NOTHING, Wants
 
 FIRST = "first"
 """Why the first attempt of a request is made."""
@@ -18,6 +21,7 @@ class BatchFacts:
 
     Attributes:
         on_budget: What becomes of its lines at the limit of a budget; None = what the budget says.
+        wants: What its lines want of routing, unless they say so themselves.
     """
 
     id: int
@@ -32,6 +36,7 @@ class BatchFacts:
     on_unknown: OnUnknown
     started_ms: int
     on_budget: OnLimit | None = None
+    wants: Wants = NOTHING
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,10 +46,14 @@ class Job:
     Attributes:
         request_type: Its own, or its batch's.
         cache_key: None when its answer may be neither taken from the cache nor shared.
+        provider: Who is asked; "" where the choice of model is ours.
         attempts: Calls made for it so far, however they ended.
-        tries: The part of them that counts against the limit of tries.
+        tries: The part of them that counts against the limit of tries, of those to the model that it is at now.
         throttles: The part of them that the provider turned away as too fast.
         reason: Why the next attempt is made: `first`, or what ended the one before.
+        wants: What it wants of routing, its batch's wishes included.
+        path: Whom it has been to, and could not go to, so far.
+        is_path_new: The path has steps that are not written down yet.
     """
 
     request_id: int
@@ -56,8 +65,22 @@ class Job:
     throttles: int = 0
     reason: str = FIRST
     request_type: str = ""
+    provider: str = "openai"
     model: str = ""
     body: bytes = b""
+    wants: Wants = NOTHING
+    path: Path = EMPTY
+    is_path_new: bool = False
+
+    @property
+    def asked(self) -> Target:
+        """Whom it is for."""
+        return Target(provider=self.provider, model=self.model)
+
+    def note(self, step: Step) -> None:
+        """Add a step to its path."""
+        self.path = self.path.added(step)
+        self.is_path_new = True
 
 
 class Bounded(StrEnum):
@@ -77,6 +100,8 @@ class Candidate:
 
     Attributes:
         body: What would be sent.
+        cache_key: What the same question is known by when it is put to just this model; None where that is the
+            request's own key, or its answer may not be shared.
         hold_nanos: The most it can cost; None = no price is known.
     """
 
@@ -84,6 +109,7 @@ class Candidate:
     model: str
     body: bytes
     bounded: Bounded = Bounded.NOT
+    cache_key: str | None = None
     hold_nanos: int | None = None
 
 
@@ -93,11 +119,13 @@ class Send:
 
     Attributes:
         cheaper: What may be asked instead where a budget wants that, the dearest first; None = not found out yet.
+        has_next: See `Attempt`.
     """
 
     job: Job
     asked: Candidate
     cheaper: tuple[Candidate, ...] | None = None
+    has_next: bool = False
 
 
 class Why(StrEnum):
@@ -117,6 +145,10 @@ class Why(StrEnum):
     """It does not fit into a budget, and would not if every call in flight came for nothing."""
     CHEAPER = "cheaper"
     """The budget wants a cheaper model asked."""
+    CLOSED = "closed"
+    """Its model does not answer at the moment: the circuit is open."""
+    ANSWERED = "answered"
+    """The cache has an answer of this very model: the request has got it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +162,7 @@ class Withheld:
         then: What is to become of its line.
         is_of_some_lines: The budget may not cover other lines of the batch: it is one of a model, a type, a provider.
         is_in_use: Calls in flight hold some of the budget: smaller ones may fit when that comes back.
+        until_ms: When asking again is worthwhile, where that is known.
         reason: Which budget, how far it is used, and what would help; for people.
     """
 
@@ -139,6 +172,7 @@ class Withheld:
     then: OnLimit = OnLimit.PAUSE
     is_of_some_lines: bool = False
     is_in_use: bool = False
+    until_ms: int = 0
     reason: str = ""
 
 
@@ -171,6 +205,8 @@ class Attempt:
 
     Attributes:
         body: What is sent.
+        cache_key: See `Candidate`.
+        has_next: There is another model that may be asked if this one does not answer.
         held_nanos: What is held for it; None = no budget covers it.
     """
 
@@ -180,7 +216,24 @@ class Attempt:
     provider: str
     model: str
     body: bytes = b""
+    cache_key: str | None = None
+    has_next: bool = False
     held_nanos: int | None = None
+
+    @property
+    def target(self) -> Target:
+        """Whom it goes to."""
+        return Target(provider=self.provider, model=self.model)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every question that its answer is one to. What another model than the one asked for says is none to that."""
+        job, own = self.job, () if self.cache_key is None else (self.cache_key,)
+        if job.cache_key is None or (
+            job.provider and (job.provider, job.model) != (self.provider, self.model)
+        ):
+            return own
+        return (job.cache_key, *own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +257,8 @@ class Outcome:
     throttles: int = 0
     keep_for_ms: int = 0
     pause_reason: str = ""
+
+    @property
+    def answers_its_question(self) -> bool:
+        """Whether the reply is one to the very question of its request, and so to all who ask the same."""
+        return self.attempt.job.cache_key in self.attempt.keys

@@ -47,11 +47,18 @@ def service(mill: Mill, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def submit(database: Database, path: Path, lane: Lane, upstream: str) -> int:
     """Take a file in as a batch; its row number."""
-    options = BatchOptions(lane=lane, upstream=upstream)
+    options = BatchOptions(lane=lane)
     with database.write() as tx:
         batch = batches.create(tx, options)
     with path.open("rb") as stream:
-        take_in(database, batch, read_lines(stream), options, on_bad_line=lambda bad: pytest.fail(str(bad)))
+        take_in(
+            database,
+            batch,
+            read_lines(stream),
+            options,
+            on_bad_line=lambda bad: pytest.fail(str(bad)),
+            upstreams=Upstreams(addresses={"openai": upstream}, usable=frozenset({"openai"})),
+        )
     return int(batch.id)
 
 

@@ -58,7 +58,6 @@ def submit(arena: Arena, draw: random.Random, folder: Path, nth: int, upstream: 
     ]
     options = BatchOptions(
         lane=draw.choice(list(Lane)),
-        upstream=upstream,
         tenant=f"tenant-{nth % TENANTS}",
         user=draw.choice((*USERS, "")),
         request_type=draw.choice((*TYPES, "")),
@@ -67,7 +66,14 @@ def submit(arena: Arena, draw: random.Random, folder: Path, nth: int, upstream: 
     with arena.database.write() as tx:
         batch = batch_rows.create(tx, options)
     with write_lines(folder / "in.jsonl", lines).open("rb") as stream:
-        take_in(arena.database, batch, read_lines(stream), options, on_bad_line=pytest.fail)
+        take_in(
+            arena.database,
+            batch,
+            read_lines(stream),
+            options,
+            on_bad_line=pytest.fail,
+            upstreams=Upstreams(addresses={"openai": upstream}, usable=frozenset({"openai"})),
+        )
 
 
 def covered(database: Database) -> Sequence[tuple[str, str, int]]:

@@ -174,5 +174,5 @@ def test_batch_meant_for_another_provider_is_left_alone(database: Database) -> N
     add_batch(database, 3, upstream="http://there/v1")
     with database.write() as tx:
         offer = {"worker_id": "w", "room": {Lane.NORMAL: 3}, "lease_ms": 1_000}
-        assert claims.take(tx, **offer, upstream="http://here/v1").jobs == []
-        assert len(claims.take(tx, **offer, upstream="http://there/v1").jobs) == 3
+        assert claims.take(tx, **offer, upstreams=["http://here/v1"]).jobs == []
+        assert len(claims.take(tx, **offer, upstreams=["http://there/v1"]).jobs) == 3

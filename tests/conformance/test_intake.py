@@ -109,7 +109,7 @@ def test_stopped_while_lines_come_in(database: Database, monkeypatch: pytest.Mon
 
 
 ROW = {"request_id": 1, "batch_id": 1, "line": 1, "custom_id": "a", "model": "m", "body": "{}"}
-ROW |= {"cache_key": None, "request_type": ""}
+ROW |= {"cache_key": None, "request_type": "", "provider": "openai", "routing": "", "is_auto": False}
 
 
 @on_postgresql

@@ -34,13 +34,13 @@ def add_batch(
     """
     keys = [None] * keys if isinstance(keys, int) else keys
     own_types = dict(enumerate(types, 1))
-    deadline_ms = options.pop("deadline_ms", None)
+    deadline_ms, upstream = options.pop("deadline_ms", None), options.pop("upstream", "")
     with database.write() as tx:
         batch = batches.create(tx, BatchOptions(**options), deadline_ms=deadline_ms).id
         requests.add(
             tx, [_row(batch, place, key, own_types.get(place, "")) for place, key in enumerate(keys, 1)]
         )
-        batches.start(tx, batch, endpoint=Endpoint.CHAT, total=len(keys))
+        batches.start(tx, batch, endpoint=Endpoint.CHAT, total=len(keys), upstream=upstream)
     return int(batch)
 
 
@@ -50,10 +50,13 @@ def _row(batch: int, place: int, key: str | None, request_type: str = "") -> dic
         "batch_id": batch,
         "line": place,
         "custom_id": f"line-{place}",
+        "provider": "openai",
         "model": "gpt-4o-mini",
         "body": '{"model":"gpt-4o-mini"}',
         "cache_key": key,
+        "routing": "",
         "request_type": request_type,
+        "is_auto": False,
     }
 
 

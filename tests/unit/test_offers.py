@@ -57,7 +57,7 @@ def cheaper(
         started_ms=0,
     )
     job = Job(request_id=1, batch=batch, claim_id=1, cache_key=None, model=ASKED, body=orjson.dumps(asked))
-    send = offers.with_cheaper(offers.asked(job, "openai", bounded))
+    send = offers.with_cheaper(offers.offer(job, job.asked, bounded))
     found = send.cheaper or ()
     for candidate in found:
         assert orjson.loads(candidate.body) == asked | {"model": candidate.model}

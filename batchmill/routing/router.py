@@ -1,0 +1,128 @@
+"""The router: whom a request may go to, the best first.
+
+That is whom it asks for and then its fallbacks: its own, else those of the catalogue. A request for any model has what
+the selection makes of the catalogue. Whoever has been given up for a request is not asked again for it.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from batchmill.catalogue.entries import ModelEntry
+from batchmill.requests.checks import Fault
+from batchmill.requests.model import Endpoint
+from batchmill.requests.work import Job
+from batchmill.routing.filters import Situation
+from batchmill.routing.names import Target
+from batchmill.routing.path import Step, What
+from batchmill.routing.question import question_of
+from batchmill.routing.selection import Considered, Selection, select
+
+NO_MODEL_LEFT = "no_model_left"
+
+Misfit = Callable[[Target, Endpoint, bytes], str | None]
+"""Why a provider cannot be asked for something, in words for people; None when it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """Whom a request may go to.
+
+    Attributes:
+        targets: The best first; none where it can go to nobody now.
+        fault: Why it can never go to anybody.
+        free_at_ms: When to ask again, where only waiting helps.
+    """
+
+    targets: tuple[Target, ...] = ()
+    fault: Fault | None = None
+    free_at_ms: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Router:
+    """Finds the courses of one process. Not shared between threads.
+
+    Attributes:
+        providers: Those that can be called here.
+        misfit: What they cannot be asked for.
+        situation: What is known of a request for any model, by what the selection goes.
+        models: The catalogue.
+    """
+
+    providers: Collection[str]
+    misfit: Misfit
+    situation: Callable[[Job, Mapping[str, Any]], Situation]
+    now_ms: Callable[[], int]
+    models: Sequence[ModelEntry] = ()
+    _fallbacks: Mapping[tuple[str, str], tuple[Target, ...]] = field(default_factory=dict, init=False)
+
+    def set_models(self, models: Sequence[ModelEntry]) -> None:
+        """Choose from these, as the catalogue has them."""
+        self.models = models
+        self._fallbacks = {model.key: model.fallback for model in models if model.fallback}
+
+    def course(self, job: Job) -> Course:
+        """Whom a request may go to from here on; what it is kept from is noted on its path."""
+        if not job.provider:
+            return self._chosen(job)
+        first = job.asked
+        fallback = job.wants.fallback or self._fallbacks.get(first.key, ())
+        if not fallback and first.provider in self.providers:
+            return Course(targets=(first,))  # nearly always: what it asks, its intake has looked at
+        return self._of((first, *fallback), job)
+
+    def select(self, job: Job) -> Selection:
+        """The choice for a request for any model, with everything that it goes by."""
+        body = orjson.loads(job.body)
+        question = question_of(job.batch.endpoint, body, request_type=job.request_type, wants=job.wants)
+        return select(question, self.models, self.situation(job, body))
+
+    def _chosen(self, job: Job) -> Course:
+        selection = self.select(job)
+        if not job.path.steps:
+            for considered in (*selection.candidates, *selection.rejected):
+                job.note(self._step(considered))
+        if not selection.candidates:
+            return Course(
+                fault=None if selection.free_at_ms else selection.fault, free_at_ms=selection.free_at_ms
+            )
+        return self._of(tuple(considered.target for considered in selection.candidates), job)
+
+    def _of(self, targets: tuple[Target, ...], job: Job) -> Course:
+        """The course over these targets, without those that it is of no use to ask."""
+        given_up = {step.target for step in job.path.steps if step.what is What.TRIED}
+        left = [target for target in dict.fromkeys(targets) if target not in given_up]
+        why_not = {target: why for target in left if (why := self._why_not(target, job)) is not None}
+        for target, why in why_not.items():
+            job.note(Step(target=target, what=What.REJECTED, why=why, at_ms=self.now_ms()))
+        fit = tuple(target for target in left if target not in why_not)
+        return Course(targets=fit) if fit else Course(fault=self._fault(job))
+
+    def _why_not(self, target: Target, job: Job) -> str | None:
+        if target.provider not in self.providers:
+            return f"{target.provider} has no key or address here"
+        return self.misfit(target, job.batch.endpoint, body_for(job, target))
+
+    def _fault(self, job: Job) -> Fault:
+        told = "; ".join(_told(job))
+        return Fault(NO_MODEL_LEFT, f"No model is left to ask. {told}.", "body.model")
+
+    def _step(self, considered: Considered) -> Step:
+        what = What.CHOSEN if considered.why_not is None else What.REJECTED
+        return Step(target=considered.target, what=what, why=considered.reason, at_ms=self.now_ms())
+
+
+def body_for(job: Job, target: Target) -> bytes:
+    """The request as it is put to a model: its own body, under that model's name."""
+    if job.provider and target.model == job.model:
+        return job.body
+    return orjson.dumps(orjson.loads(job.body) | {"model": target.model})
+
+
+def _told(job: Job) -> Iterator[str]:
+    for step in job.path.steps:
+        if step.what in (What.TRIED, What.REJECTED):
+            yield f"{step.target.name}: {step.why}"

@@ -1,0 +1,162 @@
+"""Circuits: which models of which providers are left alone for a while, as they do not answer; shared by all workers.
+
+A circuit that has had no failure since it was last closed has no row, so that the table is mostly empty. Whoever
+changes rows locks them first, in the order of their names.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from batchmill.routing.circuits import (
+    DEFAULT_RULES,
+    Cause,
+    Circuit,
+    CircuitRules,
+    CircuitState,
+    Event,
+    Leave,
+    after,
+    may_call,
+    probing,
+)
+from db.engine import Transaction
+from db.prepared import Prepared, among
+from db.tables import circuits
+
+Key = tuple[str, str]
+"""Provider and model."""
+_NEW = Circuit()
+_GUARDED_FROM_MS = 60_000
+"""So long after it closed a circuit keeps its row: late replies of calls sent before must not count."""
+
+_columns = tuple(column.name for column in circuits.c)
+_all = Prepared(select(circuits))
+_lock = Prepared(
+    select(circuits)
+    .where(among(circuits.c.model, "models"))
+    .order_by(circuits.c.provider, circuits.c.model)
+    .with_for_update()
+)
+_delete = delete(circuits).where(
+    circuits.c.provider == bindparam("of_provider"), circuits.c.model == bindparam("of_model")
+)
+
+
+def _put_statement(dialect: str) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    putting = insert(circuits).values({name: bindparam(name) for name in _columns})
+    changed = {name: putting.excluded[name] for name in _columns if name not in ("provider", "model")}
+    return putting.on_conflict_do_update(index_elements=["provider", "model"], set_=changed)
+
+
+def _make_statement(dialect: str) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    making = insert(circuits).values({name: bindparam(name) for name in _columns})
+    return making.on_conflict_do_nothing()
+
+
+_put = Prepared(_put_statement)
+_make = Prepared(_make_statement)
+
+
+def read(tx: Transaction) -> dict[Key, Circuit]:
+    """Every circuit that is not as new."""
+    return {(row.provider, row.model): _circuit_of(row) for row in tx.rows(_all)}
+
+
+class Panel:
+    """The circuits as one transaction sees and changes them.
+
+    Args:
+        call_timeout_ms: The longest that a probe may be out.
+    """
+
+    def __init__(self, tx: Transaction, *, call_timeout_ms: int, rules: CircuitRules = DEFAULT_RULES) -> None:
+        self._tx = tx
+        self._call_timeout_ms = call_timeout_ms
+        self._rules = rules
+        self.circuits = read(tx)
+
+    def note(self, events: Sequence[tuple[Key, Event]]) -> None:
+        """Write what the ends of calls mean for their circuits."""
+        told: dict[Key, list[Event]] = defaultdict(list)
+        for key, event in events:
+            told[key].append(event)
+        changing = [key for key in told if self._may_change(key, told[key])]
+        if not changing:
+            return
+        now_ms = self._tx.now_ms
+        for key, before in self._locked(changing).items():
+            circuit = before
+            for event in told[key]:
+                circuit = after(circuit, event, now_ms, self._rules)
+            if circuit != before:
+                self._write(key, circuit)
+            self.circuits[key] = circuit
+
+    def leave(self, key: Key) -> int | None:
+        """Give leave for one call: None; or when to ask again. After a circuit's time the first one is its probe."""
+        circuit = self.circuits.get(key)
+        if circuit is None:
+            return None
+        said = may_call(circuit, self._tx.now_ms)
+        if said.leave is Leave.PROBE:
+            self.circuits[key] = circuit = self._locked([key])[key]
+            said = may_call(circuit, self._tx.now_ms)
+        if said.leave is Leave.PROBE:
+            probe = probing(circuit, self._tx.now_ms, call_timeout_ms=self._call_timeout_ms)
+            self._write(key, probe)
+            self.circuits[key] = probe
+            return None
+        return said.until_ms
+
+    def _may_change(self, key: Key, events: Iterable[Event]) -> bool:
+        circuit = self.circuits.get(key, _NEW)
+        return any(after(circuit, event, self._tx.now_ms, self._rules) != circuit for event in events)
+
+    def _locked(self, keys: Sequence[Key]) -> dict[Key, Circuit]:
+        """These circuits, locked until the transaction ends; those that have no row are made one."""
+        for provider, model in sorted(set(keys) - self.circuits.keys()):
+            self._tx.run(_make, **_row_of((provider, model), _NEW))
+        found = self._tx.rows(_lock, models=sorted({model for _, model in keys}))
+        known = {(row.provider, row.model): _circuit_of(row) for row in found}
+        return {key: known.get(key, _NEW) for key in keys}
+
+    def _write(self, key: Key, circuit: Circuit) -> None:
+        is_new = circuit.state is CircuitState.CLOSED and not circuit.failures
+        if is_new and circuit.counts_from_ms < self._tx.now_ms - _GUARDED_FROM_MS:
+            self._tx.run(_delete, of_provider=key[0], of_model=key[1])
+        else:
+            self._tx.run(_put, **_row_of(key, circuit))
+
+
+def _circuit_of(row: Any) -> Circuit:
+    return Circuit(
+        state=CircuitState(row.state),
+        failures=row.failures,
+        opened_times=row.opened_times,
+        open_until_ms=row.open_until_ms,
+        probe_until_ms=row.probe_until_ms,
+        counts_from_ms=row.counts_from_ms,
+        cause=Cause(row.cause) if row.cause else None,
+        reason=row.reason,
+    )
+
+
+def _row_of(key: Key, circuit: Circuit) -> Mapping[str, Any]:
+    return {
+        "provider": key[0],
+        "model": key[1],
+        "state": circuit.state,
+        "failures": circuit.failures,
+        "opened_times": circuit.opened_times,
+        "open_until_ms": circuit.open_until_ms,
+        "probe_until_ms": circuit.probe_until_ms,
+        "counts_from_ms": circuit.counts_from_ms,
+        "cause": circuit.cause,
+        "reason": circuit.reason,
+    }
