@@ -9,17 +9,11 @@ from batchmill.catalogue.entries import Capability, ModelEntry
 from batchmill.money.bounds import Bounds
 from batchmill.requests.model import Endpoint
 from batchmill.requests.work import Bounded, Candidate, Job, Send
+from batchmill.routing.needs import capabilities_needed
 
 MOST_CHEAPER = 5
 _WRITES_TEXT = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.COMPLETIONS)
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_PARTS = {
-    "image_url": Capability.VISION,
-    "input_image": Capability.VISION,
-    "input_audio": Capability.AUDIO,
-    "file": Capability.PDF,
-    "input_file": Capability.PDF,
-}
 
 
 class CallOffers:
@@ -51,7 +45,7 @@ class CallOffers:
         cheaper: list[Candidate] = []
         if job.batch.endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
             body = orjson.loads(job.body)
-            needs = capabilities_needed(body)
+            needs = capabilities_needed(job.batch.endpoint, body)
             for entry in self._models:
                 if self._would_do(entry, asked, needs, body):
                     named = orjson.dumps(body | {"model": entry.model})
@@ -91,31 +85,3 @@ class CallOffers:
             and needs <= entry.capabilities
             and wanted <= (entry.output_cap_tokens or wanted)
         )
-
-
-def capabilities_needed(body: Mapping[str, Any]) -> frozenset[Capability]:
-    """What a model has to be able to do for a request that asks for text."""
-    needs = {Capability.TEXT}
-    if body.get("tools") or body.get("functions"):
-        needs.add(Capability.TOOLS)
-    for told in (body.get("response_format"), _mapping(body.get("text")).get("format")):
-        kind = _mapping(told).get("type")
-        if kind == "json_object":
-            needs.add(Capability.JSON)
-        elif kind == "json_schema":
-            needs.add(Capability.JSON_SCHEMA)
-    if body.get("reasoning_effort") or body.get("reasoning"):
-        needs.add(Capability.REASONING)
-    needs |= {_PARTS[kind] for kind in _kinds_of_parts(body) if kind in _PARTS}
-    return frozenset(needs)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _kinds_of_parts(body: Mapping[str, Any]) -> set[str]:
-    said = body.get("messages") or body.get("input") or ()
-    contents = [_mapping(message).get("content") for message in said if not isinstance(said, str)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return {str(_mapping(part).get("type")) for part in parts}

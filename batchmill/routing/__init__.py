@@ -1,0 +1,1 @@
+"""Routing: which model of which provider answers a request, and why that one."""
