@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchmill.catalogue.entries import Capability, ModelEntry, Tier
 from batchmill.catalogue.shipped import read_shipped
@@ -300,3 +302,44 @@ def test_all_that_is_to_be_explained_is_there() -> None:
     assert sorted(everyone) == sorted(model.name for model in models)
     assert all(one.reason and one.expected_nanos == NANOS[one.model.tier] for one in found.rejected)
     assert {one.target.provider for one in found.candidates} == {"openai", "anthropic"}
+
+
+models_of_all_kinds = st.lists(
+    st.builds(
+        entry,
+        st.sampled_from("abcdefghij"),
+        st.sampled_from(Tier),
+        quality=st.none() | st.sampled_from([0.7, 0.8, 0.9]),
+        latency_ms=st.none() | st.sampled_from([500, 5_000]),
+        is_active=st.booleans(),
+    ),
+    min_size=4,
+    max_size=10,
+    unique_by=lambda model: model.key,
+)
+questions = st.builds(
+    asking,
+    st.sampled_from(["", "quiz", "report"]),
+    st.sampled_from(Complexity),
+    quality=st.none() | st.just(Quality.PREMIUM),
+    user_tier=st.none() | st.sampled_from(Tier),
+    max_latency_ms=st.none() | st.just(1_000),
+)
+
+
+@given(models=models_of_all_kinds, question=questions, data=st.data())
+def test_whatever_the_catalogue(models: list[ModelEntry], question: Question, data: st.DataObject) -> None:
+    """Every model is judged once, none that is disabled, too poor or above the user's tier is chosen, and the order of
+    the catalogue changes nothing."""
+    costs = {model.model: data.draw(st.none() | st.integers(0, 3)) for model in models}
+    found = select(question, models, here(costs))
+    judged = [one.model.model for one in (*found.candidates, *found.rejected)]
+    assert sorted(judged) == sorted(model.model for model in models)
+    assert all(one.why_not is None for one in found.candidates)
+    assert all(one.why_not is not None for one in found.rejected)
+    for model in (one.model for one in found.candidates):
+        assert model.is_active
+        assert (model.quality or 0.7) >= question.assessment.floor
+        assert question.rule.allows(model.tier)
+    shuffled = data.draw(st.permutations(models))
+    assert select(question, shuffled, here(costs)).candidates == found.candidates
