@@ -10,10 +10,7 @@ from batchmill.catalogue.entries import Capability, ModelEntry
 from batchmill.money.bounds import Bounds
 from batchmill.requests.model import Endpoint
 from batchmill.requests.work import Bounded, Candidate, Job, Send
-from batchmill.routing.names import Target
 from batchmill.routing.needs import capabilities_needed
-from batchmill.routing.router import body_for
-from batchmill.routing.upstreams import NOWHERE, Upstreams
 
 MOST_CHEAPER = 5
 _MOST_KEPT = 1_000
@@ -66,7 +63,7 @@ class CallOffers:
         endpoint = job.batch.endpoint
         if endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
             body = orjson.loads(job.body)
-            needs = capabilities_needed(endpoint, body)
+            needs = capabilities_needed(job.batch.endpoint, body)
             for entry in self._models:
                 if self._would_do(entry, asked, needs, body):
                     target = Target(provider=entry.provider, model=entry.model)

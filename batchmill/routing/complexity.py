@@ -35,62 +35,16 @@ MOST_WORDS = 3
 MANY_QUESTIONS = 3
 COMPLEX_POINTS = 3
 
-_THOUGHT = frozenset(
-    [
-        "analyse",
-        "analyze",
-        "analysis",
-        "assess",
-        "compare",
-        "comparison",
-        "critique",
-        "debug",
-        "design",
-        "discuss",
-        "evaluate",
-        "explain",
-        "justify",
-        "optimise",
-        "optimize",
-        "plan",
-        "refactor",
-        "why",
-        "analysiere",
-        "analysieren",
-        "analyse",
-        "begründe",
-        "begründen",
-        "beurteile",
-        "bewerte",
-        "bewerten",
-        "entwickle",
-        "entwirf",
-        "erkläre",
-        "erörtere",
-        "optimiere",
-        "plane",
-        "vergleich",
-        "vergleiche",
-        "vergleichen",
-        "warum",
-    ]
-)
-_RIGOUR = frozenset(
-    [
-        "derive",
-        "derivation",
-        "proof",
-        "prove",
-        "theorem",
-        "ableiten",
-        "beweis",
-        "beweise",
-        "beweisen",
-        "herleite",
-        "herleiten",
-        "herleitung",
-    ]
-)
+_THOUGHT_ENGLISH = """
+    analyse analyze analysis assess compare comparison critique debug design discuss evaluate explain justify
+    optimise optimize plan refactor why"""
+_THOUGHT_GERMAN = """
+    analysiere analysieren begründe begründen beurteile bewerte bewerten entwickle entwirf erkläre erörtere
+    optimiere plane vergleich vergleiche vergleichen warum"""
+_RIGOUR_ENGLISH = "derive derivation proof prove theorem"
+_RIGOUR_GERMAN = "ableiten beweis beweise beweisen herleite herleiten herleitung"
+_THOUGHT = frozenset(f"{_THOUGHT_ENGLISH} {_THOUGHT_GERMAN}".split())
+_RIGOUR = frozenset(f"{_RIGOUR_ENGLISH} {_RIGOUR_GERMAN}".split())
 _RIGOUR_PHRASES = ("step by step", "trade off", "trade offs", "schritt für schritt", "leite her")
 
 _WORD = re.compile(r"\w+")

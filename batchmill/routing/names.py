@@ -54,10 +54,10 @@ AUTO_TARGET = Target(provider="", model=AUTO)
 
 
 def parse_target(text: str, *, default_provider: str) -> Target:
-    """Return whom a name means: `PROVIDER/MODEL` of a known provider, else all of it a model of the default one.
+    """Return whom a model's name means: PROVIDER/MODEL of a known provider, else a model of the default one.
 
     Only `auto` as a whole leaves the choice to us: `openai/auto` is a model of that name. A model whose own name begins
-    with that of a provider, `openai/gpt-oss-20b` on a local server, has to be written in full: `local/openai/gpt-oss-20b`.
+    with that of a provider has to be written in full: `local/openai/gpt-oss-20b`.
 
     Raises:
         MisuseError: When no model is named.

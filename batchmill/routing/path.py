@@ -23,8 +23,6 @@ class What(StrEnum):
     """It was its turn, but it could not be asked just then."""
     TRIED = "tried"
     """It was asked and did not answer the question."""
-    ANSWERED = "answered"
-    """It was asked, and its answer is the request's."""
     REJECTED = "rejected"
     """It does not fit the request."""
 
@@ -68,9 +66,6 @@ class Path:
             dropped += steps[FIRST_STEPS].count
             steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + 1 :]
         return Path(steps=steps, dropped=dropped)
-
-
-EMPTY = Path()
 
 
 def dump_path(path: Path) -> str:
