@@ -56,8 +56,8 @@ class Journal(Protocol):
         """Record a call about to be made; or why it must not be."""
         ...
 
-    def closed_until_ms(self, target: Target) -> int | None:
-        """Until when a model is left alone, as far as is known; None = it may be asked."""
+    def closed_until_ms(self, target: Target, *, is_lone: bool) -> int | None:
+        """Until when a model is not asked, as far as is known; None = it may be."""
         ...
 
     async def settle(self, outcome: Outcome) -> None:
@@ -76,7 +76,9 @@ class Journal(Protocol):
 class Offers(Protocol):
     """Knows how a request may be answered, and what that can cost."""
 
-    def offer(self, job: Job, target: Target, bounded: Bounded, *, has_next: bool = False) -> Send:
+    def offer(
+        self, job: Job, target: Target, bounded: Bounded, *, has_next: bool = False, is_lone: bool = True
+    ) -> Send:
         """The call that puts a request to a model; with what it can cost at most, found out so closely."""
         ...
 
@@ -133,29 +135,32 @@ class Pipeline:
         course = self.routes.course(job)
         if course.fault is not None:
             return Rejection(job=job, code=course.fault.code, message=course.fault.message)
-        closed_until_ms = [] if course.free_at_ms is None else [course.free_at_ms]
+        waits_ms = [] if course.free_at_ms is None else [course.free_at_ms]
+        is_lone = len(course.targets) == 1 and not job.path.given_up
         for nth, target in enumerate(course.targets, 1):
-            until_ms = self.journal.closed_until_ms(target)
+            until_ms = self.journal.closed_until_ms(target, is_lone=is_lone)
             if until_ms is None:
-                sent = await self._send(job, target, has_next=nth < len(course.targets))
+                has_next = nth < len(course.targets)
+                sent = await self._send(job, target, has_next=has_next, is_lone=is_lone)
                 if not (isinstance(sent, Withheld) and sent.why is Why.CLOSED):
                     return sent
                 until_ms = sent.until_ms
-            closed_until_ms.append(until_ms)
-            if len(course.targets) > 1:
+            waits_ms.append(until_ms)
+            if not is_lone:
                 job.note(Step(target=target, what=What.SKIPPED, why=OUT_OF_ORDER, at_ms=self.now_ms()))
-        return Withheld(why=Why.CLOSED, until_ms=min(closed_until_ms))
+        return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
 
-    async def _send(self, job: Job, target: Target, *, has_next: bool) -> Attempt | Withheld:
+    async def _send(self, job: Job, target: Target, *, has_next: bool, is_lone: bool) -> Attempt | Withheld:
         """Ask for leave to call. What a call can cost is found out once a budget is known to cover its batch, and
         closely once there is little room."""
         batch = job.batch.id
-        send = self.offers.offer(job, target, self._bounded.get(batch, Bounded.NOT), has_next=has_next)
-        sent = await self.journal.send(send)
-        while isinstance(sent, Withheld) and sent.why in _WANTED:
-            self._bounded[batch] = _WANTED[sent.why]
-            send = self.offers.offer(job, target, self._bounded[batch], has_next=has_next)
+        bounded = self._bounded.get(batch, Bounded.NOT)
+        while True:
+            send = self.offers.offer(job, target, bounded, has_next=has_next, is_lone=is_lone)
             sent = await self.journal.send(send)
+            if not (isinstance(sent, Withheld) and sent.why in _WANTED):
+                break
+            bounded = self._bounded[batch] = _WANTED[sent.why]
         if isinstance(sent, Withheld) and sent.why is Why.CHEAPER:
             sent = await self.journal.send(self.offers.with_cheaper(send))
         if isinstance(sent, Attempt):

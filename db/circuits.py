@@ -5,7 +5,7 @@ changes rows locks them first, in the order of their names.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select
@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.routing.circuits import (
     DEFAULT_RULES,
+    NEW,
     Cause,
     Circuit,
     CircuitRules,
@@ -20,6 +21,7 @@ from batchmill.routing.circuits import (
     Event,
     Leave,
     after,
+    closed_until_ms,
     may_call,
     probing,
 )
@@ -29,7 +31,6 @@ from db.tables import circuits
 
 Key = tuple[str, str]
 """Provider and model."""
-_NEW = Circuit()
 _GUARDED_FROM_MS = 60_000
 """So long after it closed a circuit keeps its row: late replies of calls sent before must not count."""
 
@@ -69,66 +70,84 @@ def read(tx: Transaction) -> dict[Key, Circuit]:
 
 
 class Panel:
-    """The circuits as one transaction sees and changes them.
+    """The circuits as one transaction sees and changes them. Whatever it may change is locked when it is made.
 
     Args:
+        events: How calls ended, and whose they were.
+        asked: Whom calls are about to be made to.
         call_timeout_ms: The longest that a probe may be out.
+
+    Attributes:
+        circuits: Those that are not as new.
     """
 
-    def __init__(self, tx: Transaction, *, call_timeout_ms: int, rules: CircuitRules = DEFAULT_RULES) -> None:
+    def __init__(
+        self,
+        tx: Transaction,
+        *,
+        events: Sequence[tuple[Key, Event]],
+        asked: Collection[Key],
+        call_timeout_ms: int,
+        rules: CircuitRules = DEFAULT_RULES,
+    ) -> None:
         self._tx = tx
         self._call_timeout_ms = call_timeout_ms
         self._rules = rules
         self.circuits = read(tx)
-
-    def note(self, events: Sequence[tuple[Key, Event]]) -> None:
-        """Write what the ends of calls mean for their circuits."""
         told: dict[Key, list[Event]] = defaultdict(list)
         for key, event in events:
             told[key].append(event)
-        changing = [key for key in told if self._may_change(key, told[key])]
-        if not changing:
-            return
-        now_ms = self._tx.now_ms
-        for key, before in self._locked(changing).items():
-            circuit = before
-            for event in told[key]:
-                circuit = after(circuit, event, now_ms, self._rules)
-            if circuit != before:
-                self._write(key, circuit)
-            self.circuits[key] = circuit
+        self._lock(
+            {key for key in told if self._may_change(key, told[key])} | set(filter(self._is_due, asked))
+        )
+        for key in self._locked & told.keys():
+            self._note(key, told[key])
 
-    def leave(self, key: Key) -> int | None:
-        """Give leave for one call: None; or when to ask again. After a circuit's time the first one is its probe."""
-        circuit = self.circuits.get(key)
+    def leave(self, key: Key, *, is_lone: bool = False) -> int | None:
+        """Give leave for one call: None; or when to ask again. After a circuit's time the first one is its probe.
+
+        Args:
+            is_lone: There is nobody else to ask: see `closed_until_ms`.
+        """
+        circuit, now_ms = self.circuits.get(key), self._tx.now_ms
         if circuit is None:
             return None
-        said = may_call(circuit, self._tx.now_ms)
-        if said.leave is Leave.PROBE:
-            self.circuits[key] = circuit = self._locked([key])[key]
-            said = may_call(circuit, self._tx.now_ms)
-        if said.leave is Leave.PROBE:
-            probe = probing(circuit, self._tx.now_ms, call_timeout_ms=self._call_timeout_ms)
-            self._write(key, probe)
-            self.circuits[key] = probe
+        said = may_call(circuit, now_ms)
+        if said.leave is Leave.PROBE and key in self._locked:
+            self._write(key, probing(circuit, now_ms, call_timeout_ms=self._call_timeout_ms))
             return None
-        return said.until_ms
+        return closed_until_ms(circuit, now_ms, is_lone=is_lone)
 
     def _may_change(self, key: Key, events: Iterable[Event]) -> bool:
-        circuit = self.circuits.get(key, _NEW)
+        circuit = self.circuits.get(key, NEW)
         return any(after(circuit, event, self._tx.now_ms, self._rules) != circuit for event in events)
 
-    def _locked(self, keys: Sequence[Key]) -> dict[Key, Circuit]:
-        """These circuits, locked until the transaction ends; those that have no row are made one."""
-        for provider, model in sorted(set(keys) - self.circuits.keys()):
-            self._tx.run(_make, **_row_of((provider, model), _NEW))
-        found = self._tx.rows(_lock, models=sorted({model for _, model in keys}))
-        known = {(row.provider, row.model): _circuit_of(row) for row in found}
-        return {key: known.get(key, _NEW) for key in keys}
+    def _is_due(self, key: Key) -> bool:
+        circuit = self.circuits.get(key)
+        return circuit is not None and may_call(circuit, self._tx.now_ms).leave is Leave.PROBE
+
+    def _lock(self, keys: set[Key]) -> None:
+        """Lock these circuits until the transaction ends; those that have no row are made one."""
+        self._locked = keys
+        if not keys:
+            return
+        for provider, model in sorted(keys - self.circuits.keys()):
+            self._tx.run(_make, **_row_of((provider, model), NEW))
+        for row in self._tx.rows(_lock, models=sorted({model for _, model in keys})):
+            self.circuits[row.provider, row.model] = _circuit_of(row)
+
+    def _note(self, key: Key, events: Iterable[Event]) -> None:
+        """Write what the ends of calls mean for their circuit."""
+        before = circuit = self.circuits.get(key, NEW)
+        for event in events:
+            circuit = after(circuit, event, self._tx.now_ms, self._rules)
+        if circuit != before:
+            self._write(key, circuit)
 
     def _write(self, key: Key, circuit: Circuit) -> None:
-        is_new = circuit.state is CircuitState.CLOSED and not circuit.failures
-        if is_new and circuit.counts_from_ms < self._tx.now_ms - _GUARDED_FROM_MS:
+        self.circuits[key] = circuit
+        is_as_new = circuit.state is CircuitState.CLOSED and not circuit.failures
+        if is_as_new and circuit.counts_from_ms < self._tx.now_ms - _GUARDED_FROM_MS:
             self._tx.run(_delete, of_provider=key[0], of_model=key[1])
         else:
             self._tx.run(_put, **_row_of(key, circuit))

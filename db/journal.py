@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
-from batchmill.routing.circuits import Circuit, may_call
+from batchmill.routing.circuits import Circuit, closed_until_ms, may_call
 from batchmill.routing.names import Target
 from db import batches, claims
 from db import settle as settling
@@ -127,10 +127,12 @@ class Journal:
         self._wake.set()
         return await sent
 
-    def closed_until_ms(self, target: Target) -> int | None:
-        """Until when a model is left alone, as the last commit saw it; None = it may be asked."""
+    def closed_until_ms(self, target: Target, *, is_lone: bool) -> int | None:
+        """Until when a model is not asked, as the last commit saw it; None = it may be."""
         circuit = self._circuits.get(target.key)
-        return None if circuit is None else may_call(circuit, self.database.now_ms()).until_ms
+        if circuit is None:
+            return None
+        return closed_until_ms(circuit, self.database.now_ms(), is_lone=is_lone)
 
     def open_circuits(self) -> dict[Key, int]:
         """Until when each model is left alone that is, as the last commit saw it."""

@@ -108,8 +108,12 @@ def write(tx: Transaction, work: Work, worker_id: str, *, call_timeout_ms: int =
     batches.wait_for_budgets(tx, [back for back in backs if back.withheld is not None])
     running = [send for send in sends if states.get(send.job.batch.id) is BatchState.IN_PROGRESS]
     paths.put(tx, (job for job in _path_owners(work) if job.claim_id in leases))
-    panel = Panel(tx, call_timeout_ms=call_timeout_ms)
-    panel.note(events)
+    panel = Panel(
+        tx,
+        events=events,
+        asked={(send.asked.provider, send.asked.model) for send in running},
+        call_timeout_ms=call_timeout_ms,
+    )
     attempts_made, withheld = _dispatch(tx, running, page.charges, worker_id, panel)
     withheld |= {id_: Withheld(why=Why.ANSWERED) for id_ in answered}
     left = _left(work, leaders)
@@ -133,7 +137,7 @@ def _dispatch(
     withheld: dict[int, Withheld] = {}
     has_next = {send.job.request_id: send.has_next for send in sends}
     for send in sends if panel.circuits else ():
-        until_ms = panel.leave((send.asked.provider, send.asked.model))
+        until_ms = panel.leave((send.asked.provider, send.asked.model), is_lone=send.is_lone)
         if until_ms is not None:
             withheld[send.job.request_id] = Withheld(why=Why.CLOSED, until_ms=until_ms)
     till = Till(tx, charges, sends)
@@ -247,7 +251,14 @@ def _settle(
         page.add(outcome.attempt.job.batch.id, **{outcome.state.value: 1})
     _land(tx, ended, page)
     return [
-        (outcome.attempt.target.key, event_of(outcome.reply, sent_ms=on_time[outcome.attempt.id].sent_ms))
+        (
+            outcome.attempt.target.key,
+            event_of(
+                outcome.reply,
+                sent_ms=on_time[outcome.attempt.id].sent_ms,
+                is_retry=outcome.attempt.nth_there > 1,
+            ),
+        )
         for outcome in outcomes
         if outcome.attempt.id in on_time and outcome.reply.error_code != CALL_CANCELLED
     ]

@@ -1,6 +1,7 @@
 """Offers: how a request may be answered, and what that can cost; as it asks, or by a cheaper model that would do."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,7 +11,10 @@ from batchmill.catalogue.entries import Capability, ModelEntry
 from batchmill.money.bounds import Bounds
 from batchmill.requests.model import Endpoint
 from batchmill.requests.work import Bounded, Candidate, Job, Send
+from batchmill.routing.names import Target
 from batchmill.routing.needs import capabilities_needed
+from batchmill.routing.router import body_for
+from batchmill.routing.upstreams import NOWHERE, Upstreams
 
 MOST_CHEAPER = 5
 _MOST_KEPT = 1_000
@@ -35,7 +39,9 @@ class CallOffers:
         """Offer these models, as the catalogue has them, where a cheaper one is wanted."""
         self._models = models
 
-    def offer(self, job: Job, target: Target, bounded: Bounded, *, has_next: bool = False) -> Send:
+    def offer(
+        self, job: Job, target: Target, bounded: Bounded, *, has_next: bool = False, is_lone: bool = True
+    ) -> Send:
         """The call that puts a request to a model; with what it can cost at most, found out so closely."""
         body = body_for(job, target)
         if bounded is Bounded.NOT:
@@ -47,7 +53,7 @@ class CallOffers:
             )
         else:
             asked, _ = self._candidate(job, target, body, bounded)
-        return Send(job=job, asked=asked, has_next=has_next)
+        return Send(job=job, asked=asked, has_next=has_next, is_lone=is_lone)
 
     def with_cheaper(self, send: Send) -> Send:
         """The same with every cheaper model that would do: of the same provider, active, able to do what is asked.
@@ -63,7 +69,7 @@ class CallOffers:
         endpoint = job.batch.endpoint
         if endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
             body = orjson.loads(job.body)
-            needs = capabilities_needed(job.batch.endpoint, body)
+            needs = capabilities_needed(endpoint, body)
             for entry in self._models:
                 if self._would_do(entry, asked, needs, body):
                     target = Target(provider=entry.provider, model=entry.model)
@@ -74,7 +80,7 @@ class CallOffers:
         cheaper.sort(key=lambda candidate: -(candidate.hold_nanos or 0))
         if len(cheaper) > MOST_CHEAPER:
             cheaper = [*cheaper[: MOST_CHEAPER - 1], cheaper[-1]]
-        return Send(job=job, asked=asked, cheaper=tuple(cheaper), has_next=send.has_next)
+        return replace(send, asked=asked, cheaper=tuple(cheaper))
 
     def _candidate(
         self, job: Job, target: Target, body: bytes, bounded: Bounded = Bounded.CLOSELY

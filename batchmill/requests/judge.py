@@ -120,21 +120,18 @@ class Judge:
 
     def _nth(self, attempt: Attempt) -> int:
         """The how-manieth call of its request to its model this is, calls that were turned away as too fast aside."""
-        given_up = sum(step.count for step in attempt.job.path.steps if step.what is What.TRIED)
-        return attempt.number - given_up - attempt.job.throttles
+        return attempt.nth_there - attempt.job.throttles
 
     def _go_on(self, attempt: Attempt, reply: Reply) -> Outcome:
         """Give this model up for this request: the next one is its to ask, at once, as if it were the first."""
-        job = attempt.job
-        given_up = sum(step.count for step in job.path.steps if step.what is What.TRIED)
         step = Step(
             target=attempt.target,
             what=What.TRIED,
             why=_reason(reply),
             at_ms=self.now_ms(),
-            count=max(1, attempt.number - given_up),
+            count=attempt.nth_there,
         )
-        job.note(step)
+        attempt.job.note(step)
         return self._outcome(attempt, reply, RequestState.PENDING, tries=0, throttles=0)
 
     def _ended(self, attempt: Attempt, reply: Reply) -> Outcome:

@@ -120,12 +120,14 @@ class Send:
     Attributes:
         cheaper: What may be asked instead where a budget wants that, the dearest first; None = not found out yet.
         has_next: See `Attempt`.
+        is_lone: There is nobody else whom it could be put to.
     """
 
     job: Job
     asked: Candidate
     cheaper: tuple[Candidate, ...] | None = None
     has_next: bool = False
+    is_lone: bool = False
 
 
 class Why(StrEnum):
@@ -224,6 +226,11 @@ class Attempt:
     def target(self) -> Target:
         """Whom it goes to."""
         return Target(provider=self.provider, model=self.model)
+
+    @property
+    def nth_there(self) -> int:
+        """The how-manieth call of its request to its model it is."""
+        return max(1, self.number - self.job.path.calls_to_others)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -92,21 +92,25 @@ class Event:
 
     Attributes:
         sent_ms: When it was sent.
+        is_retry: It was not the first call of its request to that model. Its failure opens no closed circuit: some
+            requests fail whenever they are asked, and the last lines of a batch may be such ones.
         retry_after_s: How long the provider asks us to wait; None when it does not say.
         reason: What the provider said, for people.
     """
 
     verdict: Verdict
     sent_ms: int
+    is_retry: bool = False
     retry_after_s: float | None = None
     reason: str = ""
 
 
-def event_of(reply: Reply, *, sent_ms: int) -> Event:
+def event_of(reply: Reply, *, sent_ms: int, is_retry: bool = False) -> Event:
     """Return what a reply means for the circuit of whoever gave it."""
     return Event(
         verdict=reply.verdict,
         sent_ms=sent_ms,
+        is_retry=is_retry,
         retry_after_s=reply.retry_after_s,
         reason=reply.error_message or reply.error_code,
     )
@@ -134,6 +138,9 @@ class Circuit:
     counts_from_ms: int = 0
     cause: Cause | None = None
     reason: str = ""
+
+
+NEW = Circuit()
 
 
 class Leave(StrEnum):
@@ -164,6 +171,18 @@ def may_call(circuit: Circuit, now_ms: int) -> MayCall:
     is_out = circuit.state is CircuitState.HALF_OPEN
     until_ms = circuit.probe_until_ms if is_out else circuit.open_until_ms
     return MayCall(leave=Leave.PROBE) if now_ms >= until_ms else MayCall(leave=Leave.NO, until_ms=until_ms)
+
+
+def closed_until_ms(circuit: Circuit, now_ms: int, *, is_lone: bool) -> int | None:
+    """Return until when a model is not asked; None = it may be, be it as a probe.
+
+    Args:
+        is_lone: There is nobody else to ask. Then a blocked account is asked all the same: the call costs nothing, and
+            its refusal tells whoever waits what is to be put right.
+    """
+    if is_lone and circuit.cause is Cause.BLOCKED:
+        return None
+    return may_call(circuit, now_ms).until_ms
 
 
 def probing(circuit: Circuit, now_ms: int, *, call_timeout_ms: int) -> Circuit:
@@ -198,6 +217,8 @@ def _alive(circuit: Circuit, now_ms: int) -> Circuit:
 
 
 def _failed(circuit: Circuit, event: Event, now_ms: int, rules: CircuitRules) -> Circuit:
+    if circuit.state is CircuitState.CLOSED and event.is_retry:
+        return circuit
     failures = circuit.failures + 1
     if circuit.state is CircuitState.CLOSED and failures < rules.threshold:
         return replace(circuit, failures=failures)

@@ -23,6 +23,8 @@ class What(StrEnum):
     """It was its turn, but it could not be asked just then."""
     TRIED = "tried"
     """It was asked and did not answer the question."""
+    ANSWERED = "answered"
+    """It was asked, and its answer is the request's."""
     REJECTED = "rejected"
     """It does not fit the request."""
 
@@ -55,6 +57,16 @@ class Path:
     steps: tuple[Step, ...] = ()
     dropped: int = 0
 
+    @property
+    def given_up(self) -> frozenset[Target]:
+        """Who has been asked and did not answer."""
+        return frozenset(step.target for step in self.steps if step.what is What.TRIED)
+
+    @property
+    def calls_to_others(self) -> int:
+        """How many calls it took to find that out."""
+        return sum(step.count for step in self.steps if step.what is What.TRIED)
+
     def added(self, step: Step) -> "Path":
         """Return the path with one more step; one that only repeats the last is counted there."""
         step = replace(step, why=_cut(step.why))
@@ -66,6 +78,9 @@ class Path:
             dropped += steps[FIRST_STEPS].count
             steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + 1 :]
         return Path(steps=steps, dropped=dropped)
+
+
+EMPTY = Path()
 
 
 def dump_path(path: Path) -> str:

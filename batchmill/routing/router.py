@@ -93,7 +93,7 @@ class Router:
 
     def _of(self, targets: tuple[Target, ...], job: Job) -> Course:
         """The course over these targets, without those that it is of no use to ask."""
-        given_up = {step.target for step in job.path.steps if step.what is What.TRIED}
+        given_up = job.path.given_up
         left = [target for target in dict.fromkeys(targets) if target not in given_up]
         why_not = {target: why for target in left if (why := self._why_not(target, job)) is not None}
         for target, why in why_not.items():

@@ -11,7 +11,7 @@ from batchmill.catalogue.entries import Tier, check_name, parse_name
 from batchmill.errors import MisuseError
 from batchmill.requests.checks import Fault, shown, wrong_type
 from batchmill.routing.complexity import Complexity
-from batchmill.routing.names import Target, parse_target
+from batchmill.routing.names import ProviderName, Target, parse_target
 
 MOST_FALLBACKS = 5
 MOST_LATENCY_MS = 86_400_000
@@ -75,6 +75,14 @@ def read_wants(
     said = {name: value for name, value in given.items() if value is not None}
     faults = (*_unknown(said, param), *_faults(said, default_provider, param))
     return (NOTHING if faults else _wants(said, default_provider)), faults
+
+
+def read_routing(line: Mapping[str, Any]) -> tuple[str, tuple[Fault, ...]]:
+    """Return what a line wants, as `dump_wants` has it, and everything wrong with what it says of that."""
+    if line.get("routing") is None:
+        return "", ()
+    wants, faults = read_wants(line["routing"], default_provider=ProviderName.OPENAI)
+    return dump_wants(wants), faults
 
 
 def dump_wants(wants: Wants) -> str:

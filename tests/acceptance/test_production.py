@@ -10,6 +10,7 @@ import pytest
 
 from batchmill.requests.lines import read_lines
 from batchmill.requests.model import BatchOptions, BatchState, Lane
+from batchmill.routing.upstreams import Upstreams
 from db import attempts, batches, requests
 from db.engine import Database
 from tests.support.budgets import add_budget, fire

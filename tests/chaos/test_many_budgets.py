@@ -10,6 +10,7 @@ from sqlalchemy import select
 from batchmill.budgets.model import OnLimit
 from batchmill.requests.lines import read_lines
 from batchmill.requests.model import AttemptState, BatchOptions, BatchState, Lane
+from batchmill.routing.upstreams import Upstreams
 from db import batches as batch_rows
 from db.engine import Database
 from db.tables import attempts, batches, budget_periods, budgets, requests

@@ -29,7 +29,7 @@ from workers.budgets import define_environment_budgets
 from workers.quoting import Quoter
 
 UPSTREAM = "https://api.openai.com/v1"
-OPTIONS = BatchOptions(upstream=UPSTREAM)
+OPTIONS = BatchOptions()
 PACE = Pace(concurrency=10)
 
 
@@ -98,11 +98,12 @@ def test_what_the_cache_answers_is_no_call(database: Database, settings: Setting
     lines = (known, chat_line("b", "new"), chat_line("c", "new"))
     assert _hits(quoted(database, settings, tmp_path, *lines)) == (1, 1, 1)
     for other in (
-        BatchOptions(upstream=UPSTREAM, tenant="other"),
-        BatchOptions(upstream="http://127.0.0.1:1"),
-        BatchOptions(upstream=UPSTREAM, cache=CacheMode.REFRESH),
+        BatchOptions(tenant="other"),
+        BatchOptions(cache=CacheMode.REFRESH),
     ):
         assert _hits(quoted(database, settings, tmp_path, *lines, options=other)) == (0, 1, 2)
+    elsewhere = load_settings({"OPENAI_BASE_URL": "http://127.0.0.1:1"}, None)
+    assert _hits(quoted(database, elsewhere, tmp_path, *lines)) == (0, 1, 2)
 
 
 def _hits(found: Quote) -> tuple[int, int, int]:
@@ -148,7 +149,7 @@ def test_budgets_that_are_still_to_be_made_count(database: Database, tmp_path: P
     with database.read() as tx:
         now_ms = tx.now_ms
     write(database, [entry(now_ms, cost_nanos=999_999_999)])
-    options = BatchOptions(upstream=UPSTREAM, budget_nanos=NANOS_PER_USD)
+    options = BatchOptions(budget_nanos=NANOS_PER_USD)
     line = chat_line("a", "hi", max_tokens=10)
     found = quoted(database, settings, tmp_path, line, options=options)
     assert [(budget.title, budget.left_nanos, budget.verdict) for budget in found.budgets] == [

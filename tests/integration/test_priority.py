@@ -15,7 +15,7 @@ from db.engine import Database
 from db.journal import Journal
 from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of
-from tests.support.replies import ANSWERED, make_judge, make_offers
+from tests.support.replies import ANSWERED, make_judge, make_offers, make_router
 from workers.pump import Pump
 
 LEASE_MS = 60_000
@@ -44,6 +44,9 @@ class NotingProvider:
         self.in_flight -= Counter([batch])
         return ANSWERED
 
+    def fault(self, call: Call) -> None:
+        """It can be asked anything."""
+
     async def close(self) -> None:
         """Nothing to close."""
 
@@ -57,10 +60,12 @@ def pumping(database: Database, act: Act, *, concurrency: int, latency_s: float 
         async with journal.open():
             pipeline = Pipeline(
                 journal=journal,
-                provider=provider,
+                providers={"openai": provider},
+                routes=make_router(),
                 offers=make_offers(),
                 judge=make_judge(),
                 call_timeout_s=30.0,
+                now_ms=database.now_ms,
             )
             pump = Pump(claims=journal, pipeline=pipeline, concurrency=concurrency, stopping=over.is_set)
             pumped = asyncio.create_task(pump.run())

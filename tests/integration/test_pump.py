@@ -21,7 +21,7 @@ from db.tables import inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of, states_of
-from tests.support.replies import ANSWERED, make_judge, make_offers
+from tests.support.replies import ANSWERED, make_judge, make_offers, make_router
 from workers.pump import POLL_S, Pump
 
 LEASE_MS = 15_000
@@ -41,6 +41,9 @@ class PatientProvider:
         self.calls.append(call)
         await self.answering.wait()
         return ANSWERED
+
+    def fault(self, call: Call) -> None:
+        """It can be asked anything."""
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -65,10 +68,12 @@ def pumping(
         async with journal.open():
             pipeline = Pipeline(
                 journal=journal,
-                provider=provider,
+                providers={"openai": provider},
+                routes=make_router(),
                 offers=make_offers(),
                 judge=make_judge(),
                 call_timeout_s=30.0,
+                now_ms=database.now_ms,
             )
             pump = Pump(
                 claims=journal,

@@ -1,15 +1,21 @@
 """Replies as providers give them, and a judge with simple prices."""
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 from batchmill.budgets.offers import CallOffers
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
+from batchmill.clock import SystemClock
 from batchmill.money.bounds import Bounds
 from batchmill.money.prices import Cost, Pricer
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.judge import Judge, RetryRules
+from batchmill.requests.work import Job
+from batchmill.routing.filters import Situation
+from batchmill.routing.router import Router
 
 PRICE_NANOS = 1_000
 
@@ -63,3 +69,19 @@ def make_judge(most_tries: int = 5) -> Judge:
 def make_offers() -> CallOffers:
     """Offers at the public list's prices."""
     return CallOffers(Bounds(Pricer(), output_cap_tokens=16_384))
+
+
+def make_router() -> Router:
+    """A router that knows of OpenAI alone, and of no catalogue."""
+
+    def situation(job: Job, body: Mapping[str, Any]) -> Situation:
+        return Situation(
+            now_ms=0, providers={"openai"}, most_tokens=lambda _: 0, expected_nanos=lambda _: None
+        )
+
+    return Router(
+        providers={"openai"},
+        misfit=lambda target, endpoint, body: None,
+        situation=situation,
+        now_ms=SystemClock().now_ms,
+    )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmill.cache.lines import LineKeys
 from batchmill.errors import BatchmillError
 from batchmill.money.bounds import Bounds
 from batchmill.money.owner_prices import parse_owner_prices
@@ -26,6 +27,7 @@ from batchmill.quotes.survey import CHUNK, Survey
 from batchmill.quotes.tally import Question, Tallies, Tally, Teller
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
 from batchmill.requests.names import Names, duplicates
+from batchmill.routing.upstreams import NOWHERE
 from batchmill.tokens.count import count_request
 
 OWN = parse_owner_prices(
@@ -70,6 +72,7 @@ def surveyed(
         BatchOptions(**options),
         crew=crew,
         find_hits=lambda keys: keys if hits is None else hits,
+        keys=LineKeys(BatchOptions(**options), NOWHERE),
         as_model=as_model,
     )
     with crew.working():
