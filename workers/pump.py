@@ -104,7 +104,7 @@ class Pump:
             for job in jobs:
                 self._ready[job.batch.lane].append(job)
             self._start_ready()
-            if taken == 0 and not self._running:
+            if taken == 0 and not self._running and not self._held():
                 idle_since = idle_since or now()
                 if now() - idle_since > LINGER_S:
                     return
@@ -124,8 +124,17 @@ class Pump:
 
     def _start_ready(self) -> None:
         for lane in Lane:
-            while self._ready[lane] and self._free > self._kept_for_high(lane):
-                self._start(self._ready[lane].popleft())
+            while self._free > self._kept_for_high(lane) and (job := self._next(lane)) is not None:
+                self._start(job)
+
+    def _next(self, lane: Lane) -> Job | None:
+        """The first job of a lane that need not wait for its model, taken out."""
+        ready = self._ready[lane]
+        for place, job in enumerate(ready):
+            if not self.pipeline.must_wait(job):
+                del ready[place]
+                return job
+        return None
 
     def _kept_for_high(self, lane: Lane) -> int:
         mixed = self.only_batch is None and Lane.HIGH in self.lanes and len(self.lanes) > 1
