@@ -1,5 +1,6 @@
 """How a request becomes Anthropic's, where fields hang together and where they are malformed."""
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.providers.anthropic.ask import RULES, write_body
+from batchmill.providers.anthropic.ask import write_body
 from batchmill.providers.base import Call
 from batchmill.providers.openai_fields import CHAT
 from batchmill.providers.wire import UntranslatableError
 from batchmill.requests.model import Endpoint
+from tests.unit.test_anthropic_fields import EXAMPLES, PLAIN, Raises, Says
 
 ADAPTIVE = "claude-opus-4-8"
 BUDGETED = "claude-sonnet-4-5-20250929"
@@ -34,9 +36,7 @@ def call_of(body: bytes, endpoint: Endpoint = Endpoint.CHAT, output_cap_tokens: 
 
 def write(**fields: Any) -> Any:
     """Anthropic's request of one that says hello, with more fields."""
-    return orjson.loads(
-        write_body(call_of(orjson.dumps({"model": ADAPTIVE, "messages": [HELLO]} | fields)))
-    )
+    return orjson.loads(write_body(call_of(orjson.dumps({"model": ADAPTIVE, "messages": [HELLO]} | fields))))
 
 
 def turns(*messages: Mapping[str, Any]) -> list[tuple[str, list[Any]]]:
@@ -96,7 +96,14 @@ def test_newer_models_are_told_an_effort(model: str, effort: str, told: str) -> 
 
 @pytest.mark.parametrize(
     ("effort", "budget_tokens"),
-    [("minimal", 1_024), ("low", 2_000), ("medium", 5_000), ("high", 8_000), ("xhigh", 9_000), ("max", 9_500)],
+    [
+        ("minimal", 1_024),
+        ("low", 2_000),
+        ("medium", 5_000),
+        ("high", 8_000),
+        ("xhigh", 9_000),
+        ("max", 9_500),
+    ],
 )
 @pytest.mark.parametrize(
     "model", [BUDGETED, "claude-3-7-sonnet-20250219", "claude-opus-4-20250514", "claude-haiku-4-5"]
@@ -483,7 +490,16 @@ def test_a_body_nested_beyond_measure_is_an_error() -> None:
 WORDS = st.sampled_from(
     [
         *("role", "content", "type", "text", "user", "assistant", "tool", "system", "function", "name"),
-        *("tool_calls", "tool_call_id", "id", "arguments", "{}", "image_url", "url", "data:image/png;base64,aa"),
+        *(
+            "tool_calls",
+            "tool_call_id",
+            "id",
+            "arguments",
+            "{}",
+            "image_url",
+            "url",
+            "data:image/png;base64,aa",
+        ),
         *("file", "file_data", "json_schema", "schema", "strict", "none", "low", "high", "auto", "required"),
         *("thinking_blocks", "thinking", "signature", "detail", "description", "parameters", "refusal", ""),
     ]
@@ -491,30 +507,40 @@ WORDS = st.sampled_from(
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 3) | WORDS | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
-    max_leaves=12,
+    max_leaves=8,
 )
-ROLE = st.sampled_from(["system", "developer", "user", "assistant", "tool", "function", "", 3])
-PART = st.sampled_from(["text", "image_url", "file", "input_audio", "refusal"]).flatmap(
-    lambda kind: st.fixed_dictionaries({"type": st.just(kind), kind: JSON})
-)
-MESSAGE = st.fixed_dictionaries(
-    {"role": ROLE, "content": JSON | st.lists(PART, max_size=3)},
-    optional={"tool_calls": JSON | st.lists(JSON, max_size=2), "tool_call_id": JSON, "thinking_blocks": JSON},
-)
-FIELDS = st.fixed_dictionaries(
-    {"model": st.just(ADAPTIVE) | JSON, "messages": st.lists(MESSAGE, max_size=4) | JSON},
-    optional={name: JSON for name in RULES if name not in ("model", "messages")},
-)
+ASKED = [example.asked for example in EXAMPLES.values() if isinstance(example, Says | Raises)]
 
 
-@given(FIELDS | st.dictionaries(st.sampled_from(CHAT) | st.text(max_size=3), JSON, max_size=6))
+def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, part in inner for place in [(*here, key), *places(part, (*here, key))]]
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Mapping[str, Any]:
+    """Some of the examples put together, with something else in up to two places."""
+    body: dict[str, Any] = copy.deepcopy(PLAIN)
+    for asked in draw(st.lists(st.sampled_from(ASKED), max_size=3)):
+        body |= copy.deepcopy(dict(asked))
+    for _ in range(draw(st.integers(0, 2))):
+        *way, last = draw(st.sampled_from(places(body) or [("model",)]))
+        inner: Any = body
+        for key in way:
+            inner = inner[key]
+        inner[last] = draw(JSON)
+    return body
+
+
+@given(requests() | st.dictionaries(st.sampled_from(CHAT) | st.text(max_size=3), JSON, max_size=6))
 def test_any_object_is_written_or_named(body: Mapping[str, Any]) -> None:
     """Whatever JSON object comes, bytes of JSON go out or an error names a field; nothing else is raised."""
     call = call_of(json.dumps(body, allow_nan=False).encode())
+    written, named = b"", ""
     try:
         written = write_body(call)
     except UntranslatableError as error:
-        assert error.param
-        assert error.why
-    else:
-        assert orjson.loads(written)["max_tokens"] >= 1
+        named = error.param
+    assert bool(written) is not bool(named)
+    assert not written or orjson.loads(written)["max_tokens"] >= 1

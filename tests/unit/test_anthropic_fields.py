@@ -104,7 +104,8 @@ EXAMPLES: Mapping[str, Example] = {
         {"messages": [{"role": "user", "content": [text("hi")]}]},
     ),
     "messages[].role=assistant": Says(
-        amid({"role": "assistant", "content": "hi"}), said_amid({"role": "assistant", "content": [text("hi")]})
+        amid({"role": "assistant", "content": "hi"}),
+        said_amid({"role": "assistant", "content": [text("hi")]}),
     ),
     "messages[].role=tool": Says(
         {"messages": [HELLO, CALLED, {"role": "tool", "tool_call_id": "c1", "content": "rain"}]},
@@ -145,7 +146,10 @@ EXAMPLES: Mapping[str, Example] = {
     "messages[].prompt_cache_breakpoint": Changes(
         {
             "messages": [
-                {"role": "user", "content": [text("hello") | {"prompt_cache_breakpoint": {"mode": "explicit"}}]}
+                {
+                    "role": "user",
+                    "content": [text("hello") | {"prompt_cache_breakpoint": {"mode": "explicit"}}],
+                }
             ]
         }
     ),

@@ -10,16 +10,24 @@ from typing import Any, Final
 import orjson
 
 from batchmill.providers.anthropic import messages, tools
-from batchmill.providers.anthropic.rules import Asked, Rule, accepted, by_name, fields_of, refused, said
+from batchmill.providers.anthropic.rules import (
+    Asked,
+    Rule,
+    accepted,
+    by_name,
+    fields_of,
+    refused,
+    said,
+    unsaid,
+)
 from batchmill.providers.anthropic.thinking import NOTE, check_thinking, write_effort
 from batchmill.providers.anthropic.values import a_count, a_list, a_number, a_text, an_object, shown
 from batchmill.providers.base import Call
-from batchmill.providers.fields import Field, Support
 from batchmill.providers.openai_fields import EMBEDDINGS
 from batchmill.providers.wire import UntranslatableError
 from batchmill.requests.model import Endpoint
 
-_NO_EMBEDDINGS: Final = "is not offered by Anthropic"
+_NOT_OFFERED: Final = "is not offered by Anthropic"
 
 
 def write_body(call: Call) -> bytes:
@@ -29,7 +37,7 @@ def write_body(call: Call) -> bytes:
         UntranslatableError: Anthropic cannot be asked for that.
     """
     if call.endpoint is not Endpoint.CHAT:
-        raise UntranslatableError(call.endpoint.value, _NO_EMBEDDINGS)
+        raise UntranslatableError(call.endpoint.value, _NOT_OFFERED)
     try:
         return orjson.dumps(_write(_body(call), call.output_cap_tokens))
     except orjson.JSONEncodeError as error:
@@ -185,6 +193,5 @@ RULES: Final[Mapping[str, Rule]] = by_name(
 FIELDS: Final = messages.FIELDS | tools.FIELDS | fields_of(RULES)
 
 EMBEDDING_FIELDS: Final = {
-    name: Field(name=name, support=Support.ERROR, note=f"{Endpoint.EMBEDDINGS.value} {_NO_EMBEDDINGS}.")
-    for name in EMBEDDINGS
+    name: unsaid(name, f"cannot be asked: {Endpoint.EMBEDDINGS.value} {_NOT_OFFERED}") for name in EMBEDDINGS
 }

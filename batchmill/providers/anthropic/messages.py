@@ -8,15 +8,12 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from batchmill.providers.anthropic.rules import Asked, Row, fields_of, mapped
+from batchmill.providers.anthropic import parts
+from batchmill.providers.anthropic.parts import Block, write_content, write_text
+from batchmill.providers.anthropic.rules import Asked, Row, fields_of, idle, mapped, unsaid
 from batchmill.providers.anthropic.values import a_list, a_text, an_object, shown
-from batchmill.providers.fields import Field, Support
+from batchmill.providers.fields import Field
 from batchmill.providers.wire import UntranslatableError
-
-Block = Mapping[str, Any]
-
-_IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-_PDF: Final = "application/pdf"
 
 
 class Turn(NamedTuple):
@@ -69,13 +66,15 @@ def _joined(turns: Iterable[Turn]) -> list[Turn]:
 
 def _system(fields: Mapping[str, Any], where: str) -> Turn:
     _check_keys(fields, ("content",), where)
-    return Turn("system", _content(fields.get("content"), ("text",), where))
+    return Turn("system", write_content(fields.get("content"), ("text",), where))
 
 
 def _user(fields: Mapping[str, Any], where: str) -> Turn:
     _check_keys(fields, ("content",), where)
     return _spoken(
-        "user", _content(fields.get("content"), ("text", "image_url", "file", "input_audio"), where), where
+        "user",
+        write_content(fields.get("content"), ("text", "image_url", "file", "input_audio"), where),
+        where,
     )
 
 
@@ -84,8 +83,8 @@ def _assistant(fields: Mapping[str, Any], where: str) -> Turn:
     _check_keys(fields, keys, where)
     blocks = [
         *_thoughts(fields, where),
-        *_content(fields.get("content"), ("text", "refusal"), where),
-        *_texts(fields.get("refusal", ""), f"{where}.refusal"),
+        *write_content(fields.get("content"), ("text", "refusal"), where),
+        *write_text(fields.get("refusal", ""), f"{where}.refusal"),
         *(_tool_use(call, where) for call in a_list(fields.get("tool_calls", []), f"{where}.tool_calls")),
     ]
     return _spoken("assistant", blocks, where)
@@ -97,7 +96,7 @@ def _tool(fields: Mapping[str, Any], where: str) -> Turn:
         "type": "tool_result",
         "tool_use_id": a_text(fields.get("tool_call_id"), f"{where}.tool_call_id"),
     }
-    content = _content(fields.get("content"), ("text", "image_url"), where)
+    content = write_content(fields.get("content"), ("text", "image_url"), where)
     return Turn("user", [result | ({"content": content} if content else {})])
 
 
@@ -165,106 +164,18 @@ def _arguments(value: Any, param: str) -> Mapping[str, Any]:
     return an_object(arguments, param)
 
 
-# parts of a message's content
-
-
-def _content(content: Any, kinds: Sequence[str], where: str) -> list[Block]:
-    param = f"{where}.content"
-    if content is None or isinstance(content, str):
-        return _texts(content or "", param)
-    if not isinstance(content, list):
-        raise UntranslatableError(param, "must be text or a list of parts")
-    return [block for part in content for block in _part(part, kinds, where)]
-
-
-def _part(part: Any, kinds: Sequence[str], where: str) -> list[Block]:
-    kind = an_object(part, f"{where}.content").get("type")
-    if not isinstance(kind, str) or kind not in PARTS or kind not in kinds:
-        raise UntranslatableError(f"{where}.content", f"has a part that cannot be here: {shown(kind)}")
-    return PARTS[kind].write(
-        an_object(part, f"{where}.content", ("type", kind, "prompt_cache_breakpoint")).get(kind),
-        f"{where}.{kind}",
-    )
-
-
-def _texts(text: Any, param: str) -> list[Block]:
-    """A block, or none of a text that says nothing."""
-    if not a_text(text, param):
-        return []
-    if not text.strip():
-        raise UntranslatableError(param, "is only white space, which Anthropic does not take")
-    return [{"type": "text", "text": text}]
-
-
-def _image(image: Any, param: str) -> list[Block]:
-    image = an_object(image, param, ("url", "detail"))
-    if image.get("detail", "auto") not in ("auto", "high"):
-        raise UntranslatableError(f"{param}.detail", _DETAIL)
-    return [{"type": "image", "source": _image_source(a_text(image.get("url"), f"{param}.url"), param)}]
-
-
-def _image_source(url: str, param: str) -> Mapping[str, str]:
-    if url.startswith("https://"):
-        return {"type": "url", "url": url}
-    media_type, data = _data_url(url, param, "must be an https: address or a base64 data: URL at Anthropic")
-    media_type = "image/jpeg" if media_type == "image/jpg" else media_type
-    if media_type not in _IMAGE_TYPES:
-        raise UntranslatableError(
-            param, f"is of a kind that Anthropic does not take (JPEG, PNG, GIF, WebP): {shown(media_type)}"
-        )
-    return {"type": "base64", "media_type": media_type, "data": data}
-
-
-def _file(file: Any, param: str) -> list[Block]:
-    file = an_object(file, param, ("file_data", "file_id", "filename"))
-    if "file_id" in file:
-        raise UntranslatableError(f"{param}.file_id", "is OpenAI's; send the data instead")
-    why = "must be a base64 data: URL of a PDF at Anthropic"
-    media_type, data = _data_url(a_text(file.get("file_data"), f"{param}.file_data"), param, why)
-    if media_type != _PDF:
-        raise UntranslatableError(param, why)
-    block: dict[str, Any] = {
-        "type": "document",
-        "source": {"type": "base64", "media_type": _PDF, "data": data},
-    }
-    name = a_text(file.get("filename", ""), f"{param}.filename")
-    return [block | ({"title": name} if name else {})]
-
-
-def _data_url(url: str, param: str, why: str) -> tuple[str, str]:
-    kind, comma, data = url.partition(",")
-    scheme, _, media_type = kind.removesuffix(";base64").partition(":")
-    if not comma or not data or scheme != "data" or not kind.endswith(";base64"):
-        raise UntranslatableError(param, why)
-    return media_type.lower(), data
-
-
-def _audio(audio: Any, param: str) -> list[Block]:
-    raise UntranslatableError(param, _AUDIO)
-
-
 # the tables
 
 
 _FUNCTION: Final = "of functions is not known at Anthropic; use tools"
-_AUDIO: Final = "cannot be sent: Claude does not listen"
 _REASONING: Final = (
     "cannot be sent without its signature; send the answer's thinking_blocks too, or leave both out"
 )
-_DETAIL: Final = "can only be auto or high at Anthropic, which always looks closely"
 _LAST: Final = (
     "messages[last].role=assistant",
     "cannot be the last: Anthropic would write on in its midst instead of answering",
 )
 _SYSTEM: Final = "of the system prompt; several are joined in order, those amid the conversation too."
-
-
-def _error(name: str, note: str) -> Field:
-    return Field(name=name, support=Support.ERROR, note=note)
-
-
-def _idle(name: str, note: str) -> Field:
-    return Field(name=name, support=Support.NOT_APPLICABLE, note=note)
 
 
 ROLES: Final[Mapping[str, Row[Callable[[Mapping[str, Any], str], Turn]]]] = {
@@ -275,19 +186,8 @@ ROLES: Final[Mapping[str, Row[Callable[[Mapping[str, Any], str], Turn]]]] = {
     "tool": Row(
         mapped("messages[].role=tool", "A `tool_result` in the user's turn, by `tool_call_id`."), _tool
     ),
-    "function": Row(_error("messages[].role=function", _FUNCTION), _function),
+    "function": Row(unsaid("messages[].role=function", _FUNCTION), _function),
 }
-
-PARTS: Final[Mapping[str, Row[Callable[[Any, str], list[Block]]]]] = {
-    "text": Row(mapped("messages[].text", "A text block. White space alone is an error."), _texts),
-    "image_url": Row(
-        mapped("messages[].image_url", "An image by its https: address, or base64 of a data: URL."), _image
-    ),
-    "file": Row(mapped("messages[].file", "A PDF as a document; a `file_id` is an error."), _file),
-    "input_audio": Row(_error("messages[].input_audio", _AUDIO), _audio),
-    "refusal": Row(mapped("messages[].refusal", "A text block of the assistant's."), _texts),
-}
-
 
 KEYS: Final[Mapping[str, Field]] = {
     "content": mapped(
@@ -297,17 +197,13 @@ KEYS: Final[Mapping[str, Field]] = {
     "thinking_blocks": mapped(
         "messages[].thinking_blocks", "The thinking of an earlier answer, signed, ahead of its text."
     ),
-    "reasoning_content": _error("messages[].reasoning_content", _REASONING),
-    "image_url.detail": mapped("messages[].image_url.detail", f"{_DETAIL[0].upper()}{_DETAIL[1:]}."),
-    "prompt_cache_breakpoint": _idle(
-        "messages[].prompt_cache_breakpoint", "Of OpenAI's cache; Anthropic is not asked to cache."
-    ),
-    "annotations": _idle("messages[].annotations", "Notes on an earlier answer, which no model reads."),
-    "name": _error("messages[].name", "has no counterpart at Anthropic; write who speaks in the text"),
-    "audio": _error("messages[].audio", "of an earlier answer is OpenAI's; Claude does not speak"),
-    "function_call": _error("messages[].function_call", "is not known at Anthropic; use tool_calls"),
-    "last": _error(*_LAST),
+    "reasoning_content": unsaid("messages[].reasoning_content", _REASONING),
+    "annotations": idle("messages[].annotations", "Notes on an earlier answer, which no model reads."),
+    "name": unsaid("messages[].name", "has no counterpart at Anthropic; write who speaks in the text"),
+    "audio": unsaid("messages[].audio", "of an earlier answer is OpenAI's; Claude does not speak"),
+    "function_call": unsaid("messages[].function_call", "is not known at Anthropic; use tool_calls"),
+    "last": unsaid(*_LAST),
 }
 """What a message may hold beside its role, and where."""
 
-FIELDS: Final = fields_of(ROLES, PARTS) | {field.name: field for field in KEYS.values()}
+FIELDS: Final = parts.FIELDS | fields_of(ROLES) | {field.name: field for field in KEYS.values()}

@@ -40,6 +40,16 @@ def mapped(name: str, note: str) -> Field:
     return Field(name=name, support=Support.MAPPED, note=note)
 
 
+def unsaid(name: str, note: str) -> Field:
+    """A field that Anthropic has no word for. Its note ends the sentence that the name begins."""
+    return Field(name=name, support=Support.ERROR, note=note)
+
+
+def idle(name: str, note: str) -> Field:
+    """A field that cannot change the answer and that Anthropic has no word for."""
+    return Field(name=name, support=Support.NOT_APPLICABLE, note=note)
+
+
 def said(name: str, note: str, write: Callable[[Any, Asked], Mapping[str, Any]], *usual: Any) -> Rule:
     """The rule of a field that Anthropic has a word for.
 
@@ -50,13 +60,13 @@ def said(name: str, note: str, write: Callable[[Any, Asked], Mapping[str, Any]],
 
 
 def refused(name: str, note: str, *usual: Any) -> Rule:
-    """The rule of a field that Anthropic has no word for. Its note ends the sentence that the name begins.
+    """The rule of a field that Anthropic has no word for.
 
     Args:
         usual: Values that ask for what happens anyway; they are accepted.
     """
     return Row(
-        Field(name=name, support=Support.ERROR, note=note),
+        unsaid(name, note),
         lambda value, asked: {} if _among(value, usual) else _refuse(name, note),
     )
 
@@ -72,7 +82,7 @@ def accepted(name: str, note: str, check: Callable[[Any, str], object]) -> Rule:
         check(value, name)
         return {}
 
-    return Row(Field(name=name, support=Support.NOT_APPLICABLE, note=note), write)
+    return Row(idle(name, note), write)
 
 
 def fields_of(*tables: Mapping[Any, Row[Any]]) -> dict[str, Field]:

@@ -60,7 +60,7 @@ def write_effort(value: Any, asked: Asked) -> Mapping[str, Any]:
         return {"thinking": {"type": "adaptive"}, "output_config": {"effort": _EFFORTS[effort]}}
     if version < _FIRST_TO_THINK:
         raise UntranslatableError(
-            "reasoning_effort", f"cannot be asked of {asked.model}, which does not think"
+            "reasoning_effort", f"cannot be asked of {shown(asked.model)}, which does not think"
         )
     return {"thinking": {"type": "enabled", "budget_tokens": _budget_tokens(effort, asked.max_tokens)}}
 

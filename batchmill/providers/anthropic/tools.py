@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from batchmill.providers.anthropic.rules import Asked, Rule, fields_of, mapped, refused, said
+from batchmill.providers.anthropic.rules import Asked, Rule, fields_of, mapped, refused, said, unsaid
 from batchmill.providers.anthropic.values import a_flag, a_list, a_text, an_object, shown
-from batchmill.providers.fields import Field, Support
 from batchmill.providers.wire import UntranslatableError
 
 Fragment = Mapping[str, Any]
@@ -133,7 +132,7 @@ FIELDS: Final = fields_of(NAMED, FORMATS) | {
     field.name: field
     for field in (
         mapped("tools[].function.strict", "`strict`."),
-        Field(name="tools[].type=custom", support=Support.ERROR, note=_CUSTOM),
+        unsaid("tools[].type=custom", _CUSTOM),
         mapped(
             "response_format.json_schema.description",
             "The schema's own description where it has none; an error where it has another.",
