@@ -4,15 +4,21 @@ Bodies go through byte for byte, both ways.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from batchmill.money.usage import Usage
 from batchmill.providers import answers
 from batchmill.providers.base import Call
+from batchmill.providers.fields import Field
 from batchmill.providers.http import HttpProvider
+from batchmill.providers.openai_fields import CHAT, EMBEDDINGS, passed_through
 from batchmill.providers.signals import OPENAI, ErrorObject, Meanings
 from batchmill.providers.wire import Answer, Secret, base_of, get, head, post, usable_keys
 from batchmill.requests.model import Endpoint
+
+CHAT_FIELDS: Final[Mapping[str, Field]] = passed_through(CHAT)
+EMBEDDING_FIELDS: Final[Mapping[str, Field]] = passed_through(EMBEDDINGS)
+"""Of OpenAI, and of every server of one's own that speaks its wire."""
 
 
 class OpenAIWire:
@@ -45,7 +51,7 @@ class OpenAIWire:
         self.meanings = meanings
         self.base = base_of(name, base_url, "https://api.openai.com/v1")
         self.keys = usable_keys(name, api_keys)
-        accounts = [_account(key, organization, project) for key in self.keys]
+        accounts = [bearer(key, organization, project) for key in self.keys]
         self._heads = [
             {
                 endpoint: head(name, self.base, "POST", endpoint.removeprefix("/v1"), account)
@@ -102,7 +108,8 @@ class OpenAICompatible(HttpProvider):
         super().__init__(wire=wire, origin=wire.base, keys=wire.keys, **http)
 
 
-def _account(key: str, organization: str, project: str) -> Mapping[str, str]:
+def bearer(key: str, organization: str = "", project: str = "") -> Mapping[str, str]:
+    """The headers that say who calls; "" leaves one out."""
     return {
         "Authorization": f"Bearer {key}" if key else "",
         "OpenAI-Organization": organization,
