@@ -1,8 +1,8 @@
 """The gate: where the calls of one process wait until the limits let them leave.
 
-Calls to one model wait in line; who is first asks for all that will fit, in one round trip. A pass is a moment: whoever
-has one writes the call down meanwhile, and sends it exactly then. Only so many may wait for one model that there is room
-for others; further ones are told to come back.
+Calls to one model wait in line; who is first asks for all that will fit, in one round trip. A pass is a moment:
+whoever has one writes the call down meanwhile, and sends it exactly then. Only so many may wait for one model that
+there is room for others; further ones are told to come back.
 """
 
 import asyncio
