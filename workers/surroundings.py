@@ -65,6 +65,8 @@ def _settings(settings: Settings) -> Finding:
         make_judge(settings)
     except SettingsError as error:
         return Finding(check="settings", level=Level.FAILURE, message=error.message, hint=error.hint)
+    if settings.warnings:
+        return Finding(check="settings", level=Level.WARNING, message="; ".join(settings.warnings))
     return Finding(check="settings", level=Level.OK, message="prices and times to live can be read")
 
 
