@@ -15,7 +15,10 @@ from db import schema
 from db.engine import Database
 from tests.support.clocks import FakeClock
 from tests.support.mill import Mill
+from tests.support.planted import planted_key, pytest_runtest_logreport
 from tests.support.servers import PostgresCluster, postgres_cluster, valkey_server
+
+__all__ = ["planted_key", "pytest_runtest_logreport"]
 
 # A slow machine fails no test: how long an example takes says nothing about what is right.
 settings.register_profile("batchmill", deadline=None)
