@@ -54,6 +54,19 @@ def mill(make_mill: Callable[[Path], Mill], tmp_path: Path) -> Mill:
     return make_mill(tmp_path)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def everywhere(request: pytest.FixtureRequest, mill: Mill) -> Iterator[Mill]:
+    """An installation on an embedded database, and one on a shared PostgreSQL."""
+    if request.param == "sqlite":
+        yield mill
+        return
+    cluster: PostgresCluster = request.getfixturevalue("postgres")
+    mill.environ["DATABASE_URL"] = url = cluster.create()
+    yield mill
+    mill.kill_everything()
+    cluster.drop(url)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresCluster]:
     """A real PostgreSQL, one for all tests of this process."""
