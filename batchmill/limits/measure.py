@@ -7,8 +7,8 @@ import orjson
 
 from batchmill.limits.model import Demand
 from batchmill.money.usage import Usage
+from batchmill.providers.names import ProviderName
 from batchmill.requests.model import Endpoint
-from batchmill.routing.names import ProviderName
 from batchmill.tokens.count import count_request
 from batchmill.tokens.most_output import answer_count, own_limit
 
