@@ -118,7 +118,7 @@ def make_provider(settings: Settings, concurrency: int) -> "HttpProvider":
     )
 
 
-def make_providers(settings: Settings, concurrency: int) -> "dict[str, HttpProvider]":
+def make_providers(settings: Settings, concurrency: int) -> "dict[ProviderName, HttpProvider]":
     """Every provider that calls can go to, by name: those that are usable, and that this version can speak to."""
     makers: Mapping[ProviderName, Callable[[], HttpProvider]] = {
         ProviderName.OPENAI: lambda: make_provider(settings, concurrency),

@@ -1,6 +1,6 @@
 """Limits: the gate of a worker process, and the limits in force."""
 
-import asyncio
+import time
 from collections.abc import Mapping
 from hashlib import blake2b
 
@@ -29,7 +29,7 @@ def make_gate(settings: Settings, *, concurrency: int, processes: int) -> Gate:
             for name, account in settings.providers.items()
         },
         room=concurrency // 2,
-        clock=asyncio.get_running_loop().time,
+        clock=time.monotonic,
     )
 
 
@@ -51,7 +51,7 @@ def _limiter(settings: Settings, processes: int) -> Limiter:
     url = settings.limits.url or settings.broker.url
     if url is not None and url.startswith(_REDIS):
         return connect(url, share=processes)
-    return MemoryLimiter(asyncio.get_running_loop().time, processes)
+    return MemoryLimiter(time.monotonic, processes)
 
 
 def _id_of(key: str) -> str:

@@ -115,6 +115,19 @@ class BrokerSettings(Group):
         return self.url is None
 
 
+class LimitSettings(Group):
+    """Where processes share what providers let through."""
+
+    url: BrokerUrl | None = setting(
+        None,
+        "BATCHMILL_LIMITS_URL",
+        "REDIS_URL",
+        meaning="Redis or Valkey in which workers share rate limits; the broker if not set.",
+        accepts="redis://, rediss:// or redis+socket:// and a host",
+        repr=False,
+    )
+
+
 class WorkerSettings(Group):
     """How the work is done on this machine."""
 
@@ -258,6 +271,7 @@ class Settings(Group):
     gemini: GeminiSettings
     openrouter: OpenRouterSettings
     local: LocalSettings
+    limits: LimitSettings
     workers: WorkerSettings
     calls: CallSettings
     input: InputSettings
