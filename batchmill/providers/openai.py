@@ -6,13 +6,14 @@ Bodies go through byte for byte, both ways.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
 from batchmill.providers import answers
 from batchmill.providers.base import Call
 from batchmill.providers.fields import Field
 from batchmill.providers.http import HttpProvider
 from batchmill.providers.openai_fields import CHAT, EMBEDDINGS, passed_through
-from batchmill.providers.signals import OPENAI, ErrorObject, Meanings
+from batchmill.providers.signals import OPENAI, ErrorObject, Meanings, quotas
 from batchmill.providers.wire import Answer, Secret, base_of, get, head, post, usable_keys
 from batchmill.requests.model import Endpoint
 
@@ -68,6 +69,10 @@ class OpenAIWire:
     def probe(self, account: int) -> bytes:
         """A request for the list of models."""
         return self._probes[account]
+
+    def quotas(self, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        """What its limits are, and how much of them is left."""
+        return quotas(headers)
 
     def read(self, endpoint: Endpoint, answer: Any, body: bytes) -> Answer | None:
         """The answer as it is; None when it is no finished one."""

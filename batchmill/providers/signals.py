@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from batchmill.limits.model import Dimension, Quota
 from batchmill.providers.base import Verdict
 
 LONGEST_WAIT_S: Final = 86_400.0
@@ -240,26 +241,28 @@ def count(text: str | None) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def quotas(headers: Mapping[str, str], now: float) -> list[tuple[str, int, int | None, float | None]]:
-    """What OpenAI's limits are and how much of them is left: dimension, limit, remaining, seconds to its reset.
+def quotas(headers: Mapping[str, str]) -> tuple[Quota, ...]:
+    """What OpenAI's limits are and how much of them is left, by requests and by tokens.
 
-    Dimensions: `requests`, `tokens`. What is not said is None; without a limit there is no entry, as with Azure,
-    which may send -1, -1 and 0. A reset beyond a day is some provider's epoch, not a duration: None.
+    Without a limit there is no entry, as with Azure, which may send -1, -1 and 0. A reset beyond a day is some
+    provider's epoch, not a duration: None.
 
     Args:
         headers: Looked up in lower case.
-        now: Seconds since the epoch; OpenAI's resets are durations and do without it.
     """
     found = []
-    for kind in ("requests", "tokens"):
-        limit = count(headers.get(f"x-ratelimit-limit-{kind}"))
-        reset_s = duration_s(headers.get(f"x-ratelimit-reset-{kind}", ""))
+    for dimension in (Dimension.REQUESTS, Dimension.TOKENS):
+        limit = count(headers.get(f"x-ratelimit-limit-{dimension}"))
         if limit:
-            left = count(headers.get(f"x-ratelimit-remaining-{kind}"))
-            found.append(
-                (kind, limit, left, None if reset_s is None or reset_s > LONGEST_WAIT_S else reset_s)
+            reset_s = duration_s(headers.get(f"x-ratelimit-reset-{dimension}", ""))
+            quota = Quota(
+                dimension=dimension,
+                limit=limit,
+                remaining=count(headers.get(f"x-ratelimit-remaining-{dimension}")),
+                reset_s=None if reset_s is None or reset_s > LONGEST_WAIT_S else reset_s,
             )
-    return found
+            found.append(quota)
+    return tuple(found)
 
 
 def _read_error(error: Mapping[str, Any]) -> ErrorObject:

@@ -67,13 +67,15 @@ class ReplyReader:
         request_id = exchange.headers.get("x-request-id") or exchange.headers.get("request-id") or ""
         seen = _Seen(exchange.status, self._clean(request_id), latency_ms)
         reply = self._spoken(endpoint, exchange, seen)
+        quotas = self.wire.quotas(exchange.headers)
         if reply.verdict is Verdict.ANSWERED:
-            return reply
+            return replace(reply, quotas=quotas) if quotas else reply
         return replace(
             reply,
             status_code=seen.status,
             provider_request_id=seen.request_id,
             latency_ms=latency_ms,
+            quotas=quotas,
         )
 
     def read_probe(self, exchange: Exchange, latency_ms: int) -> Probe:
@@ -197,6 +199,7 @@ def _answered(endpoint: Endpoint, answer: Answer, seen: _Seen) -> Reply:
         finish_reason=answers.read_finish_reason(endpoint, content),
         answer_model=answers.read_model(content),
         usage=answers.read_usage(endpoint, content),
+        is_empty=answers.is_empty(endpoint, content),
     )
 
 

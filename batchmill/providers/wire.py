@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from yarl import URL
 
 from batchmill.errors import SettingsError
+from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Call
 from batchmill.providers.signals import ErrorObject, Meanings
@@ -68,6 +69,14 @@ class Wire(Protocol):
 
     def probe(self, account: int) -> bytes:
         """The whole HTTP request that costs nothing and tells whether the provider is there and knows the key."""
+        ...
+
+    def quotas(self, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        """What the headers of an answer say of the provider's limits. Raises nothing.
+
+        Args:
+            headers: By name in lower case.
+        """
         ...
 
     def read(self, endpoint: Endpoint, answer: Any, body: bytes) -> Answer | None:

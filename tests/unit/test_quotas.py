@@ -2,8 +2,17 @@
 
 import pytest
 
+from batchmill.limits.model import Quota
 from batchmill.providers import signals
 from batchmill.providers.anthropic.wire import quotas
+
+Told = tuple[str, int, int | None, float | None]
+
+
+def told(found: tuple[Quota, ...]) -> list[Told]:
+    """Dimension, limit, what remains and the reset of each."""
+    return [(quota.dimension.value, quota.limit, quota.remaining, quota.reset_s) for quota in found]
+
 
 NOW = 1_795_165_200.0  # Fri, 20 Nov 2026 09:00:00 GMT
 
@@ -24,7 +33,7 @@ def test_anthropics_limits() -> None:
         "anthropic-ratelimit-output-tokens-remaining": "7000",
         "anthropic-ratelimit-output-tokens-reset": "2026-11-20T10:00:30+01:00",
     }
-    assert quotas(headers, NOW) == [
+    assert told(quotas(headers, NOW)) == [
         ("requests", 50, 49, 1.0),
         ("tokens", 40_000, 0, 60.5),
         ("input_tokens", 30_000, 30_000, 0.0),
@@ -61,7 +70,7 @@ def test_anthropics_limits() -> None:
 )
 def test_what_anthropic_does_not_say_is_none(headers: dict[str, str], found: list[object]) -> None:
     """No limit, no entry; a moment without its zone is no moment."""
-    assert quotas(headers, NOW) == found
+    assert told(quotas(headers, NOW)) == found
 
 
 def test_openais_limits() -> None:
@@ -74,7 +83,7 @@ def test_openais_limits() -> None:
         "x-ratelimit-remaining-tokens": "0",
         "x-ratelimit-reset-tokens": "6m0s",
     }
-    assert signals.quotas(headers, NOW) == [
+    assert told(signals.quotas(headers)) == [
         ("requests", 500, 499, pytest.approx(0.12)),
         ("tokens", 30_000, 0, 360.0),
     ]
@@ -105,4 +114,4 @@ def test_openais_limits() -> None:
 )
 def test_what_openai_does_not_say_is_none(headers: dict[str, str], found: list[object]) -> None:
     """Azure's -1, -1 and 0 are no limit, and another's epoch is no duration."""
-    assert signals.quotas(headers, NOW) == found
+    assert told(signals.quotas(headers)) == found

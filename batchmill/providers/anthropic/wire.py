@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from batchmill.limits.model import RATES, Quota
 from batchmill.money.usage import Usage
 from batchmill.providers import answers
 from batchmill.providers.anthropic import answer, ask
@@ -105,6 +106,10 @@ class AnthropicWire:
         """A request for the list of models."""
         return self._probes[account]
 
+    def quotas(self, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        """What its limits are, and how much of them is left."""
+        return quotas(headers, self._clock())
+
     def read(self, endpoint: Endpoint, message: Any, body: bytes) -> Answer | None:
         """The message in OpenAI's shape; None when it has not ended."""
         try:
@@ -146,22 +151,23 @@ class Anthropic(HttpProvider):
         super().__init__(wire=wire, origin=wire.base, keys=wire.keys, clock=clock, **http)
 
 
-def quotas(headers: Mapping[str, str], now: float) -> list[tuple[str, int, int | None, float | None]]:
-    """What Anthropic's limits are and how much of them is left: dimension, limit, remaining, seconds to its reset.
+def quotas(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
+    """What Anthropic's limits are and how much of them is left.
 
-    Dimensions: `requests`, `tokens` (whichever of the token limits is the tightest), `input_tokens`, `output_tokens`.
-    Anthropic rounds the remaining tokens to thousands. The reset is when the whole limit is there again.
+    `tokens` is whichever of the token limits is the tightest. Anthropic rounds the remaining tokens to thousands. The
+    reset is when the whole limit is there again.
 
     Args:
         headers: Looked up in lower case.
         now: Seconds since the epoch.
     """
     found = []
-    for dimension in ("requests", "tokens", "input-tokens", "output-tokens"):
+    for dimension in RATES:
         limit, left, reset = (
-            headers.get(f"anthropic-ratelimit-{dimension}-{what}", "")
+            headers.get(f"anthropic-ratelimit-{dimension.replace('_', '-')}-{what}", "")
             for what in ("limit", "remaining", "reset")
         )
         if most := count(limit):
-            found.append((dimension.replace("-", "_"), most, count(left), until_s(reset, now)))
-    return found
+            quota = Quota(dimension=dimension, limit=most, remaining=count(left), reset_s=until_s(reset, now))
+            found.append(quota)
+    return tuple(found)
