@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from batchmill.providers.fields import Field, Support
-from batchmill.providers.gemini import messages, models, shapes, tools
+from batchmill.providers.gemini import formats, messages, models, shapes, tools
 from batchmill.providers.gemini.rules import Rule, follow, ignored, mapped, refused
 from batchmill.providers.wire import UntranslatableError
 from batchmill.requests.model import Endpoint
@@ -48,8 +47,8 @@ def translate(endpoint: Endpoint, model: str, body: bytes) -> dict[str, Any]:
     draft = Draft(model=model, asked=asked)
     if endpoint is Endpoint.EMBEDDINGS:
         return _embeddings(draft)
-    shapes.required(asked, "messages", "body")
-    follow(_CHAT, draft, asked)
+    shapes.required(asked, "messages", "")
+    follow(CHAT, draft, asked)
     return draft.request | ({"generationConfig": draft.config} if draft.config else {})
 
 
@@ -68,11 +67,11 @@ def dump(request: Mapping[str, Any]) -> bytes:
 
 
 def _embeddings(draft: Draft) -> dict[str, Any]:
-    given = shapes.required(draft.asked, "input", "body")
+    given = shapes.required(draft.asked, "input", "")
     texts = [given] if isinstance(given, str) else shapes.items(given, "input")
     if not texts:
         raise UntranslatableError("input", "is empty")
-    follow(_EMBEDDINGS, draft, draft.asked)
+    follow(EMBEDDINGS, draft, draft.asked)
     name = models.resource(draft.model)
     parts = [shapes.text(each, f"input[{index}]") for index, each in enumerate(texts)]
     return {
@@ -117,37 +116,7 @@ def _choose(draft: Draft, value: Any, param: str) -> None:
 
 
 def _answer_format(draft: Draft, value: Any, param: str) -> None:
-    kind = shapes.text(shapes.required(shapes.members(value, param), "type", param), f"{param}.type")
-    if kind not in _FORMATS:
-        raise UntranslatableError(f"{param}.type", f"must be one of {', '.join(_FORMATS)}")
-    _FORMATS[kind].write(draft, value, param)
-
-
-def _plain_text(draft: Draft, value: Any, param: str) -> None:
-    shapes.known(value, param, ("type",))
-
-
-def _json_object(draft: Draft, value: Any, param: str) -> None:
-    shapes.known(value, param, ("type",))
-    draft.config["responseMimeType"] = "application/json"
-
-
-def _json_schema(draft: Draft, value: Any, param: str) -> None:
-    found = shapes.known(value, param, ("type", "json_schema"))
-    inner = f"{param}.json_schema"
-    given = shapes.known(
-        shapes.required(found, "json_schema", param), inner, ("name", "description", "schema", "strict")
-    )
-    draft.config["responseMimeType"] = "application/json"
-    if "schema" in given:
-        schema = shapes.members(given["schema"], f"{inner}.schema")
-        told = [shapes.text(given.get("description", ""), f"{inner}.description")]
-        if told[0]:
-            told += [own] if isinstance(own := schema.get("description"), str) else []
-            schema = {**schema, "description": "\n\n".join(told)}
-        draft.config["responseJsonSchema"] = schema
-    elif "description" in given:
-        raise UntranslatableError(f"{inner}.description", "needs a schema beside it to be told to Gemini")
+    formats.tell(draft.config, value, param)
 
 
 def _tokens(draft: Draft, value: Any, param: str) -> None:
@@ -213,22 +182,9 @@ def _elsewhere(draft: Draft, value: Any, param: str) -> None:
     """What is read where it belongs."""
 
 
-_FORMATS: Final[Mapping[str, Rule[Draft]]] = {
-    "text": mapped("response_format.text", "What Gemini does by itself.", _plain_text),
-    "json_object": mapped(
-        "response_format.json_object", "`responseMimeType` application/json.", _json_object
-    ),
-    "json_schema": mapped(
-        "response_format.json_schema",
-        "`responseJsonSchema`, which Gemini always keeps to, strict or not; the description goes into the "
-        "schema, the name is not told.",
-        _json_schema,
-    ),
-}
-
 _NO_PLACE_FOR_PRICES: Final = "is not told: what Gemini's tiers cost is not known here; leave it out"
 
-_CHAT: Final[Mapping[str, Rule[Draft]]] = {
+CHAT: Final[Mapping[str, Rule[Draft]]] = {
     "model": mapped("model", "A part of the address.", _elsewhere),
     "messages": mapped("messages", "Contents and a system instruction; see its parts.", _converse),
     "tools": mapped(
@@ -292,7 +248,7 @@ _CHAT: Final[Mapping[str, Rule[Draft]]] = {
     "function_call": refused("function_call", "is out of use: give tool_choice", neutral=("none",)),
 }
 
-_EMBEDDINGS: Final[Mapping[str, Rule[Draft]]] = {
+EMBEDDINGS: Final[Mapping[str, Rule[Draft]]] = {
     "model": mapped("model", "A part of the address and of each request.", _elsewhere),
     "input": mapped("input", "A text or several; numbers of tokens are an error.", _elsewhere),
     "dimensions": mapped("dimensions", "`outputDimensionality`.", _dimensions),
@@ -301,56 +257,3 @@ _EMBEDDINGS: Final[Mapping[str, Rule[Draft]]] = {
     ),
     "user": ignored("user", "Gemini has no field for the end user."),
 }
-
-_WITHIN: Final = (
-    mapped(
-        "response_format.json_schema.description", "Goes into the schema's own description.", _json_schema
-    ),
-    ignored("response_format.json_schema.strict", "Gemini keeps to the schema, strict or not."),
-    mapped(
-        "tools[].function.strict",
-        "With one that is strict, all calls are kept to their schemas: mode VALIDATED in place of AUTO.",
-        _declare,
-    ),
-    refused("tools[].type=custom", "is no function: Gemini's models call nothing else"),
-    refused(
-        "tool_choice.allowed_tools", "has no counterpart at Gemini: give only the tools that are allowed"
-    ),
-    refused("tool_choice.custom", "is no function: Gemini's models call nothing else"),
-)
-
-_ANSWERS: Final[Mapping[str, str]] = {
-    "finish_reason=stop": "STOP, without calls.",
-    "finish_reason=length": "MAX_TOKENS.",
-    "finish_reason=tool_calls": "STOP, with calls.",
-    "finish_reason=content_filter": "SAFETY, RECITATION, LANGUAGE, BLOCKLIST, PROHIBITED_CONTENT, SPII and their "
-    "like; also a prompt that was blocked, which is answered without content.",
-    "finish_reason=…": "Any other reason is told in Gemini's own word, in lower case: malformed_function_call. "
-    "`native_finish_reason` beside it is always Gemini's.",
-    "message.content": "The texts, joined. Parts that are no text are in `extra_content.google.parts`.",
-    "message.tool_calls": "Calls with their ids (made up where Gemini gives none) and thought signatures.",
-    "message.refusal": "Always null: Gemini filters instead.",
-    "message.reasoning_content": "Thoughts, where Gemini tells them.",
-    "usage": "Cached tokens within the prompt's, thinking within the completion's; where thinking is not named, "
-    "it is what the total is more than everything else.",
-}
-
-_NESTED: Final = (
-    messages.ROLES,
-    messages.INSTRUCTION,
-    messages.USER,
-    messages.ASSISTANT,
-    messages.TOOL,
-    messages.PARTS,
-    _FORMATS,
-)
-
-CHAT_FIELDS: Final[Mapping[str, Field]] = {
-    **{row.name: row for rules in (_CHAT, *_NESTED) for row in rules.values()},
-    **{row.name: row for row in (*messages.WITHIN, *_WITHIN)},
-    **{name: Field(name=name, support=Support.MAPPED, note=note) for name, note in _ANSWERS.items()},
-}
-"""What becomes of every field of a chat request and answer, by the field's name."""
-
-EMBEDDING_FIELDS: Final[Mapping[str, Field]] = {row.name: row for row in _EMBEDDINGS.values()}
-"""What becomes of every field of a request for embeddings."""

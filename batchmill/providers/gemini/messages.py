@@ -1,75 +1,19 @@
 """A conversation in OpenAI's messages, as Gemini's contents and system instruction.
 
-Facts: ai.google.dev/api/caching (Content, Part), docs/function-calling, docs/thought-signatures and
-docs/file-input-methods. Gemini knows two roles, `user` and `model`; instructions stand apart.
+Facts: ai.google.dev/api/caching (Content), docs/function-calling and docs/thought-signatures. Gemini knows two
+roles, `user` and `model`; instructions stand apart.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from json import loads
 from typing import Any, Final
 
+from batchmill.providers.fields import Field, Support
 from batchmill.providers.gemini import shapes
+from batchmill.providers.gemini.parts import PARTS, REFUSAL_NOTE
 from batchmill.providers.gemini.rules import Rule, follow, ignored, mapped, refused
+from batchmill.providers.gemini.turns import Conversation, Part, Turn
 from batchmill.providers.wire import UntranslatableError
-
-Part = dict[str, Any]
-
-_AUDIO: Final = ("wav", "mp3", "aiff", "aac", "ogg", "flac")
-_IMAGE_OF_SUFFIX: Final[Mapping[str, str]] = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-}
-_RESOLUTIONS: Final[Mapping[str, str]] = {
-    "low": "MEDIA_RESOLUTION_LOW",
-    "high": "MEDIA_RESOLUTION_HIGH",
-}
-
-
-@dataclass(slots=True, kw_only=True)
-class Conversation:
-    """What has been read of the messages so far.
-
-    Attributes:
-        model_fetches: Whether the model fetches URLs.
-        instructions: The texts of all system and developer messages, in order.
-        names: The functions' names by the ids of the calls.
-        details: How closely each image is to be looked at, and other media: `auto`.
-    """
-
-    model_fetches: bool
-    instructions: list[str] = field(default_factory=list)
-    contents: list[dict[str, Any]] = field(default_factory=list)
-    names: dict[str, str] = field(default_factory=dict)
-    details: set[str] = field(default_factory=set)
-    _speaker: str = ""
-
-    def say(self, speaker: str, parts: list[Part]) -> None:
-        """Add what somebody says; to what the same has just said, if so."""
-        if self._speaker == speaker:
-            self.contents[-1]["parts"] += parts
-        else:
-            self.contents.append({"role": "model" if speaker == "assistant" else "user", "parts": parts})
-        self._speaker = speaker
-
-    def resolution(self) -> str | None:
-        """Gemini's word for the details that images are looked at in; None leaves it to the model."""
-        if len(self.details) > 1:
-            raise UntranslatableError(
-                "messages", "ask for different details of their media: Gemini takes one for all"
-            )
-        return next((_RESOLUTIONS[detail] for detail in self.details if detail in _RESOLUTIONS), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    """One message while it is read."""
-
-    conversation: Conversation
-    parts: list[Part] = field(default_factory=list)
 
 
 def read(messages: Any, model_fetches: bool) -> Conversation:
@@ -96,19 +40,19 @@ def read(messages: Any, model_fetches: bool) -> Conversation:
 
 
 def _instruct(conversation: Conversation, message: Mapping[str, Any], param: str) -> None:
-    turn = _Turn(conversation=conversation)
+    turn = Turn(conversation=conversation)
     follow(INSTRUCTION, turn, message, param)
     conversation.instructions += [part["text"] for part in _spoken(turn, param)]
 
 
 def _user(conversation: Conversation, message: Mapping[str, Any], param: str) -> None:
-    turn = _Turn(conversation=conversation)
+    turn = Turn(conversation=conversation)
     follow(USER, turn, message, param)
     conversation.say("user", _spoken(turn, param))
 
 
 def _assistant(conversation: Conversation, message: Mapping[str, Any], param: str) -> None:
-    turn = _Turn(conversation=conversation)
+    turn = Turn(conversation=conversation)
     follow(ASSISTANT, turn, message, param)
     conversation.say("assistant", _spoken(turn, param))
 
@@ -120,14 +64,14 @@ def _tool(conversation: Conversation, message: Mapping[str, Any], param: str) ->
             f"{param}.tool_call_id",
             "answers no call of an assistant message before it, which names the function",
         )
-    turn = _Turn(conversation=conversation)
+    turn = Turn(conversation=conversation)
     follow(TOOL, turn, message, param)
     output = "".join(part["text"] for part in _spoken(turn, param))
     response = {"id": call_id, "name": conversation.names[call_id], "response": {"output": output}}
     conversation.say("tool", [{"functionResponse": response}])
 
 
-def _spoken(turn: _Turn, param: str) -> list[Part]:
+def _spoken(turn: Turn, param: str) -> list[Part]:
     """What a message says; an empty text only where it says nothing else."""
     if not turn.parts:
         raise UntranslatableError(f"{param}.content", "is missing")
@@ -137,19 +81,19 @@ def _spoken(turn: _Turn, param: str) -> list[Part]:
 # members of messages
 
 
-def _texts(turn: _Turn, content: Any, param: str) -> None:
+def _texts(turn: Turn, content: Any, param: str) -> None:
     _content(turn, content, param, ("text",))
 
 
-def _texts_and_refusals(turn: _Turn, content: Any, param: str) -> None:
+def _texts_and_refusals(turn: Turn, content: Any, param: str) -> None:
     _content(turn, content, param, ("text", "refusal"))
 
 
-def _anything(turn: _Turn, content: Any, param: str) -> None:
+def _anything(turn: Turn, content: Any, param: str) -> None:
     _content(turn, content, param, tuple(PARTS))
 
 
-def _content(turn: _Turn, content: Any, param: str, kinds: Sequence[str]) -> None:
+def _content(turn: Turn, content: Any, param: str, kinds: Sequence[str]) -> None:
     if isinstance(content, str):
         turn.parts.append({"text": content})
         return
@@ -161,11 +105,11 @@ def _content(turn: _Turn, content: Any, param: str, kinds: Sequence[str]) -> Non
         PARTS[kind].write(turn, part, inner)
 
 
-def _refusal(turn: _Turn, refusal: Any, param: str) -> None:
+def _refusal(turn: Turn, refusal: Any, param: str) -> None:
     turn.parts.append({"text": shapes.text(refusal, param)})
 
 
-def _sign(turn: _Turn, extra: Any, param: str) -> None:
+def _sign(turn: Turn, extra: Any, param: str) -> None:
     """The signature of a text; of calls each has its own."""
     signature = _signature(extra, param)
     if signature is not None:
@@ -174,12 +118,12 @@ def _sign(turn: _Turn, extra: Any, param: str) -> None:
         turn.parts[-1]["thoughtSignature"] = signature
 
 
-def _call_tools(turn: _Turn, calls: Any, param: str) -> None:
+def _call_tools(turn: Turn, calls: Any, param: str) -> None:
     for index, call in enumerate(shapes.items(calls, param)):
         _call_tool(turn, call, f"{param}[{index}]")
 
 
-def _call_tool(turn: _Turn, call: Any, param: str) -> None:
+def _call_tool(turn: Turn, call: Any, param: str) -> None:
     # Some clients keep the `index` of streams.
     found = shapes.known(call, param, ("id", "type", "function", "extra_content", "index"))
     if found.get("type", "function") != "function":
@@ -219,118 +163,30 @@ def _signature(extra: Any, param: str) -> str | None:
     return None if signature is None else shapes.base64_of(signature, f"{param}.google.thought_signature")
 
 
-# parts of messages
-
-
-def _text(turn: _Turn, part: Any, param: str) -> None:
-    found = shapes.known(part, param, ("type", "text", "prompt_cache_breakpoint"))
-    turn.parts.append({"text": shapes.text(shapes.required(found, "text", param), f"{param}.text")})
-
-
-def _refusal_part(turn: _Turn, part: Any, param: str) -> None:
-    found = shapes.known(part, param, ("type", "refusal"))
-    turn.parts.append({"text": shapes.text(shapes.required(found, "refusal", param), f"{param}.refusal")})
-
-
-def _image(turn: _Turn, part: Any, param: str) -> None:
-    found = shapes.known(part, param, ("type", "image_url", "prompt_cache_breakpoint"))
-    inner = f"{param}.image_url"
-    image = shapes.known(shapes.required(found, "image_url", param), inner, ("url", "detail"))
-    detail = shapes.text(image.get("detail", "auto"), f"{inner}.detail")
-    if detail not in (*_RESOLUTIONS, "auto"):
-        raise UntranslatableError(f"{inner}.detail", "must be auto, low or high")
-    turn.conversation.details.add(detail)
-    url = shapes.text(shapes.required(image, "url", inner), f"{inner}.url")
-    if url.startswith("data:"):
-        turn.parts.append(_inline(shapes.data_url(url, f"{inner}.url")))
-    else:
-        turn.parts.append(_fetched(url, f"{inner}.url", turn.conversation.model_fetches))
-
-
-def _fetched(url: str, param: str, model_fetches: bool) -> Part:
-    if not url.startswith("https://"):
-        raise UntranslatableError(param, "must be an https: or data: URL")
-    if not model_fetches:
-        raise UntranslatableError(param, "is not fetched for this model: give the image as a data: URL")
-    file = {"fileUri": url}
-    address = url.split("?")[0].split("#")[0].lower()
-    mime = next((mime for suffix, mime in _IMAGE_OF_SUFFIX.items() if address.endswith(suffix)), None)
-    return {"fileData": file if mime is None else file | {"mimeType": mime}}
-
-
-def _sound(turn: _Turn, part: Any, param: str) -> None:
-    found = shapes.known(part, param, ("type", "input_audio", "prompt_cache_breakpoint"))
-    inner = f"{param}.input_audio"
-    sound = shapes.known(shapes.required(found, "input_audio", param), inner, ("data", "format"))
-    form = shapes.text(shapes.required(sound, "format", inner), f"{inner}.format")
-    if form not in _AUDIO:
-        raise UntranslatableError(f"{inner}.format", f"must be one of {', '.join(_AUDIO)}")
-    data = shapes.base64_of(shapes.required(sound, "data", inner), f"{inner}.data")
-    turn.parts.append(_inline(shapes.Blob(f"audio/{form}", data)))
-
-
-def _file(turn: _Turn, part: Any, param: str) -> None:
-    found = shapes.known(part, param, ("type", "file", "prompt_cache_breakpoint"))
-    inner = f"{param}.file"
-    file = shapes.known(shapes.required(found, "file", param), inner, ("file_data", "file_id", "filename"))
-    if "file_id" in file:
-        raise UntranslatableError(
-            f"{inner}.file_id", "is of a file that Gemini does not have: give file_data"
-        )
-    data = shapes.text(shapes.required(file, "file_data", inner), f"{inner}.file_data")
-    turn.conversation.details.add("auto")
-    turn.parts.append(_inline(shapes.data_url(data, f"{inner}.file_data")))
-
-
-def _inline(blob: shapes.Blob) -> Part:
-    return {"inlineData": {"mimeType": blob.mime, "data": blob.data}}
-
-
 _CONTENT_NOTE: Final = (
     "Texts and other parts of a turn, in order. Instructions and answers of tools are text only; the latter are "
     "told to the letter, as `output`."
 )
-_REFUSAL_NOTE: Final = "A text part: Gemini has no other word for it."
 _NAME: Final = refused(
     "messages[].name", "has no place in Gemini's conversations: say in the text who speaks"
 )
-_CALL_ID: Final[Rule[_Turn]] = mapped(
+_CALL_ID: Final[Rule[Turn]] = mapped(
     "messages[].tool_call_id",
     "Also gives the function's name, which is looked up in the assistant message that made the call.",
     lambda turn, value, param: None,
 )
 
-PARTS: Final[Mapping[str, Rule[_Turn]]] = {
-    "text": mapped("messages[].text", "A text part.", _text),
-    "image_url": mapped(
-        "messages[].image_url",
-        "A data: URL becomes inline data; an https: URL is fetched by Gemini (not for models before 2.5).",
-        _image,
-    ),
-    "input_audio": mapped(
-        "messages[].input_audio",
-        "Inline data; besides wav and mp3 also aiff, aac, ogg and flac.",
-        _sound,
-    ),
-    "file": mapped(
-        "messages[].file",
-        "`file_data`, a data: URL, becomes inline data; the file name is not told. `file_id` is an error.",
-        _file,
-    ),
-    "refusal": mapped("messages[].refusal", _REFUSAL_NOTE, _refusal_part),
-}
-
-INSTRUCTION: Final[Mapping[str, Rule[_Turn]]] = {
+INSTRUCTION: Final[Mapping[str, Rule[Turn]]] = {
     "content": mapped("messages[].content", _CONTENT_NOTE, _texts),
     "name": _NAME,
 }
-USER: Final[Mapping[str, Rule[_Turn]]] = {
+USER: Final[Mapping[str, Rule[Turn]]] = {
     "content": mapped("messages[].content", _CONTENT_NOTE, _anything),
     "name": _NAME,
 }
-ASSISTANT: Final[Mapping[str, Rule[_Turn]]] = {
+ASSISTANT: Final[Mapping[str, Rule[Turn]]] = {
     "content": mapped("messages[].content", _CONTENT_NOTE, _texts_and_refusals),
-    "refusal": mapped("messages[].refusal", _REFUSAL_NOTE, _refusal),
+    "refusal": mapped("messages[].refusal", REFUSAL_NOTE, _refusal),
     "extra_content": mapped(
         "messages[].extra_content",
         "`google.thought_signature` goes back to the text it came with, as at Gemini's OpenAI endpoint.",
@@ -353,7 +209,7 @@ ASSISTANT: Final[Mapping[str, Rule[_Turn]]] = {
     "function_call": refused("messages[].function_call", "is out of use: give tool_calls"),
     "name": _NAME,
 }
-TOOL: Final[Mapping[str, Rule[_Turn]]] = {
+TOOL: Final[Mapping[str, Rule[Turn]]] = {
     "tool_call_id": _CALL_ID,
     "content": mapped("messages[].content", _CONTENT_NOTE, _texts),
     "name": ignored("messages[role=tool].name", "The call that is answered has the function's name."),
@@ -378,14 +234,10 @@ ROLES: Final[Mapping[str, Rule[Conversation]]] = {
 }
 
 WITHIN: Final = (
-    mapped(
-        "messages[].image_url.detail",
-        "low and high become the media resolution, one for all media of the request; original is an error.",
-        _image,
-    ),
-    ignored("messages[].prompt_cache_breakpoint", "Gemini finds what is cached by itself."),
-    mapped(
-        "messages[last].role=assistant", "Sent as it is; Gemini goes on where the message ends.", _assistant
+    Field(
+        name="messages[last].role=assistant",
+        support=Support.MAPPED,
+        note="Sent as it is; Gemini goes on where the message ends.",
     ),
 )
-"""Rows of what the rules above see to themselves."""
+"""Rows of what is seen to above, within other fields."""

@@ -76,10 +76,10 @@ def known(value: Any, param: str, names: Collection[str]) -> Mapping[str, Any]:
 
 
 def required(holder: Mapping[str, Any], name: str, param: str) -> Any:
-    """A member that must be there."""
-    if name not in holder:
-        raise UntranslatableError(f"{param}.{name}", "is missing")
-    return holder[name]
+    """A member that must be there, and not null; of the request itself where `param` is ""."""
+    if (value := holder.get(name)) is None:
+        raise UntranslatableError(f"{param}.{name}" if param else name, "is missing")
+    return value
 
 
 def data_url(url: str, param: str) -> Blob:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from batchmill.providers.fields import Field, Support
 from batchmill.providers.gemini import shapes
 from batchmill.providers.wire import UntranslatableError
 
@@ -78,3 +79,28 @@ def _declaration(function: Mapping[str, Any], param: str) -> Mapping[str, Any]:
     if "parameters" in function:
         declared["parametersJsonSchema"] = shapes.members(function["parameters"], f"{param}.parameters")
     return declared
+
+
+WITHIN: Final = (
+    Field(
+        name="tools[].function.strict",
+        support=Support.MAPPED,
+        note="With one that is strict, all calls are kept to their schemas: mode VALIDATED in place of AUTO.",
+    ),
+    Field(
+        name="tools[].type=custom",
+        support=Support.ERROR,
+        note="is no function: Gemini's models call nothing else",
+    ),
+    Field(
+        name="tool_choice.allowed_tools",
+        support=Support.ERROR,
+        note="has no counterpart at Gemini: give only the tools that are allowed",
+    ),
+    Field(
+        name="tool_choice.custom",
+        support=Support.ERROR,
+        note="is no function: Gemini's models call nothing else",
+    ),
+)
+"""Rows of what is seen to above, within other fields."""

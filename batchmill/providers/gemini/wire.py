@@ -19,7 +19,7 @@ from batchmill.providers import answers, signals
 from batchmill.providers.base import Call, Verdict
 from batchmill.providers.gemini import answer as said
 from batchmill.providers.gemini import ask, models
-from batchmill.providers.gemini.ask import CHAT_FIELDS, EMBEDDING_FIELDS
+from batchmill.providers.gemini.table import CHAT_FIELDS, EMBEDDING_FIELDS
 from batchmill.providers.http import HttpProvider
 from batchmill.providers.signals import ErrorObject, Meanings
 from batchmill.providers.wire import Answer, Secret, base_of, get, head, post, usable_keys
