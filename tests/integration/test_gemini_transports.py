@@ -474,8 +474,45 @@ def test_a_lost_connection_is_unknown_and_asked_once(make: Make, hard: bool) -> 
 
     reply = reply_of(make, behave, ask())
     assert reply.verdict is Verdict.UNKNOWN
-    assert reply.error_code in ("disconnected", "connection_reset", "call_failed")
+    assert reply.error_code in ("disconnected", "connection_reset")
     assert len(asked) == 1
+
+
+def test_a_redirect_is_not_followed(make: Make) -> None:
+    """The address is wrong, and nobody knows who is at the other."""
+    asked = Asked()
+    reply = reply_of(make, answering(307, {}, asked, "location: /elsewhere"), ask())
+    assert (reply.verdict, reply.error_code) == (Verdict.BLOCKED, "redirected")
+    assert len(asked) == 1
+
+
+def test_an_answer_to_be_continued_is_cut(make: Make) -> None:
+    """`length`, as any answer that was cut; no SDK asks for the rest on its own."""
+    asked = Asked()
+    [candidate] = WHOLE["candidates"]
+    cut = {
+        **WHOLE,
+        "candidates": [{**candidate, "finishReason": "CONTINUATION", "continuationToken": "c2ln"}],
+    }
+    assert reply_of(make, answering(200, cut, asked), ask()).finish_reason == "length"
+    assert len(asked) == 1
+
+
+def test_the_environment_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the SDKs would read there is given to them instead."""
+    for name, value in {
+        "GOOGLE_API_KEY": "of-somebody-else",
+        "GOOGLE_GENAI_USE_VERTEXAI": "true",
+        "GOOGLE_GENAI_USE_ENTERPRISE": "true",
+        "GOOGLE_CLOUD_PROJECT": "other",
+        "GOOGLE_GENAI_API_VERSION": "v1alpha",
+        "GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    asked = Asked()
+    assert reply_of(make, answering(200, WHOLE, asked), ask()).verdict is Verdict.ANSWERED
+    assert asked[0][0].startswith("POST /v1beta/models/gemini-2.5-flash:generateContent")
+    assert FIRST_KEY in asked[0][0]
 
 
 def test_a_cut_answer_is_unknown(make: Make) -> None:

@@ -76,6 +76,7 @@ class GeminiLegacy(transport.Transport):
         )
         session = client.transport._session
         session._refresh_status_codes = ()  # it would send a request again that was answered 401
+        session.max_redirects = 0
         session.hooks["response"].append(self._take_down)
         return client
 
@@ -129,9 +130,13 @@ class GeminiLegacy(transport.Transport):
         )
 
     async def _in_thread(self, ask: Callable[[], object]) -> object:
-        context = copy_context()
+        def send() -> object:
+            transport.go_out()
+            return ask()
+
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, ask)
+            return await loop.run_in_executor(self._threads, copy_context().run, send)
         except self._requests.Timeout as error:
             if isinstance(error, self._requests.ConnectTimeout):
                 raise

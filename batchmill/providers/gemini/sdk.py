@@ -110,10 +110,13 @@ class GeminiSdk(transport.Transport):
         return await self._made(self._clients[account].aio.models.list(config={"page_size": 1}))
 
     async def _made(self, asking: Any) -> object:
+        transport.go_out()
         try:
             return await asking
         except self._httpx.RemoteProtocolError as error:
             raise transport.disconnected(error) from error
+        except (self._httpx.ReadError, self._httpx.WriteError) as error:
+            raise ConnectionResetError(str(error) or "the connection was reset") from error
         except self._httpx.ReadTimeout as error:
             raise TimeoutError from error
 

@@ -92,7 +92,6 @@ class Transport:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s), self._slots:
-                exchange.connected = True
                 await send()
         except Exception as trouble:  # whatever it is, it must become a verdict
             exchange.connected = exchange.connected and not self._never_sent(trouble)
@@ -100,11 +99,16 @@ class Transport:
         return exchange, round((time.perf_counter() - started) * 1000)
 
 
+def go_out() -> None:
+    """Note that from here on the request of the exchange under way may have been sent."""
+    UNDER_WAY.get().connected = True
+
+
 def take_down(status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Write a whole answer into the exchange under way."""
     exchange = UNDER_WAY.get()
     exchange.headers = {name.lower(): value for name, value in headers.items()}
-    exchange.status, exchange.body = status, body
+    exchange.body, exchange.status = body, status
 
 
 def translated(call: Call) -> dict[str, Any]:
