@@ -91,7 +91,7 @@ class ReplyReader:
             answer, _ = answers.parse(exchange.body or b"")
         except ValueError:
             answer = _excerpt(exchange.body or b"")
-        error = signals.explain(exchange.status, answer)
+        error = self.wire.explain(exchange.status, answer)
         _, code = signals.classify(exchange.status, error, self.wire.meanings)
         return Probe(
             latency_ms=latency_ms, error_code=self._clean(code), error_message=self._clean(error.message)
@@ -146,7 +146,7 @@ class ReplyReader:
         self, endpoint: Endpoint, exchange: Exchange, status: int, answer: Any, body: bytes | None
     ) -> Reply:
         """An error, by its status or inside a 200; usage is kept where a 200 names it."""
-        error = signals.explain(status, answer)
+        error = self.wire.explain(status, answer)
         verdict, code = signals.classify(status, error, self.wire.meanings)
         message = error.message or f"{self.name} answered {code}"
         if code == signals.REDIRECTED:
@@ -158,7 +158,9 @@ class ReplyReader:
             body=self._without_keys(self.wire.error_body(error, body)),
             error_code=self._clean(code),
             error_message=self._clean(message),
-            retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock()) if waits else None,
+            retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock(), error.retry_after_s)
+            if waits
+            else None,
             usage=self.wire.usage(endpoint, answer) if status < 300 else None,
         )
 
