@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from batchmill.limits.model import Dimension, Quota
+from batchmill.providers import rpc_status
 from batchmill.providers.base import Verdict
 
 LONGEST_WAIT_S: Final = 86_400.0

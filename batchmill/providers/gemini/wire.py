@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from batchmill.errors import SettingsError
+from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
 from batchmill.providers import answers, signals
 from batchmill.providers.base import Call, Verdict
@@ -128,6 +129,10 @@ class GeminiWire:
     def probe(self, account: int) -> bytes:
         """A request for the list of models."""
         return get(self._head("GET", f"/{self.api_version}/models", account))
+
+    def quotas(self, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        """Nothing: Gemini does not tell."""
+        return ()
 
     def read(self, endpoint: Endpoint, answer: Any, body: bytes) -> Answer | None:
         """The answer in OpenAI's shape; None when it is no finished one."""
