@@ -5,12 +5,14 @@ answers with a text; patterns, `not` and conditions are not looked at.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from batchmill.sandbox.outcomes import NOT_A_MODEL
 
 DEEPEST: Final = 12
 """Levels, below which only what is required is filled in; twice as deep nothing is."""
+LONGEST: Final = 1000
+"""Most items of a list, and most letters that a text is padded to."""
 
 _FORMATS: Final[Mapping[str, str]] = {
     "date-time": "2026-01-01T00:00:00Z",
@@ -38,12 +40,12 @@ def _value(schema: Any, root: Any, depth: int) -> Any:
     for word in ("const", "default"):
         if word in schema:
             return schema[word]
-    if choices := schema.get("enum"):
+    if choices := _list(schema.get("enum")):
         return choices[0]
     for word in ("anyOf", "oneOf"):
-        if options := schema.get(word):
+        if options := _list(schema.get(word)):
             return _value(_plainest(options, root), root, depth + 1)
-    if parts := schema.get("allOf"):
+    if parts := _list(schema.get("allOf")):
         return _value(_merged(schema, parts, root), root, depth + 1)
     return _typed(_type_of(schema), schema, root, depth)
 
@@ -64,31 +66,49 @@ def _typed(kind: str, schema: Mapping[str, Any], root: Any, depth: int) -> Any:
 
 
 def _object(schema: Mapping[str, Any], root: Any, depth: int) -> dict[str, Any]:
-    properties = schema.get("properties") or {}
-    names = properties if depth < DEEPEST else [n for n in schema.get("required") or () if n in properties]
+    properties = _mapping(schema.get("properties"))
+    required = _list(schema.get("required"))
+    names = properties if depth < DEEPEST else [name for name in properties if name in required]
     return {name: _value(properties[name], root, depth + 1) for name in names}
 
 
 def _array(schema: Mapping[str, Any], root: Any, depth: int) -> list[Any]:
-    fewest = int(schema.get("minItems") or 0)  # OpenAPI's dialect writes whole numbers as text
-    items = max(fewest, 0 if depth >= DEEPEST or schema.get("maxItems") in (0, "0") else 1)
+    usual = 0 if depth >= DEEPEST or _bound(schema.get("maxItems")) == 0 else 1
+    items = min(max(_bound(schema.get("minItems")) or 0, usual), LONGEST)
     return [_value(schema.get("items", {}), root, depth + 1) for _ in range(items)]
 
 
 def _number(schema: Mapping[str, Any]) -> Any:
-    if "exclusiveMinimum" in schema:
-        return schema["exclusiveMinimum"] + 1
-    lowest, highest = schema.get("minimum"), schema.get("maximum")
-    if lowest is not None and lowest > 0:
+    above, lowest, highest = (schema.get(word) for word in ("exclusiveMinimum", "minimum", "maximum"))
+    if _is_number(above):
+        return above + 1
+    if _is_number(lowest) and lowest > 0:
         return lowest
-    return highest if highest is not None and highest < 0 else 0
+    return highest if _is_number(highest) and highest < 0 else 0
 
 
 def _text(schema: Mapping[str, Any]) -> str:
-    text = _FORMATS.get(schema.get("format") or "", NOT_A_MODEL)
-    text = text.ljust(int(schema.get("minLength") or 0), ".")
-    longest = schema.get("maxLength")
-    return text if longest is None else text[: int(longest)]
+    text = _FORMATS.get(str(schema.get("format")), NOT_A_MODEL)
+    text = text.ljust(min(_bound(schema.get("minLength")) or 0, LONGEST), ".")
+    return text[: _bound(schema.get("maxLength"))]
+
+
+def _bound(value: Any) -> int | None:
+    """A whole number, also one written as text, as OpenAPI's dialect does; None for anything else."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:
@@ -123,10 +143,10 @@ def _plainest(options: list[Any], root: Any) -> Any:
 
 def _merged(schema: Mapping[str, Any], parts: list[Any], root: Any) -> dict[str, Any]:
     merged = {name: value for name, value in schema.items() if name != "allOf"}
-    properties = dict(merged.get("properties") or {})
+    properties = dict(_mapping(merged.get("properties")))
     for part in parts:
         resolved = _resolve(part, root)
         if isinstance(resolved, Mapping):
             merged = {**resolved, **merged}
-            properties |= resolved.get("properties") or {}
+            properties |= _mapping(resolved.get("properties"))
     return merged | ({"properties": properties} if properties else {})

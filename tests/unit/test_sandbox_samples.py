@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchmill.sandbox.outcomes import NOT_A_MODEL
 from batchmill.sandbox.samples import sample
@@ -62,3 +65,19 @@ def test_schema_that_contains_itself_ends() -> None:
 def test_reference_to_itself_ends() -> None:
     """A schema that is nothing but itself is anything."""
     assert sample({"$ref": "#"}) == NOT_A_MODEL
+
+
+WORDS = ("type", "properties", "items", "enum", "anyOf", "allOf", "required", "$ref", "minItems", "minLength")
+plain = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 5), st.sampled_from(["object", "array", "#", "x"])
+)
+schemas = st.recursive(
+    plain,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(WORDS), inner)),
+)
+
+
+@given(schemas)
+def test_any_json_is_sampled(schema: Any) -> None:
+    """Whatever is sent for a schema, something comes out of it that is JSON."""
+    assert orjson.dumps(sample(schema))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchmill.sandbox.app import Behaviour, Sandbox
 from batchmill.sandbox.compose import REFUSAL, THOUGHT_TOKENS
@@ -271,3 +273,41 @@ def test_usage_is_what_is_billed(wire: Wire) -> None:
             bill["input_tokens"],
             bill["output_tokens"],
         )
+
+
+FIELDS = {
+    CHAT: "tools tool_choice response_format stop reasoning reasoning_effort usage messages",
+    RESPONSES: "tools tool_choice text reasoning input instructions",
+    "/v1/messages": (
+        "messages system tools tool_choice stop_sequences temperature top_k metadata thinking output_config "
+        "output_format service_tier max_tokens"
+    ),
+    "/v1/models/m:generateContent": (
+        "contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent"
+    ),
+    "/v1/models/m:batchEmbedContents": "requests",
+    "/v1/models/m:countTokens": "contents generateContentRequest",
+}
+WORDS = (
+    "type role content parts text source name id input schema format function functionCall functionDeclarations "
+    "parameters input_schema any tool user model assistant object tool_use tool_result tool_use_id image base64 "
+    "responseSchema responseMimeType application/json thinkingConfig stopSequences mode category json_schema"
+)
+words = st.sampled_from(WORDS.split())
+plain = st.one_of(st.none(), st.booleans(), st.integers(-2, 3), words)
+values = st.recursive(
+    plain, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=4))
+)
+
+
+@given(st.data(), st.sampled_from(sorted(FIELDS)))
+def test_nothing_sent_breaks_the_sandbox(data: st.DataObject, path: str) -> None:
+    """Whatever stands in a field: it is answered, or refused as the caller's fault, never the sandbox's."""
+    hello = {"role": "user", "content": "call_tool"}
+    body: dict[str, Any] = {"contents": [{"parts": [{"text": "call_tool"}]}]}
+    if "models/" not in path:
+        body = {"model": "m", "max_tokens": 99, "messages": [hello], "input": "call_tool"}
+        body = body if path != "/v1/messages" else {name: body[name] for name in list(body)[:3]}
+    for name in data.draw(st.lists(st.sampled_from(FIELDS[path].split()), max_size=3)):
+        body[name] = data.draw(values)
+    assert post(Sandbox(Behaviour()), path, body).status in (200, 400, 403)
