@@ -14,7 +14,7 @@ from batchmill.providers.openai import OpenAICompatible
 from batchmill.providers.verdicts import EXCERPT_BYTES, LONGEST_MESSAGE
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.app import Behaviour, Sandbox
-from batchmill.sandbox.http import Request
+from batchmill.sandbox.request import Request
 from batchmill.sandbox.server import Server
 from tests.support.provider_servers import (
     KEY,
