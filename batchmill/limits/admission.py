@@ -67,9 +67,7 @@ def _has_no_slot(bucket: InPlay, permit: str) -> bool:
     return bool(most) and len(bucket.leases) >= most and permit not in bucket.leases
 
 
-def _find_turn(
-    buckets: Sequence[InPlay], costs: Sequence[int], now_us: int
-) -> tuple[Turn, InPlay | None]:
+def _find_turn(buckets: Sequence[InPlay], costs: Sequence[int], now_us: int) -> tuple[Turn, InPlay | None]:
     """The first moment that suits all, and whom it waits for."""
     turn, last = Turn(at_us=now_us), None
     for bucket in buckets:

@@ -1,13 +1,13 @@
 """The limiter of one process, in its memory."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from batchmill.limits.admission import LEASE_US, Answer, InPlay, answer
 from batchmill.limits.model import Admission, Ask, Bucket, Dimension, Limits, Settlement
-from batchmill.limits.permits import Closing, Permit, Permits, Report
-from batchmill.limits.state import BucketState, Others
+from batchmill.limits.permits import NOT_COUNTED, Closing, Permit, Permits, Report
+from batchmill.limits.state import CONCURRENCY, BucketState, Others
 from batchmill.limits.window import US_PER_S
 
 NEVER: Final = Admission(granted=False, never=True)
@@ -29,11 +29,11 @@ class MemoryLimiter:
         self._share = share
         self._states: dict[str, BucketState] = {}
         self._leases: dict[str, dict[str, int]] = {}
-        self._permits = Permits()
+        self._explicit: dict[str, list[int]] = {}
         self._largest: dict[str, tuple[int, ...]] = {}
-
-    def __contains__(self, permit: object) -> bool:
-        return permit in self._permits
+        self._learned: dict[str, Sequence[int]] = {}
+        self._has_forgotten = False
+        self.permits = Permits()
 
     async def admit(self, asks: Sequence[Ask]) -> list[Admission]:
         """Answer each ask, in their order; what is behind another in the same bucket does not pass it."""
@@ -42,74 +42,100 @@ class MemoryLimiter:
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Give slots back, and learn from how calls ended. A permit that is not out is passed over."""
-        for settlement in settlements:
-            closing = self._permits.close(settlement)
-            if closing is not None:
-                self.apply(closing)
+        self.apply(self.permits.take(settlements))
 
     async def renew(self, permits: Collection[str]) -> None:
         """Keep the slots of calls still out for another lease."""
-        until_us = self._now_us() + LEASE_US
-        for name in permits:
-            for bucket in self._permits[name].ask.buckets if name in self._permits else ():
-                if bucket.name in self._leases:
-                    self._leases[bucket.name][name] = until_us
+        self.hold(self.permits.asks(permits))
 
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    def apply(self, closing: Closing) -> None:
-        """Count what the end of a call told, also of one that another limiter let through."""
-        now_us, permit = self._now_us(), closing.permit
-        for bucket in permit.ask.buckets:
-            self._leases.get(bucket.name, {}).pop(permit.ask.permit, None)
-            state = self._states.get(bucket.name)
-            if state is not None:
-                state.correct(permit.start_us, closing.more, state.limits(_in_order(bucket.limits)))
-        if closing.throttled is not None:
-            state = self._state(permit.ask.buckets[closing.throttled], now_us)
-            state.throttle(now_us, permit.start_us, closing.retry_us)
-        for report in closing.reports:
-            self._learn(permit.ask.buckets[report.place], report, permit.start_us, now_us)
+    def hold(self, asks: Iterable[Ask]) -> None:
+        """Hold the slots of calls for another lease, whoever let them through."""
+        now_us = self._now_us()
+        for ask in asks:
+            for bucket in ask.buckets:
+                if self._in_play(bucket, now_us).limits[CONCURRENCY]:
+                    self._leases[bucket.name][ask.permit] = now_us + LEASE_US
+
+    def apply(self, closings: Iterable[Closing]) -> None:
+        """Count what the ends of calls told."""
+        now_us = self._now_us()
+        for closing in closings:
+            self._apply(closing, now_us)
+
+    def know(self, learned: Mapping[str, Sequence[int]]) -> None:
+        """Take over limits that providers named, by bucket and dimension; 0 for unknown."""
+        for name, limits in learned.items():
+            self._learned[name] = limits
+            if name in self._states:
+                self._states[name].learned = [*limits]
 
     def forget(self) -> None:
         """Take it from now on that every bucket has just been used up, by whomever."""
-        now_us = self._now_us()
-        for name, state in self._states.items():
-            state.begin(now_us, state.limits([0] * 5), self._largest.get(name, [0] * 4), seen=True)
+        self._has_forgotten = True
+        for name in self._states:
+            self._begin(name, self._now_us(), seen=True)
 
     def _now_us(self) -> int:
         return int(self._clock() * US_PER_S)
 
     def _admit(self, ask: Ask, play: dict[str, InPlay], now_us: int) -> Admission:
+        costs = ask.demand.costs
         for bucket in ask.buckets:
+            self._largest[bucket.name] = tuple(map(max, self._largest.get(bucket.name, costs), costs))
             if bucket.name not in play:
                 play[bucket.name] = self._in_play(bucket, now_us)
         buckets = [play[bucket.name] for bucket in ask.buckets]
-        found = answer(buckets, ask.permit, ask.demand.costs, now_us)
+        found = answer(buckets, ask.permit, costs, now_us)
         if found.start_us is not None:
-            used = [tuple(bucket.state.window.used) for bucket in buckets]
-            self._permits.keep(Permit(ask=ask, start_us=found.start_us, used=used))
+            used = [
+                tuple(bucket.state.window.used) if any(bucket.limits[:CONCURRENCY]) else NOT_COUNTED
+                for bucket in buckets
+            ]
+            self.permits.keep(Permit(ask=ask, start_us=found.start_us, used=used))
         return admission_of(found, now_us, now_us / US_PER_S)
 
     def _in_play(self, bucket: Bucket, now_us: int) -> InPlay:
         state = self._state(bucket, now_us)
-        leases = self._leases.setdefault(bucket.name, {})
+        leases = self._leases[bucket.name]
         for permit in [permit for permit, until_us in leases.items() if until_us <= now_us]:
             del leases[permit]
-        return InPlay(state=state, limits=state.limits(_in_order(bucket.limits)), leases=leases)
+        return InPlay(state=state, limits=state.limits(self._explicit[bucket.name]), leases=leases)
 
     def _state(self, bucket: Bucket, now_us: int) -> BucketState:
+        self._explicit[bucket.name] = in_order(bucket.limits)
         state = self._states.get(bucket.name)
         if state is None:
             state = self._states[bucket.name] = BucketState(share=self._share)
-            state.begin(now_us, _in_order(bucket.limits), [0] * 4, seen=False)
+            state.learned = [*self._learned.get(bucket.name, state.learned)]
+            self._leases[bucket.name] = {}
+            self._begin(bucket.name, now_us, seen=self._has_forgotten)
         state.catch_up(now_us)
         return state
 
+    def _begin(self, name: str, now_us: int, *, seen: bool) -> None:
+        state = self._states[name]
+        largest = self._largest.get(name, (0, 0, 0, 0))
+        state.begin(now_us, state.limits(self._explicit[name]), largest, seen=seen)
+
+    def _apply(self, closing: Closing, now_us: int) -> None:
+        permit, buckets = closing.permit, closing.permit.ask.buckets
+        start_us = permit.start_us or now_us
+        for bucket in buckets:
+            self._leases.get(bucket.name, {}).pop(permit.ask.permit, None)
+            state = self._states.get(bucket.name)
+            if state is not None:
+                state.correct(start_us, closing.more, state.limits(self._explicit[bucket.name]))
+        if closing.throttled is not None:
+            self._state(buckets[closing.throttled], now_us).throttle(now_us, start_us, closing.retry_us)
+        for report in closing.reports:
+            self._learn(buckets[report.place], report, start_us, now_us)
+
     def _learn(self, bucket: Bucket, report: Report, start_us: int, now_us: int) -> None:
         state = self._state(bucket, now_us)
-        state.learn(now_us, report.dimension, report.limit, _in_order(bucket.limits))
+        state.learn(now_us, report.dimension, report.limit, self._explicit[bucket.name])
         if report.beyond is not None:
             others = Others(amount=report.beyond, at_us=start_us, until_us=report.until_us)
             state.note_others(report.dimension, others, report.limit)
@@ -125,5 +151,6 @@ def admission_of(found: Answer, now_us: int, now_s: float) -> Admission:
     return Admission(granted=False, retry_after_s=found.retry_us / US_PER_S)
 
 
-def _in_order(limits: Limits) -> list[int]:
+def in_order(limits: Limits) -> list[int]:
+    """Limits by dimension, concurrency last; 0 for unknown."""
     return [limits.of(dimension) or 0 for dimension in Dimension]

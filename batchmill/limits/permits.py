@@ -1,7 +1,7 @@
 """The permits a process has out: what was granted, and what settling them says about their buckets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from batchmill.limits.model import RATES, Ask, Dimension, Quota, Settlement
@@ -10,13 +10,17 @@ from batchmill.limits.window import SPAN_US, US_PER_S
 ORDER: Final = {dimension: place for place, dimension in enumerate((*RATES, Dimension.CONCURRENCY))}
 
 
+NOT_COUNTED: Final = (-1, -1, -1, -1)
+"""What stands for the use of a bucket that had no limit when a call was let through."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
     """A call that may leave, or has left.
 
     Attributes:
-        start_us: When it counts from.
-        used: For each bucket what our calls came to with it, by dimension; empty where nobody counted.
+        start_us: When it counts from; 0 where that is not known.
+        used: For each bucket what our calls came to with it, by dimension; empty where nobody asked.
     """
 
     ask: Ask
@@ -62,6 +66,15 @@ class Closing:
         """Whether there is more to it than a slot given back."""
         return any(self.more) or self.throttled is not None or bool(self.reports)
 
+    def overheard(self) -> "Closing":
+        """What of it another limiter can make use of, whose clock and counts are its own."""
+        return replace(
+            self,
+            permit=replace(self.permit, start_us=0),
+            more=(0, 0, 0, 0),
+            reports=tuple(replace(report, beyond=None) for report in self.reports),
+        )
+
 
 class Permits:
     """Those out. Grows with the calls at once, for each is taken back when it is settled."""
@@ -69,20 +82,24 @@ class Permits:
     def __init__(self) -> None:
         self._out: dict[str, Permit] = {}
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._out
-
-    def __getitem__(self, name: str) -> Permit:
-        return self._out[name]
-
     def keep(self, permit: Permit) -> None:
         """Remember a permit that was granted."""
         self._out[permit.ask.permit] = permit
 
-    def close(self, settlement: Settlement) -> Closing | None:
-        """Forget a permit and say what its end means; None when it is not out."""
-        permit = self._out.pop(settlement.permit, None)
-        return None if permit is None else closing_of(permit, settlement)
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget permits without a word."""
+        for name in names:
+            self._out.pop(name, None)
+
+    def take(self, settlements: Iterable[Settlement]) -> list[Closing]:
+        """Forget permits that are settled, and say what their ends mean; what is not out is passed over."""
+        found = [(self._out.pop(settlement.permit, None), settlement) for settlement in settlements]
+        return [closing_of(permit, settlement) for permit, settlement in found if permit is not None]
+
+    def asks(self, names: Iterable[str] | None = None) -> list[Ask]:
+        """What was granted, of all that are out or of those named."""
+        wanted = self._out if names is None else names
+        return [self._out[name].ask for name in wanted if name in self._out]
 
 
 def closing_of(permit: Permit, settlement: Settlement) -> Closing:
@@ -104,8 +121,8 @@ def _report(permit: Permit, quota: Quota) -> Report:
     place, dimension = _place_of(permit, quota.bucket), ORDER[quota.dimension]
     own = permit.used[place] if permit.used else ()
     beyond = None
-    if quota.remaining is not None and dimension < len(RATES):
-        beyond = max(0, quota.limit - quota.remaining) - (own[dimension] if own else 0)
+    if quota.remaining is not None and dimension < len(RATES) and own and own[dimension] >= 0:
+        beyond = max(0, quota.limit - quota.remaining) - own[dimension]
     span_us = SPAN_US if quota.reset_s is None else min(SPAN_US, max(0, round(quota.reset_s * US_PER_S)))
     return Report(
         place=place,

@@ -115,7 +115,7 @@ class BucketState:
         """
         behind_us = HORIZON_US
         if seen:
-            lasts = [self._interval_us(d, limits[d], largest[d]) for d in TOKENS_ if limits[d]]
+            lasts = [self._interval_us(d, limits[d], largest[d]) // self.share for d in TOKENS_ if limits[d]]
             behind_us += CREDIT_US + max(lasts) if lasts else 0
         self.born_us = now_us
         self.slots_from_us = now_us + SLOTS_HELD_US if seen else now_us
@@ -196,7 +196,9 @@ class BucketState:
     def after_us(self, now_us: int, at_us: int, costs: Sequence[int], limits: Sequence[int]) -> int:
         """When the next one would go, if one went then."""
         rate = self.rate_at(now_us)
-        return at_us + max((self._interval_us(d, limits[d], costs[d], rate) for d in RATES_ if limits[d]), default=0)
+        return at_us + max(
+            (self._interval_us(d, limits[d], costs[d], rate) for d in RATES_ if limits[d]), default=0
+        )
 
     def correct(self, at_us: int, more: Sequence[int], limits: Sequence[int]) -> None:
         """Count more or less from a moment on than was planned; what was forgotten is not given back."""
@@ -219,9 +221,10 @@ class BucketState:
     def learn(self, now_us: int, dimension: int, limit: int, explicit: Sequence[int]) -> None:
         """Know a limit that the provider named. One that is new holds as if it had just been used up, unless all of
         the last minute was counted."""
-        is_new = not self.learned[dimension] and not explicit[dimension]
+        before = self.limits(explicit)
         self.learned[dimension] = limit
-        if is_new and dimension != CONCURRENCY and self.born_us + SPAN_US > now_us:
+        was_counted = any(before[:CONCURRENCY]) and self.born_us + SPAN_US <= now_us
+        if not before[dimension] and dimension != CONCURRENCY and not was_counted:
             self.begin(now_us, self.limits(explicit), [0] * 4, seen=False)
 
     def note_others(self, dimension: int, others: Others, limit: int) -> None:
@@ -260,7 +263,9 @@ class BucketState:
         self._keep_gaps(kept, interval_us)
 
     def _keep_gaps(self, gaps: list[tuple[int, int]], interval_us: int) -> None:
-        self.gaps = [(begin_us, end_us) for begin_us, end_us in gaps if begin_us + interval_us <= end_us][-MOST_GAPS:]
+        self.gaps = [(begin_us, end_us) for begin_us, end_us in gaps if begin_us + interval_us <= end_us][
+            -MOST_GAPS:
+        ]
 
     def _delays_head(self, at_us: int, costs: Sequence[int], limits: Sequence[int], rate: int) -> bool:
         """Whether the head of the line could not go in its turn if this smaller call went before it."""
@@ -275,7 +280,8 @@ class BucketState:
         if paced_us - CREDIT_US > head.at_us:
             return True
         return bool(limits[REQUESTS]) and (
-            max(at_us, self.next_us[REQUESTS]) + self._interval_us(REQUESTS, limits[REQUESTS], 1, rate) > head.at_us
+            max(at_us, self.next_us[REQUESTS]) + self._interval_us(REQUESTS, limits[REQUESTS], 1, rate)
+            > head.at_us
         )
 
     def _others_at(self, dimension: int, at_us: int) -> int:

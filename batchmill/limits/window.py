@@ -60,7 +60,9 @@ class Window:
 
     def used_at(self, dimension: int, at_us: int) -> int:
         """What of it all will still count at a moment."""
-        return self.used[dimension] - sum(self.costs[dimension][: bisect_left(self.at_us, at_us - SPAN_US + 1)])
+        return self.used[dimension] - sum(
+            self.costs[dimension][: bisect_left(self.at_us, at_us - SPAN_US + 1)]
+        )
 
     def left_us(self, dimension: int, surplus: int) -> int:
         """When so much of what counts will have left; it must not be more than all of it."""
