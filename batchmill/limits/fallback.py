@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from batchmill.limits.memory import MemoryLimiter
-from batchmill.limits.model import Admission, Ask, Settlement
+from batchmill.limits.model import Admission, Ask, Bucket, Settlement
 from batchmill.limits.valkey import ValkeyLimiter
 
 log = structlog.get_logger()
@@ -71,6 +71,10 @@ class FallbackLimiter:
             if self._is_passed_by:
                 self._shared.forget()
         return answers
+
+    def lets_through(self, buckets: Sequence[Bucket]) -> bool:
+        """Whether nothing limits a call in these buckets, as far as is known now."""
+        return (self._own if self._is_lost else self._shared).lets_through(buckets)
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Give slots back, and learn from how calls ended. A permit that is not out is passed over."""

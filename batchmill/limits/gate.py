@@ -36,6 +36,7 @@ REST_S, LONGEST_REST_S = 60.0, 600.0
 
 _TOKENS = frozenset({Dimension.TOKENS, Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS})
 NO_LIMITS = Limits()
+FREE = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Pass:
     """Leave for one call.
 
     Attributes:
+        permit: What the limiter knows it by; "" where nothing is limited.
         account: Which of the provider's keys it is for, counted from 0.
         starts_at_s: When it is to be sent, by the loop's clock.
     """
@@ -144,10 +146,20 @@ class Gate:
     async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
         """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
         line = self._lines[target]
+        if not line.waiting:
+            account = self._account(target.provider)
+            if self._limiter.lets_through(self._buckets_of(target, account)):
+                return Pass(
+                    permit=FREE,
+                    target=target,
+                    account=account,
+                    demand=demand,
+                    starts_at_s=self._clock(),
+                )
         if len(line.waiting) >= self._room:
             return NoPass(wait_s=max(1.0, line.wait_s))
         waiter = _Waiter(
-            permit=f"{self._name}-{next(self._numbers)}",
+            permit=self._new_permit(),
             demand=demand,
             told=asyncio.get_running_loop().create_future(),
         )
@@ -165,7 +177,7 @@ class Gate:
 
     async def start(self, given: Pass) -> Pass:
         """Wait for the moment of a pass; who is late for it waits for another moment. The pass in force."""
-        while True:
+        while given.permit:
             early_s = given.starts_at_s - self._clock()
             if early_s > 0:
                 await asyncio.sleep(early_s)
@@ -176,6 +188,7 @@ class Gate:
             if again is None:
                 return given
             given = again
+        return given
 
     async def give_back(self, given: Pass) -> None:
         """The call is not made after all. It stays counted, but holds no slot."""
@@ -185,11 +198,14 @@ class Gate:
 
     async def leave(self, given: Pass, reply: Reply) -> None:
         """The call has ended so."""
+        target, is_throttled = given.target, reply.verdict is Verdict.THROTTLED
+        if not given.permit:
+            if not reply.quotas and not is_throttled:
+                return  # nearly always, where nothing is limited
+            given = await self._counted(given)
         self._out.pop(given.permit, None)
-        target = given.target
         if any(quota.dimension in _TOKENS for quota in reply.quotas):
             self._counting_tokens.add(target)
-        is_throttled = reply.verdict is Verdict.THROTTLED
         settlement = Settlement(
             permit=given.permit,
             actual=counted(target.provider, given.demand, reply.usage) if given.demand != NOTHING else None,
@@ -207,7 +223,7 @@ class Gate:
         if until_s <= now:
             rest_s = min(LONGEST_REST_S, 2 * rest_s)
             self._resting[key] = now + rest_s, rest_s
-        return any(True for _ in self._awake(given.target.provider))
+        return bool(self._awake(given.target.provider))
 
     async def renew_on(self) -> None:
         """Keep the slots of the calls that are out, for ever."""
@@ -225,12 +241,19 @@ class Gate:
                 _tell(line.waiting.popleft(), NoPass())
         await self._limiter.close()
 
+    async def _counted(self, given: Pass) -> Pass:
+        """A pass that was not asked for, as something limits it after all."""
+        permit = self._new_permit()
+        await self._limiter.admit([self._ask_of(given.target, given.account, permit, given.demand)])
+        return replace(given, permit=permit)
+
+    def _new_permit(self) -> str:
+        return f"{self._name}-{next(self._numbers)}"
+
     async def _again(self, given: Pass) -> Pass | None:
         """Another pass, before all who wait; None where there is none to be had, and none is missed."""
         while True:
-            ask = self._ask_of(
-                given.target, given.account, f"{self._name}-{next(self._numbers)}", given.demand
-            )
+            ask = self._ask_of(given.target, given.account, self._new_permit(), given.demand)
             admission = (await self._limiter.admit([ask]))[0]
             if admission.never:
                 return None
@@ -300,14 +323,18 @@ class Gate:
 
     def _in_turn(self, provider: str) -> list[int]:
         """The keys of a provider that do not rest, another one first each time; all where all rest."""
-        awake = list(self._awake(provider)) or list(range(len(self._accounts[provider])))
-        if len(awake) == 1:
-            return awake
+        if len(self._accounts[provider]) == 1:
+            return [0]
+        awake = self._awake(provider) or list(range(len(self._accounts[provider])))
         self._next_account[provider] += 1
         first = self._next_account[provider] % len(awake)
         return awake[first:] + awake[:first]
 
-    def _awake(self, provider: str) -> Sequence[int]:
+    def _account(self, provider: str) -> int:
+        """The key whose turn it is."""
+        return self._in_turn(provider)[0]
+
+    def _awake(self, provider: str) -> list[int]:
         now = self._clock()
         return [
             account

@@ -40,6 +40,10 @@ class MemoryLimiter:
         now_us, play = self._now_us(), dict[str, InPlay]()
         return [self._admit(ask, play, now_us) for ask in asks]
 
+    def lets_through(self, buckets: Sequence[Bucket]) -> bool:
+        """Whether nothing limits a call in these buckets."""
+        return not any(bucket.limits or self._is_held(bucket.name) for bucket in buckets)
+
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Give slots back, and learn from how calls ended. A permit that is not out is passed over."""
         self.apply(self.permits.take(settlements))
@@ -77,6 +81,13 @@ class MemoryLimiter:
         self._has_forgotten = True
         for name in self._states:
             self._begin(name, self._now_us(), seen=True)
+
+    def _is_held(self, name: str) -> bool:
+        """Whether a bucket has learned of a limit, or was told to wait."""
+        state = self._states.get(name)
+        return name in self._learned or (
+            state is not None and (any(state.learned) or state.closed_until_us > self._now_us())
+        )
 
     def _now_us(self) -> int:
         return int(self._clock() * US_PER_S)
