@@ -11,6 +11,7 @@ from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
 from batchmill.providers.names import ProviderName
 from batchmill.requests.judge import Judge, RetryRules
+from batchmill.routing.circuits import CircuitRules
 from batchmill.settings import Settings
 from batchmill.settings.providers import GeminiSettings, GeminiTransport, ProviderSettings
 from db import schema
@@ -20,6 +21,9 @@ from workers.prices import file_prices
 
 PROVIDER = "openai"
 """What every call is booked as: today all go to one account, at OpenAI or whoever speaks its API."""
+
+MOST_OPEN = 30
+"""A circuit stays open so many times as long as at first, at most."""
 
 
 def make_database(settings: Settings, *, patience_s: float = 60.0) -> Database:
@@ -176,6 +180,14 @@ def _on_openai_wire(
         project=project,
     )
     return HttpProvider(wire=wire, origin=wire.base, keys=wire.keys, concurrency=concurrency)
+
+
+def circuit_rules(settings: Settings) -> CircuitRules:
+    """When models that do not answer are left alone, and for how long."""
+    first_ms = int(settings.circuits.open_s * 1000)
+    return CircuitRules(
+        threshold=settings.circuits.failures, failing_ms=first_ms, failing_most_ms=MOST_OPEN * first_ms
+    )
 
 
 def make_judge(settings: Settings, prices: Pricer | None = None) -> Judge:
