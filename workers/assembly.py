@@ -9,14 +9,12 @@ from batchmill.errors import ProviderError, SettingsError
 from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
 from batchmill.requests.judge import Judge, RetryRules
+from batchmill.routing.names import ProviderName
 from batchmill.settings import Settings
 from batchmill.settings.fields import LOCAL_HOSTS
 from db import schema
 from db.engine import Database
 from workers.prices import file_prices
-
-PROVIDER = "openai"
-"""What every call is booked as: today all go to one account, at OpenAI or whoever speaks its API."""
 
 
 def make_database(settings: Settings, *, patience_s: float = 60.0) -> Database:
@@ -116,7 +114,7 @@ def make_provider(settings: Settings, concurrency: int) -> Provider:
 
     key = settings.openai.api_key
     return OpenAICompatible(
-        name=PROVIDER,
+        name=ProviderName.OPENAI,
         base_url=settings.openai.base_url,
         api_key=key if key is not None else "",
         organization=settings.openai.org_id or "",
@@ -126,7 +124,7 @@ def make_provider(settings: Settings, concurrency: int) -> Provider:
 
 
 def make_providers(settings: Settings, concurrency: int) -> dict[str, Provider]:
-    return {PROVIDER: make_provider(settings, concurrency)}
+    return {ProviderName.OPENAI: make_provider(settings, concurrency)}
 
 
 def make_judge(settings: Settings, prices: Pricer | None = None) -> Judge:

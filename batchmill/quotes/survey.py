@@ -6,10 +6,13 @@ from typing import NamedTuple
 import orjson
 
 from batchmill.cache.lines import LineKeys
+from batchmill.money.bounds import Model
 from batchmill.quotes.crew import Crew
+from batchmill.quotes.destinations import Destinations, Placed
 from batchmill.quotes.seen import Seen
 from batchmill.quotes.tally import Question
-from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, RequestLine
+from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
+from batchmill.routing.names import Target
 
 CHUNK = 2_000
 CHUNK_BYTES = 32_000_000
@@ -19,11 +22,12 @@ FindHits = Callable[[Collection[str]], Collection[str]]
 
 
 class _Request(NamedTuple):
-    model: str
+    target: Target
     request_type: str
     endpoint: Endpoint
     body: bytes
-    key: bytes | None
+    keys: tuple[bytes, ...]
+    others: tuple[Model, ...]
 
 
 class Survey:
@@ -31,15 +35,21 @@ class Survey:
 
     Args:
         crew: Tallies what is found.
-        as_model: Survey them as if each asked this model; "" takes its own.
+        destinations: Know whom a line would be put to.
     """
 
     def __init__(
-        self, options: BatchOptions, *, crew: Crew, find_hits: FindHits, keys: LineKeys, as_model: str = ""
+        self,
+        options: BatchOptions,
+        *,
+        crew: Crew,
+        find_hits: FindHits,
+        keys: LineKeys,
+        destinations: Destinations,
     ) -> None:
         self.crew = crew
         self._options = options
-        self._as_model = as_model
+        self._destinations = destinations
         # `refresh` takes nothing that was answered before.
         self._find_hits = find_hits if options.cache is not CacheMode.REFRESH else lambda _: ()
         self._seen = Seen()
@@ -47,15 +57,17 @@ class Survey:
         self._chunk: list[_Request] = []
         self._chunk_bytes = 0
 
-    def add(self, line: RequestLine) -> None:
+    def place(self, line: RequestLine) -> Placed | LineError:
+        """Where a line goes; or why it cannot go anywhere."""
+        return self._destinations.place(line)
+
+    def add(self, placed: Placed) -> None:
         """Add a line."""
-        if self._as_model:
-            line = line._replace(model=self._as_model, body={**line.body, "model": self._as_model})
-        body, model = line.body, line.model
-        key = self._keys.key(line)
-        raw = orjson.dumps(body)
+        line = placed.line
+        raw = orjson.dumps(placed.body)
         request_type = line.request_type or self._options.request_type
-        self._chunk.append(_Request(model, request_type, line.endpoint, raw, key))
+        keys = self._keys_of(placed)
+        self._chunk.append(_Request(placed.target, request_type, line.endpoint, raw, keys, placed.others))
         self._chunk_bytes += len(raw)
         if len(self._chunk) >= CHUNK or self._chunk_bytes >= CHUNK_BYTES:
             self.flush()
@@ -63,13 +75,23 @@ class Survey:
     def flush(self) -> None:
         """Have tallied what has been added; to be called at the end."""
         chunk, self._chunk, self._chunk_bytes = self._chunk, [], 0
-        keys = {request.key.hex() for request in chunk if request.key is not None}
+        keys = {key.hex() for request in chunk for key in request.keys}
         hits = self._find_hits(keys) if keys else ()
         if chunk:
             self.crew.tally([self._question(request, hits) for request in chunk])
 
+    def _keys_of(self, placed: Placed) -> tuple[bytes, ...]:
+        """What a line is known by in the cache: its own key first; one for any model takes what its choice said too."""
+        own = self._keys.key(placed.line)
+        if own is None or placed.line.provider:
+            return () if own is None else (own,)
+        named = self._keys.key(placed.named)
+        return (own,) if named is None else (own, named)
+
     def _question(self, request: _Request, hits: Collection[str]) -> Question:
-        model, request_type, endpoint, body, key = request
-        is_repeat = key is not None and self._seen.add(int.from_bytes(key[:8], "little"))
-        is_hit = bool(hits) and key is not None and key.hex() in hits
-        return Question(model, request_type, endpoint, body, is_hit, is_repeat)
+        target, request_type, endpoint, body, keys, others = request
+        is_repeat = bool(keys) and self._seen.add(int.from_bytes(keys[0][:8], "little"))
+        is_hit = bool(hits) and any(key.hex() in hits for key in keys)
+        return Question(
+            target.provider, target.model, request_type, endpoint, body, is_hit, is_repeat, others
+        )

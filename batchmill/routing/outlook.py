@@ -8,7 +8,6 @@ from batchmill.money.expected import expected_nanos
 from batchmill.money.prices import Pricer
 from batchmill.quotes.forecast import Experiences, Forecaster
 from batchmill.requests.model import Endpoint
-from batchmill.requests.work import Job
 from batchmill.routing.filters import OwnLatency, Situation
 from batchmill.tokens.count import count_request
 from batchmill.tokens.most_output import answer_count, own_limit
@@ -60,15 +59,14 @@ class Outlook:
             if request_type is None
         }
 
-    def situation(self, job: Job, body: Mapping[str, Any]) -> Situation:
+    def situation(self, endpoint: Endpoint, body: Mapping[str, Any], request_type: str) -> Situation:
         """What the choice of a model for a request goes by."""
         self.is_wanted = True
-        endpoint = job.batch.endpoint
         tokens = count_request(ANY_MODEL, endpoint, body).tokens
         most_output = (own_limit(endpoint, body) or 0) * answer_count(endpoint, body)
 
         def cost_nanos(model: ModelEntry) -> int | None:
-            forecast = self._forecaster.forecast(model.provider, model.model, job.request_type)
+            forecast = self._forecaster.forecast(model.provider, model.model, request_type)
             output = forecast.expected_output(
                 most_output or model.output_cap_tokens or most_output, answer_count(endpoint, body)
             )

@@ -19,6 +19,7 @@ from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
 from batchmill.routing.question import question_of
 from batchmill.routing.selection import Considered, Selection, select
+from batchmill.routing.wants import Wants
 
 NO_MODEL_LEFT = "no_model_left"
 
@@ -48,13 +49,13 @@ class Router:
     Attributes:
         providers: Those that can be called here.
         misfit: What they cannot be asked for.
-        situation: What is known of a request for any model, by what the selection goes.
+        situation: What is known of a request for any model, by what the selection goes: by endpoint, body and type.
         models: The catalogue.
     """
 
     providers: Collection[str]
     misfit: Misfit
-    situation: Callable[[Job, Mapping[str, Any]], Situation]
+    situation: Callable[[Endpoint, Mapping[str, Any], str], Situation]
     now_ms: Callable[[], int]
     models: Sequence[ModelEntry] = ()
     _fallbacks: Mapping[tuple[str, str], tuple[Target, ...]] = field(default_factory=dict, init=False)
@@ -69,16 +70,20 @@ class Router:
         if not job.provider:
             return self._chosen(job)
         first = job.asked
-        fallback = job.wants.fallback or self._fallbacks.get(first.key, ())
+        fallback = self.fallback(first, job.wants)
         if not fallback and first.provider in self.providers:
             return Course(targets=(first,))  # nearly always: what it asks, its intake has looked at
         return self._of((first, *fallback), job)
 
+    def fallback(self, asked: Target, wants: Wants) -> tuple[Target, ...]:
+        """Whom to ask when a model does not answer: as the request wants it, else as the catalogue has it."""
+        return wants.fallback or self._fallbacks.get(asked.key, ())
+
     def select(self, job: Job) -> Selection:
         """The choice for a request for any model, with everything that it goes by."""
-        body = orjson.loads(job.body)
-        question = question_of(job.batch.endpoint, body, request_type=job.request_type, wants=job.wants)
-        return select(question, self.models, self.situation(job, body))
+        body, endpoint = orjson.loads(job.body), job.batch.endpoint
+        question = question_of(endpoint, body, request_type=job.request_type, wants=job.wants)
+        return select(question, self.models, self.situation(endpoint, body, job.request_type))
 
     def _chosen(self, job: Job) -> Course:
         selection = self.select(job)

@@ -69,6 +69,7 @@ def test_the_json_says_the_same(mill: Mill, input_path: Path) -> None:
         "most_usd": "0.0001236",
         "unpriced_lines": 0,
         "unpriced_reason": None,
+        "unpriced_fallback_lines": 0,
         "output_basis": "rule",
         "latency_ms": None,
         "latency_basis": "nothing",

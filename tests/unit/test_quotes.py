@@ -19,6 +19,7 @@ from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
 from batchmill.money.usage import Usage
 from batchmill.quotes.crew import ALONE, Crew
+from batchmill.quotes.destinations import Destinations, Placed
 from batchmill.quotes.duration import Load, Pace
 from batchmill.quotes.forecast import Basis, Experience, Experiences, Forecast, Forecaster
 from batchmill.quotes.quote import Verdict, compile_quote, verdict
@@ -27,8 +28,11 @@ from batchmill.quotes.survey import CHUNK, Survey
 from batchmill.quotes.tally import Question, Tallies, Tally, Teller
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
 from batchmill.requests.names import Names, duplicates
+from batchmill.routing.addressing import Addressing
+from batchmill.routing.names import parse_target
 from batchmill.routing.upstreams import NOWHERE
 from batchmill.tokens.count import count_request
+from tests.support.replies import make_router
 
 OWN = parse_owner_prices(
     {
@@ -40,7 +44,6 @@ OWN = parse_owner_prices(
 PRICER = Pricer(OWN)
 NO_EXPERIENCE = Forecaster(experiences={}, latencies_ms={})
 TELLER = Teller(
-    "openai",
     bounds=Bounds(PRICER, output_cap_tokens=1_000),
     pricer=PRICER,
     forecaster=NO_EXPERIENCE,
@@ -64,20 +67,24 @@ def surveyed(
 ) -> Tallies:
     """What lines add up to; `hits` None has the cache answer everything."""
     forecaster = Forecaster(experiences=experiences or {}, latencies_ms={})
-    teller = Teller(
-        "openai", bounds=Bounds(PRICER, output_cap_tokens=1_000), pricer=PRICER, forecaster=forecaster
-    )
+    teller = Teller(bounds=Bounds(PRICER, output_cap_tokens=1_000), pricer=PRICER, forecaster=forecaster)
     crew = Crew(teller, processes=processes, before_fork=before_fork)
+    as_target = parse_target(as_model, default_provider="openai") if as_model else None
+    destinations = Destinations(
+        BatchOptions(**options), addressing=Addressing(), router=make_router(), as_target=as_target
+    )
     survey = Survey(
         BatchOptions(**options),
         crew=crew,
         find_hits=lambda keys: keys if hits is None else hits,
         keys=LineKeys(BatchOptions(**options), NOWHERE),
-        as_model=as_model,
+        destinations=destinations,
     )
     with crew.working():
         for each in lines:
-            survey.add(each)
+            placed = survey.place(each)
+            assert isinstance(placed, Placed)
+            survey.add(placed)
         survey.flush()
     return crew.tallies
 
@@ -87,7 +94,7 @@ def test_a_tally_is_the_price_of_its_calls() -> None:
     given = [line("one", n=2), line("two words")]
     tokens = sum(count_request("gpt-4o", Endpoint.CHAT, each.body).tokens for each in given)
     ((kind, tally),) = surveyed(*given, hits=()).items()
-    assert kind == ("gpt-4o", "")
+    assert kind == ("openai", "gpt-4o", "")
     assert (tally.lines, tally.calls, tally.input_tokens, tally.is_exact) == (2, 2, tokens, True)
     assert tally.output_tokens == 100 + 50  # half of what they may give out
     assert (
@@ -137,7 +144,11 @@ def test_the_cache_mode_counts(
 def test_models_and_types_are_apart() -> None:
     """Each has its own tally; a line's own type goes before its batch's."""
     tallies = surveyed(line(model="own"), line(request_type="trend"), line(), hits=(), request_type="churn")
-    assert list(tallies) == [("own", "churn"), ("gpt-4o", "trend"), ("gpt-4o", "churn")]
+    assert list(tallies) == [
+        ("openai", "own", "churn"),
+        ("openai", "gpt-4o", "trend"),
+        ("openai", "gpt-4o", "churn"),
+    ]
 
 
 def test_another_model_is_another_question() -> None:
@@ -200,7 +211,7 @@ def test_a_killed_process_ends_the_quote(victim: int) -> None:
 
 
 def _keep_busy(crew: Crew, victim: int) -> None:
-    chunk = [Question("gpt-4o", "", Endpoint.CHAT, orjson.dumps(line().body), False, False)]
+    chunk = [Question("openai", "gpt-4o", "", Endpoint.CHAT, orjson.dumps(line().body), False, False)]
     with crew.working():
         for _ in range(ALONE + 1):
             crew.tally(chunk)
@@ -270,7 +281,7 @@ def test_the_tightest_limit_counts(pace: Pace, latency_ms: int | None, duration_
 def test_what_is_answered_already_takes_no_time() -> None:
     """Without a call nothing has to be known about calls."""
     tallies = surveyed(line())
-    found = compile_quote(tallies, provider="openai", forecaster=NO_EXPERIENCE, pace=Pace(concurrency=1))
+    found = compile_quote(tallies, forecaster=NO_EXPERIENCE, pace=Pace(concurrency=1))
     assert found.duration_s == 0.0
 
 
@@ -278,13 +289,9 @@ def test_one_model_that_nobody_knows_leaves_the_whole_unknown() -> None:
     """The total takes as long as its parts together, and is not known when one of them is not."""
     tallies = surveyed(line(), line(model="own"), hits=())
     pace, known = Pace(concurrency=1), {("openai", "gpt-4o"): 300, ("openai", "own"): 700}
-    both = compile_quote(
-        tallies, provider="openai", forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace
-    )
+    both = compile_quote(tallies, forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace)
     del known["openai", "own"]
-    one = compile_quote(
-        tallies, provider="openai", forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace
-    )
+    one = compile_quote(tallies, forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace)
     assert (both.duration_s, [model.duration_s for model in both.models]) == (1.0, [0.3, 0.7])
     assert (one.duration_s, [model.duration_s for model in one.models]) == (None, [0.3, None])
 

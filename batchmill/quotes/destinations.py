@@ -1,0 +1,125 @@
+"""Destinations: whom the question of each line would be put to, as far as that is known before any is asked.
+
+A line that names its model goes to that one; if it does not answer, to its fallbacks: its own, else its batch's, else
+the catalogue's. A line for any model goes to what would be chosen now, and else to the other candidates.
+
+What rests now, as it has failed, may answer by the time the line's turn comes: it is not the choice, but it is among
+those that may be asked. Where nothing fits but what rests, the line would wait for it, so it is the choice.
+
+Honest weakness: a batch takes hours, and what is chosen then goes by the catalogue, the experience and the failures of
+that moment.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from batchmill.money.bounds import Model
+from batchmill.requests.model import BatchOptions, LineError, RequestLine
+from batchmill.routing.addressing import Addressing
+from batchmill.routing.names import Target
+from batchmill.routing.question import question_of
+from batchmill.routing.router import Router
+from batchmill.routing.selection import Selection, select
+from batchmill.routing.wants import Wants, load_wants, merged
+
+_MOST_KEPT = 1_000
+
+
+class Placed(NamedTuple):
+    """A line, and whom its question would be put to. A tuple, as there are millions.
+
+    Attributes:
+        line: As addressed: for any model, where the choice is ours.
+        target: Whom it goes to.
+        others: Whom it may go to instead: provider and model of each.
+    """
+
+    line: RequestLine
+    target: Target
+    others: tuple[Model, ...] = ()
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """What would be sent."""
+        line, model = self.line, self.target.model
+        return line.body if line.provider else {**line.body, "model": model}
+
+    @property
+    def named(self) -> RequestLine:
+        """The line as if it had named the model that it goes to."""
+        target = self.target
+        return self.line._replace(provider=target.provider, model=target.model, body=self.body)
+
+
+class Destinations:
+    """Finds out whom the lines of one batch would be put to. Not shared between threads.
+
+    Args:
+        router: Knows the catalogue, and by what is chosen from it.
+        as_target: Place every line as if it asked this model; None takes its own.
+    """
+
+    def __init__(
+        self,
+        options: BatchOptions,
+        *,
+        addressing: Addressing,
+        router: Router,
+        as_target: Target | None = None,
+    ) -> None:
+        self.as_target = as_target
+        self._addressing = addressing
+        self._router = router
+        self._request_type = options.request_type
+        self._wants_of_batch = load_wants(options.routing)
+        self._wants: dict[str, Wants] = {}
+
+    def place(self, line: RequestLine) -> Placed | LineError:
+        """Where a line goes, as it was read; or why it cannot go anywhere.
+
+        Raises:
+            ProviderError: It is for a provider that cannot be called.
+        """
+        if self.as_target is not None:
+            model = self.as_target.name
+            line = line._replace(model=model, body={**line.body, "model": model})
+        addressed = self._addressing.address(line)
+        if isinstance(addressed, LineError):
+            return addressed
+        wants = self._wants_of(addressed.routing)
+        if not addressed.provider:
+            return self._chosen(addressed, wants)
+        target = Target(provider=addressed.provider, model=addressed.model)
+        return Placed(addressed, target, _others(target, self._router.fallback(target, wants)))
+
+    def _chosen(self, line: RequestLine, wants: Wants) -> Placed | LineError:
+        selections = self._selections(line, wants)
+        candidates = [one.target for selection in selections for one in selection.candidates]
+        if candidates:
+            return Placed(line, candidates[0], _others(candidates[0], candidates))
+        fault = selections[0].fault
+        assert fault is not None
+        return LineError(line=line.line, code=fault.code, message=fault.message, param=fault.param)
+
+    def _selections(self, line: RequestLine, wants: Wants) -> list[Selection]:
+        """The choice as it is now, and where some models rest also as it would be if none did."""
+        request_type = line.request_type or self._request_type
+        question = question_of(line.endpoint, line.body, request_type=request_type, wants=wants)
+        models, here = self._router.models, self._router.situation(line.endpoint, line.body, request_type)
+        found = [select(question, models, here)]
+        if here.open_until_ms:
+            found.append(select(question, models, replace(here, open_until_ms={})))
+        return found
+
+    def _wants_of(self, routing: str) -> Wants:
+        wants = self._wants.get(routing)
+        if wants is None:
+            if len(self._wants) >= _MOST_KEPT:  # wishes come from producers: never without end
+                self._wants.clear()
+            wants = self._wants[routing] = merged(load_wants(routing), self._wants_of_batch)
+        return wants
+
+
+def _others(target: Target, targets: Iterable[Target]) -> tuple[Model, ...]:
+    return tuple(other.key for other in dict.fromkeys(targets) if other != target)
