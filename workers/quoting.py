@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from batchmill.cache.lines import LineKeys
+from batchmill.catalogue.entries import ModelEntry
 from batchmill.catalogue.shipped import read_shipped
 from batchmill.clock import SystemClock
 from batchmill.errors import InputError, InvalidLinesError, MisuseError
@@ -25,7 +26,6 @@ from batchmill.requests.names import Names, duplicates
 from batchmill.requests.source import InputFile
 from batchmill.routing.names import ProviderName, Target, parse_target
 from batchmill.routing.outlook import Outlook
-from batchmill.routing.router import Router
 from batchmill.settings import Settings
 from db import cache, circuits
 from db.engine import Database
@@ -52,7 +52,8 @@ class Quoter:
     database: Database | None
     teller: Teller
     forecaster: Forecaster
-    router: Router
+    outlook: Outlook
+    models: Sequence[ModelEntry]
 
     @classmethod
     def of(cls, settings: Settings, database: Database | None) -> "Quoter":
@@ -81,12 +82,21 @@ class Quoter:
             caps=terms.caps,
             percents=terms.percents,
         )
+        outlook = Outlook(
+            pricer,
+            providers=upstreams_of(settings).usable,
+            endpoints=ENDPOINTS,
+            now_ms=SystemClock().now_ms if database is None else database.now_ms,
+            open_circuits=lambda: resting,
+        )
+        outlook.set_experiences(known)
         return cls(
             settings=settings,
             database=database,
             teller=Teller(bounds=bounds, pricer=pricer, forecaster=forecaster),
             forecaster=forecaster,
-            router=_router(settings, pricer, terms, known, resting, _clock(database)),
+            outlook=outlook,
+            models=terms.models,
         )
 
     def batch(
@@ -182,8 +192,13 @@ class Quoter:
         )
 
     def _destinations(self, options: BatchOptions, as_target: Target | None = None) -> Destinations:
-        addressing = addressing_of(self.settings)
-        return Destinations(options, addressing=addressing, router=self.router, as_target=as_target)
+        return Destinations(
+            options,
+            addressing=addressing_of(self.settings),
+            models=self.models,
+            outlook=self.outlook,
+            as_target=as_target,
+        )
 
     def _read(
         self,
@@ -241,29 +256,6 @@ class Quoter:
 def counting_processes() -> int:
     """How many processes may count tokens on this machine."""
     return min(MOST_PROCESSES, os.cpu_count() or 1)
-
-
-def _clock(database: Database | None) -> Callable[[], int]:
-    return SystemClock().now_ms if database is None else database.now_ms
-
-
-def _router(
-    settings: Settings,
-    pricer: Pricer,
-    terms: Terms,
-    known: Experiences,
-    resting: Mapping[Model, int],
-    now_ms: Callable[[], int],
-) -> Router:
-    """By which it is told whom lines for any model would be put to now."""
-    usable = upstreams_of(settings).usable
-    outlook = Outlook(
-        pricer, providers=usable, endpoints=ENDPOINTS, now_ms=now_ms, open_circuits=lambda: resting
-    )
-    outlook.set_experiences(known)
-    router = Router(providers=usable, misfit=lambda *_: None, situation=outlook.situation, now_ms=now_ms)
-    router.set_models(terms.models)
-    return router
 
 
 def _compared(model: str) -> Target:

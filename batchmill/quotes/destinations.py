@@ -10,17 +10,20 @@ Honest weakness: a batch takes hours, and what is chosen then goes by the catalo
 that moment.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from batchmill.catalogue.entries import ModelEntry
 from batchmill.money.bounds import Model
+from batchmill.requests.checks import Fault
 from batchmill.requests.model import BatchOptions, LineError, RequestLine
 from batchmill.routing.addressing import Addressing
 from batchmill.routing.names import Target
-from batchmill.routing.question import question_of
-from batchmill.routing.router import Router
-from batchmill.routing.selection import Selection, select
+from batchmill.routing.outlook import Outlook, Size, size_of
+from batchmill.routing.question import Question, question_of
+from batchmill.routing.router import fallbacks_of
+from batchmill.routing.selection import select
 from batchmill.routing.wants import Wants, load_wants, merged
 
 _MOST_KEPT = 1_000
@@ -56,7 +59,8 @@ class Destinations:
     """Finds out whom the lines of one batch would be put to. Not shared between threads.
 
     Args:
-        router: Knows the catalogue, and by what is chosen from it.
+        models: The catalogue.
+        outlook: Knows by what is chosen from it.
         as_target: Place every line as if it asked this model; None takes its own.
     """
 
@@ -65,15 +69,19 @@ class Destinations:
         options: BatchOptions,
         *,
         addressing: Addressing,
-        router: Router,
+        models: Sequence[ModelEntry],
+        outlook: Outlook,
         as_target: Target | None = None,
     ) -> None:
-        self.as_target = as_target
+        self._as_target = as_target
         self._addressing = addressing
-        self._router = router
+        self._models = models
+        self._fallbacks = fallbacks_of(models)
+        self._outlook = outlook
         self._request_type = options.request_type
         self._wants_of_batch = load_wants(options.routing)
         self._wants: dict[str, Wants] = {}
+        self._choices: dict[tuple[Question, Size, str], tuple[Target, ...] | Fault] = {}
 
     def place(self, line: RequestLine) -> Placed | LineError:
         """Where a line goes, as it was read; or why it cannot go anywhere.
@@ -81,8 +89,8 @@ class Destinations:
         Raises:
             ProviderError: It is for a provider that cannot be called.
         """
-        if self.as_target is not None:
-            model = self.as_target.name
+        if self._as_target is not None:
+            model = self._as_target.name
             line = line._replace(model=model, body={**line.body, "model": model})
         addressed = self._addressing.address(line)
         if isinstance(addressed, LineError):
@@ -91,26 +99,32 @@ class Destinations:
         if not addressed.provider:
             return self._chosen(addressed, wants)
         target = Target(provider=addressed.provider, model=addressed.model)
-        return Placed(addressed, target, _others(target, self._router.fallback(target, wants)))
+        fallback = wants.fallback or self._fallbacks.get(target.key, ())
+        return Placed(addressed, target, _others(target, fallback))
 
     def _chosen(self, line: RequestLine, wants: Wants) -> Placed | LineError:
-        selections = self._selections(line, wants)
-        candidates = [one.target for selection in selections for one in selection.candidates]
-        if candidates:
-            return Placed(line, candidates[0], _others(candidates[0], candidates))
-        fault = selections[0].fault
-        assert fault is not None
-        return LineError(line=line.line, code=fault.code, message=fault.message, param=fault.param)
-
-    def _selections(self, line: RequestLine, wants: Wants) -> list[Selection]:
-        """The choice as it is now, and where some models rest also as it would be if none did."""
         request_type = line.request_type or self._request_type
         question = question_of(line.endpoint, line.body, request_type=request_type, wants=wants)
-        models, here = self._router.models, self._router.situation(line.endpoint, line.body, request_type)
-        found = [select(question, models, here)]
+        size = size_of(line.endpoint, line.body)
+        key = (question, size, request_type)
+        choice = self._choices.get(key)
+        if choice is None:
+            if len(self._choices) >= _MOST_KEPT:
+                self._choices.clear()
+            choice = self._choices[key] = self._choose(question, size, request_type)
+        if isinstance(choice, Fault):
+            return LineError(line=line.line, code=choice.code, message=choice.message, param=choice.param)
+        return Placed(line, choice[0], _others(choice[0], choice))
+
+    def _choose(self, question: Question, size: Size, request_type: str) -> tuple[Target, ...] | Fault:
+        """The candidates as they are now, and where some models rest also those that there would be if none did."""
+        here = self._outlook.situation_of(size, request_type)
+        selections = [select(question, self._models, here)]
         if here.open_until_ms:
-            found.append(select(question, models, replace(here, open_until_ms={})))
-        return found
+            selections.append(select(question, self._models, replace(here, open_until_ms={})))
+        if (fault := selections[-1].fault) is not None:
+            return fault
+        return tuple(one.target for selection in selections for one in selection.candidates)
 
     def _wants_of(self, routing: str) -> Wants:
         wants = self._wants.get(routing)

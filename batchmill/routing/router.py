@@ -4,7 +4,7 @@ That is whom it asks for and then its fallbacks: its own, else those of the cata
 the selection makes of the catalogue. Whoever has been given up for a request is not asked again for it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
 from batchmill.routing.question import question_of
 from batchmill.routing.selection import Considered, Selection, select
-from batchmill.routing.wants import Wants
 
 NO_MODEL_LEFT = "no_model_left"
 
@@ -49,13 +48,13 @@ class Router:
     Attributes:
         providers: Those that can be called here.
         misfit: What they cannot be asked for.
-        situation: What is known of a request for any model, by what the selection goes: by endpoint, body and type.
+        situation: What is known of a request for any model, by what the selection goes.
         models: The catalogue.
     """
 
     providers: Collection[str]
     misfit: Misfit
-    situation: Callable[[Endpoint, Mapping[str, Any], str], Situation]
+    situation: Callable[[Job, Mapping[str, Any]], Situation]
     now_ms: Callable[[], int]
     models: Sequence[ModelEntry] = ()
     _fallbacks: Mapping[tuple[str, str], tuple[Target, ...]] = field(default_factory=dict, init=False)
@@ -63,27 +62,23 @@ class Router:
     def set_models(self, models: Sequence[ModelEntry]) -> None:
         """Choose from these, as the catalogue has them."""
         self.models = models
-        self._fallbacks = {model.key: model.fallback for model in models if model.fallback}
+        self._fallbacks = fallbacks_of(models)
 
     def course(self, job: Job) -> Course:
         """Whom a request may go to from here on; what it is kept from is noted on its path."""
         if not job.provider:
             return self._chosen(job)
         first = job.asked
-        fallback = self.fallback(first, job.wants)
+        fallback = job.wants.fallback or self._fallbacks.get(first.key, ())
         if not fallback and first.provider in self.providers:
             return Course(targets=(first,))  # nearly always: what it asks, its intake has looked at
         return self._of((first, *fallback), job)
 
-    def fallback(self, asked: Target, wants: Wants) -> tuple[Target, ...]:
-        """Whom to ask when a model does not answer: as the request wants it, else as the catalogue has it."""
-        return wants.fallback or self._fallbacks.get(asked.key, ())
-
     def select(self, job: Job) -> Selection:
         """The choice for a request for any model, with everything that it goes by."""
-        body, endpoint = orjson.loads(job.body), job.batch.endpoint
-        question = question_of(endpoint, body, request_type=job.request_type, wants=job.wants)
-        return select(question, self.models, self.situation(endpoint, body, job.request_type))
+        body = orjson.loads(job.body)
+        question = question_of(job.batch.endpoint, body, request_type=job.request_type, wants=job.wants)
+        return select(question, self.models, self.situation(job, body))
 
     def _chosen(self, job: Job) -> Course:
         selection = self.select(job)
@@ -118,6 +113,11 @@ class Router:
     def _step(self, considered: Considered) -> Step:
         what = What.CHOSEN if considered.why_not is None else What.REJECTED
         return Step(target=considered.target, what=what, why=considered.reason, at_ms=self.now_ms())
+
+
+def fallbacks_of(models: Iterable[ModelEntry]) -> dict[tuple[str, str], tuple[Target, ...]]:
+    """Whom the catalogue has asked when a model does not answer and its request names nobody."""
+    return {model.key: model.fallback for model in models if model.fallback}
 
 
 def body_for(job: Job, target: Target) -> bytes:

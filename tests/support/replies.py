@@ -13,7 +13,7 @@ from batchmill.money.prices import Cost, Pricer
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.judge import Judge, RetryRules
-from batchmill.requests.model import Endpoint
+from batchmill.requests.work import Job
 from batchmill.routing.filters import Situation
 from batchmill.routing.router import Router
 
@@ -74,7 +74,7 @@ def make_offers() -> CallOffers:
 def make_router() -> Router:
     """A router that knows of OpenAI alone, and of no catalogue."""
 
-    def situation(endpoint: Endpoint, body: Mapping[str, Any], request_type: str) -> Situation:
+    def situation(job: Job, body: Mapping[str, Any]) -> Situation:
         return Situation(
             now_ms=0, providers={"openai"}, most_tokens=lambda _: 0, expected_nanos=lambda _: None
         )

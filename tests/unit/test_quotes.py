@@ -3,7 +3,7 @@
 import multiprocessing
 import pickle
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.cache.lines import LineKeys
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.errors import BatchmillError
-from batchmill.money.bounds import Bounds
+from batchmill.money.bounds import Bounds, Model
 from batchmill.money.owner_prices import parse_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
@@ -29,16 +30,18 @@ from batchmill.quotes.tally import Question, Tallies, Tally, Teller
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
 from batchmill.requests.names import Names, duplicates
 from batchmill.routing.addressing import Addressing
-from batchmill.routing.names import parse_target
+from batchmill.routing.names import Target, parse_target
+from batchmill.routing.outlook import Outlook
 from batchmill.routing.upstreams import NOWHERE
+from batchmill.routing.wants import Wants, dump_wants
 from batchmill.tokens.count import count_request
-from tests.support.replies import make_router
 
 OWN = parse_owner_prices(
     {
         "openai/own": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2", "usd_per_request": "0.5"},
         "openai/other": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2"},
         "openai/input-only": {"input_usd_per_mtok": "1"},
+        "anthropic/other": {"input_usd_per_mtok": "10", "output_usd_per_mtok": "20"},
     }
 )
 PRICER = Pricer(OWN)
@@ -48,6 +51,30 @@ TELLER = Teller(
     pricer=PRICER,
     forecaster=NO_EXPERIENCE,
 )
+OUTLOOK = Outlook(PRICER, providers={"openai", "anthropic"}, endpoints={}, now_ms=lambda: 0)
+OURS = Target(provider="openai", model="other")
+THEIRS = Target(provider="anthropic", model="other")
+
+
+def ours(model: str) -> Target:
+    return Target(provider="openai", model=model)
+
+
+def entry(target: Target, **fields: Any) -> ModelEntry:
+    """One that is good enough for anything."""
+    return ModelEntry(provider=target.provider, model=target.model, tier=Tier.NORMAL, quality=1.0, **fields)
+
+
+def destinations(models: Sequence[ModelEntry], resting: Mapping[Model, int] | None = None) -> Destinations:
+    """Those of a batch without wishes."""
+    outlook = Outlook(
+        PRICER,
+        providers={"openai", "anthropic"},
+        endpoints={},
+        now_ms=lambda: 0,
+        open_circuits=lambda: resting or {},
+    )
+    return Destinations(BatchOptions(), addressing=Addressing(), models=models, outlook=outlook)
 
 
 def line(text: str = "What is a mill?", *, nth: int = 1, request_type: str = "", **body: Any) -> RequestLine:
@@ -63,6 +90,7 @@ def surveyed(
     as_model: str = "",
     processes: int = 1,
     before_fork: Callable[[], None] = lambda: None,
+    models: Sequence[ModelEntry] = (),
     **options: Any,
 ) -> Tallies:
     """What lines add up to; `hits` None has the cache answer everything."""
@@ -71,7 +99,7 @@ def surveyed(
     crew = Crew(teller, processes=processes, before_fork=before_fork)
     as_target = parse_target(as_model, default_provider="openai") if as_model else None
     destinations = Destinations(
-        BatchOptions(**options), addressing=Addressing(), router=make_router(), as_target=as_target
+        BatchOptions(**options), addressing=Addressing(), models=models, outlook=OUTLOOK, as_target=as_target
     )
     survey = Survey(
         BatchOptions(**options),
@@ -149,6 +177,111 @@ def test_models_and_types_are_apart() -> None:
         ("openai", "gpt-4o", "trend"),
         ("openai", "gpt-4o", "churn"),
     ]
+
+
+def test_one_model_of_two_providers_is_two_models() -> None:
+    """Each is counted and priced as its own provider's, and repeats nothing of the other."""
+    tallies = surveyed(line(model="other"), line(model="anthropic/other"), hits=())
+    assert list(tallies) == [("openai", "other", ""), ("anthropic", "other", "")]
+    ours, theirs = tallies.values()
+    assert (ours.repeats, theirs.repeats) == (0, 0)
+    assert theirs.expected_units == 10 * ours.expected_units
+
+
+def test_at_most_is_the_dearest_of_whom_may_be_asked() -> None:
+    """A line may go to its fallbacks; what is expected goes by the model that it asks for."""
+    alone, dear = surveyed(line(model="other"), line(model="anthropic/other"), hits=()).values()
+    falling = line(model="other")._replace(routing=dump_wants(Wants(fallback=(THEIRS, OURS))))
+    (tally,) = surveyed(falling, hits=()).values()
+    assert tally.expected_nanos == alone.expected_nanos
+    assert tally.most_nanos == dear.most_nanos > alone.most_nanos
+    assert tally.most_nanos_by_other == {THEIRS.key: dear.most_nanos}
+
+
+def test_a_fallback_without_a_price_is_told() -> None:
+    """The line keeps its price; what its fallback costs is in no sum, and each such line is counted."""
+    (alone,) = surveyed(line(model="other"), hits=()).values()
+    wants = Wants(fallback=(Target(provider="local", model="made-up"),))
+    (tally,) = surveyed(line(model="other")._replace(routing=dump_wants(wants)), hits=()).values()
+    assert (tally.unpriced, tally.unpriced_others) == (0, 1)
+    assert (tally.expected_nanos, tally.most_nanos) == (alone.expected_nanos, alone.most_nanos)
+
+
+@pytest.mark.parametrize(
+    ("asks", "batch", "catalogue", "other"),
+    [
+        (True, True, True, "own"),
+        (False, True, True, "gpt-4o-mini"),
+        (False, False, True, "gpt-4o"),
+        (False, False, False, None),
+    ],
+)
+def test_a_lines_own_fallbacks_go_before_its_batchs_and_the_catalogues(
+    asks: bool, batch: bool, catalogue: bool, other: str | None
+) -> None:
+    """As the router has it: the first that names anybody counts, alone."""
+    models = [entry(OURS, fallback=(ours("gpt-4o"),))] if catalogue else []
+    of_batch = dump_wants(Wants(fallback=(ours("gpt-4o-mini"),))) if batch else ""
+    own = dump_wants(Wants(fallback=(ours("own"),))) if asks else ""
+    (tally,) = surveyed(
+        line(model="other")._replace(routing=own), hits=(), models=models, routing=of_batch
+    ).values()
+    assert list(tally.most_nanos_by_other) == ([("openai", other)] if other else [])
+
+
+def test_a_line_for_any_model_is_one_of_its_choice() -> None:
+    """It is tallied and priced as the line that names the choice, and at most as the dearest candidate."""
+    models = [entry(OURS), entry(THEIRS)]
+    (named,) = surveyed(line(model="other"), hits=()).values()
+    (dear,) = surveyed(line(model="anthropic/other"), hits=()).values()
+    ((kind, tally),) = surveyed(line(model="auto"), hits=(), models=models).items()
+    assert kind == ("openai", "other", "")
+    assert (tally.input_tokens, tally.expected_nanos) == (named.input_tokens, named.expected_nanos)
+    assert tally.most_nanos == dear.most_nanos
+
+
+def test_a_line_for_any_model_takes_what_its_choice_has_said() -> None:
+    """An answer to the same question that names the choice is one to it; one of a mere candidate is none."""
+    models = [entry(OURS), entry(THEIRS)]
+    keys = LineKeys(BatchOptions(), NOWHERE)
+    for model, hits in (("openai/other", 1), ("anthropic/other", 0)):
+        named = Addressing().address(line(model=model))
+        assert isinstance(named, RequestLine)
+        known = keys.key(named)
+        assert known is not None
+        (tally,) = surveyed(line(model="auto"), hits={known.hex()}, models=models).values()
+        assert tally.hits == hits
+
+
+def test_an_unusable_catalogue_makes_lines_for_any_model_bad() -> None:
+    """The line is told with the selection's own words; nothing is thrown."""
+    placed = destinations(models=[entry(Target(provider="gemini", model="m"))]).place(
+        line(nth=7, model="auto")
+    )
+    assert isinstance(placed, LineError)
+    assert (placed.line, placed.code, placed.param) == (7, "no_model_fits", "body.model")
+    assert "gemini has no key or address here" in placed.message
+
+
+def test_a_model_that_rests_may_be_asked_later() -> None:
+    """It is not the choice but counts at most; where all rest, the line would wait for the best of them."""
+    models = [entry(OURS), entry(THEIRS)]
+    ours_rests = destinations(models=models, resting={OURS.key: 1_000}).place(line(model="auto"))
+    all_rest = destinations(models=models, resting=dict.fromkeys((OURS.key, THEIRS.key), 1_000)).place(
+        line(model="auto")
+    )
+    assert isinstance(ours_rests, Placed)
+    assert (ours_rests.target, ours_rests.others) == (THEIRS, (OURS.key,))
+    assert isinstance(all_rest, Placed)
+    assert (all_rest.target, all_rest.others) == (OURS, (THEIRS.key,))
+
+
+def test_equal_questions_are_chosen_for_once_and_others_anew() -> None:
+    """What is remembered goes by all that counts: a longer text may be too long for the cheap one."""
+    small = entry(OURS, context_tokens=1_000)
+    placing = destinations(models=[small, entry(THEIRS)])
+    found = [placing.place(line(text, model="auto")) for text in ("hi", "ho", "hi " * 2_000, "hi")]
+    assert [one.target for one in found if isinstance(one, Placed)] == [OURS, OURS, THEIRS, OURS]
 
 
 def test_another_model_is_another_question() -> None:
