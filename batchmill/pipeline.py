@@ -6,10 +6,12 @@ claimed ──look-up──► answered from the cache, or parked behind whoever
    ▼ slot free
  route     whom it may go to, the best first; each in turn, unless its circuit is open. All open: the job goes back
    ▼
+ pass      the limits of its model: a moment to be sent at. Too many wait already: the job goes back
+   ▼
  send      recorded and committed, with all it may cost held on every budget that covers it: batch still runs,
    │       lease still holds, there is room; else the job goes back, its batch waits, or its line is rejected
    ▼
- call      the provider, once, bounded in time
+ call      the provider, at that moment, once, bounded in time
    ▼
  judge     answered · failed for good · to be tried again, there or elsewhere · the account is blocked
    ▼
@@ -21,12 +23,15 @@ Claim and look-up come before, in the pump's `Claims.claim`: they are done for m
 
 import asyncio
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from batchmill.budgets.aside import SetAside
 from batchmill.budgets.model import OnLimit
-from batchmill.providers.base import CALL_CANCELLED, Call, Provider, Reply, Verdict
+from batchmill.limits.gate import NoPass, Pass
+from batchmill.limits.measure import NOTHING, planned
+from batchmill.limits.model import Demand
+from batchmill.providers.base import CALL_CANCELLED, DEFAULT_OUTPUT_CAP_TOKENS, Call, Provider, Reply, Verdict
 from batchmill.requests.ids import client_request_id
 from batchmill.requests.judge import Judge
 from batchmill.requests.work import Attempt, Bounded, Job, Outcome, Rejection, Send, Why, Withheld
@@ -36,6 +41,7 @@ from batchmill.routing.router import Course
 
 SHORTEST_WAIT_MS, LONGEST_WAIT_MS = 100, 60_000
 """A call whose model is left alone is claimable again when that ends, within these bounds."""
+TOO_LARGE = "it is larger than what its limit lets through in a minute"
 OUT_OF_ORDER = "it has failed again and again, and rests for a while"
 TIGHT_MS = 1_000
 """After this a call that found no room in a budget, which calls in flight may yet make, is claimable again."""
@@ -87,6 +93,46 @@ class Offers(Protocol):
         ...
 
 
+class Limits(Protocol):
+    """Knows when calls may leave; see `limits.gate`."""
+
+    def is_full(self, target: Target) -> bool:
+        """Whether nobody else may wait for a model."""
+        ...
+
+    def counts_tokens(self, target: Target) -> bool:
+        """Whether it matters how many tokens a call to a model has."""
+        ...
+
+    async def enter(self, target: Target, demand: Demand = ...) -> Pass | NoPass:
+        """Wait in line for leave to call a model."""
+        ...
+
+    async def start(self, given: Pass) -> Pass:
+        """Wait for the moment of a pass; the pass in force."""
+        ...
+
+    async def give_back(self, given: Pass) -> None:
+        """The call is not made after all."""
+        ...
+
+    async def leave(self, given: Pass, reply: Reply) -> None:
+        """The call has ended so."""
+        ...
+
+    def rest(self, given: Pass) -> bool:
+        """Let the key of a pass rest; whether another may be used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A call that is written down, and when it may leave."""
+
+    attempt: Attempt
+    given: Pass
+
+
 class Routes(Protocol):
     """Knows whom a request may go to."""
 
@@ -102,25 +148,29 @@ class Pipeline:
     Attributes:
         providers: By name.
         call_timeout_s: Bounds one call, from the first byte sent to the last received.
+        output_cap_tokens: The longest answer, for a provider that must be told one where the request says none.
         now_ms: The database's clock.
     """
 
     journal: Journal
     providers: Mapping[str, Provider]
+    limits: Limits
     routes: Routes
     offers: Offers
     judge: Judge
     call_timeout_s: float
     now_ms: Callable[[], int]
+    output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
+    _shut: dict[tuple[Target, tuple[Target, ...]], int] = field(default_factory=dict, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
 
     async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
         """Send, call, judge, settle. The slot is free again as soon as the call has ended, before that is committed."""
         try:
             sent = await self._route(job)
-            reply = await self._call(sent) if isinstance(sent, Attempt) else None
+            reply = await self._call(sent) if isinstance(sent, Ready) else None
         finally:
             free_slot()
         if isinstance(sent, Rejection):
@@ -128,27 +178,77 @@ class Pipeline:
         elif isinstance(sent, Withheld):
             await self._withhold(job, sent)
         elif reply is not None:
-            await self.journal.settle(self.judge.judge(sent, reply))
+            await self.journal.settle(self.judge.judge(sent.attempt, reply))
 
-    async def _route(self, job: Job) -> Attempt | Withheld | Rejection:
+    def must_wait(self, job: Job) -> bool:
+        """Whether a job had better not be started yet: whom it asks for is left alone, or has too many waiting."""
+        target = job.asked
+        if not job.provider:
+            return False
+        return self.limits.is_full(target) or self._shut.get((target, job.wants.fallback), 0) > self.now_ms()
+
+    async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
         course = self.routes.course(job)
         if course.fault is not None:
             return Rejection(job=job, code=course.fault.code, message=course.fault.message)
+        too_large: Target | None = None
         waits_ms = [] if course.free_at_ms is None else [course.free_at_ms]
         is_lone = len(course.targets) == 1 and not job.path.given_up
         for nth, target in enumerate(course.targets, 1):
             until_ms = self.journal.closed_until_ms(target, is_lone=is_lone)
             if until_ms is None:
                 has_next = nth < len(course.targets)
-                sent = await self._send(job, target, has_next=has_next, is_lone=is_lone)
-                if not (isinstance(sent, Withheld) and sent.why is Why.CLOSED):
+                sent = await self._ready(job, target, has_next=has_next, is_lone=is_lone)
+                if not (isinstance(sent, Withheld) and sent.why in (Why.CLOSED, Why.TOO_LARGE)):
                     return sent
+                if sent.why is Why.TOO_LARGE:
+                    too_large = target
+                    job.note(Step(target=target, what=What.REJECTED, why=TOO_LARGE, at_ms=self.now_ms()))
+                    continue
                 until_ms = sent.until_ms
             waits_ms.append(until_ms)
             if not is_lone:
                 job.note(Step(target=target, what=What.SKIPPED, why=OUT_OF_ORDER, at_ms=self.now_ms()))
+        if not waits_ms and too_large is not None:
+            return Rejection(job=job, code="request_too_large", message=f"{too_large.name}: {TOO_LARGE}")
+        self._shut[job.asked, job.wants.fallback] = min(waits_ms)
         return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
+
+    async def _ready(self, job: Job, target: Target, *, has_next: bool, is_lone: bool) -> Ready | Withheld:
+        """Wait for a pass, and write the call down meanwhile."""
+        given = await self.limits.enter(target, self._demand(job, target))
+        if isinstance(given, NoPass):
+            until_ms = self.now_ms() + int(given.wait_s * 1000)
+            return Withheld(why=Why.TOO_LARGE if given.never else Why.FULL, until_ms=until_ms)
+        sent = None
+        try:
+            sent = await self._send(job, target, has_next=has_next, is_lone=is_lone)
+        finally:
+            if not isinstance(sent, Attempt) or sent.target != target:
+                await self.limits.give_back(given)
+        if not isinstance(sent, Attempt):
+            return sent
+        return Ready(sent, given) if sent.target == target else await self._instead(sent)
+
+    async def _instead(self, attempt: Attempt) -> Ready | Withheld:
+        """A pass for the cheaper model that a budget has put in the place of the one asked for."""
+        while True:
+            given = await self.limits.enter(attempt.target, self._demand(attempt.job, attempt.target))
+            if isinstance(given, Pass):
+                return Ready(attempt, given)
+            await asyncio.sleep(given.wait_s)
+
+    def _demand(self, job: Job, target: Target) -> Demand:
+        if not self.limits.counts_tokens(target):
+            return NOTHING
+        return planned(
+            target.provider,
+            target.model,
+            job.batch.endpoint,
+            job.body,
+            output_cap_tokens=self.output_cap_tokens,
+        )
 
     async def _send(self, job: Job, target: Target, *, has_next: bool, is_lone: bool) -> Attempt | Withheld:
         """Ask for leave to call. What a call can cost is found out once a budget is known to cover its batch, and
@@ -172,7 +272,7 @@ class Pipeline:
     async def _withhold(self, job: Job, withheld: Withheld) -> None:
         if withheld.why is Why.ANSWERED:
             return
-        if withheld.why is Why.CLOSED:
+        if withheld.why in (Why.CLOSED, Why.FULL):
             wait_ms = min(max(withheld.until_ms - self.now_ms(), SHORTEST_WAIT_MS), LONGEST_WAIT_MS)
             await self.journal.hand_back(job, wait_ms)
         elif withheld.why is Why.TIGHT:
@@ -188,26 +288,33 @@ class Pipeline:
         else:
             await self.journal.hand_back(job, withheld=withheld)
 
-    async def _call(self, attempt: Attempt) -> Reply:
-        job = attempt.job
+    async def _call(self, ready: Ready) -> Reply:
+        attempt, job = ready.attempt, ready.attempt.job
+        given = await self.limits.start(ready.given)
         call = Call(
             endpoint=job.batch.endpoint,
             model=attempt.model,
             body=attempt.body,
             client_request_id=client_request_id(job.batch.public_id, job.request_id, attempt.number),
             timeout_s=self.call_timeout_s,
+            account=given.account,
+            output_cap_tokens=self.output_cap_tokens,
         )
         task = asyncio.current_task()
         assert task is not None
         self._calling[task] = job.batch.id
         try:
-            return await self.providers[attempt.provider].call(call)
+            reply = await self.providers[attempt.provider].call(call)
         except asyncio.CancelledError:
             # We cut it off: a settled "unknown" is the truth, an attempt left open would not be.
             task.uncancel()
-            return CANCELLED
+            reply = CANCELLED
         finally:
             del self._calling[task]
+        await self.limits.leave(given, reply)
+        if reply.verdict is Verdict.BLOCKED and self.limits.rest(given):
+            return replace(reply, verdict=Verdict.THROTTLED, retry_after_s=0.0)  # with another of its keys
+        return reply
 
     def cut_off(self, batches: Container[int] | None = None) -> None:
         """End the calls in flight, those of these batches only if any are named; each is settled as unknown."""

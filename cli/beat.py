@@ -2,7 +2,7 @@
 
 import click
 
-from batchmill.settings import load_settings
+from cli.home import settings_at
 from cli.output import narrate
 
 
@@ -17,7 +17,7 @@ def beat() -> None:
     from workers.app import MAINTENANCE, broker_of, make_app
     from workers.production import keep_time
 
-    settings = load_settings()
+    settings = settings_at()
     configure_logs(settings.log)
     app = make_app(broker_of(settings), (MAINTENANCE,))
     narrate("beat rings for " + ", ".join(entries()) + "; stop it with Ctrl-C or SIGTERM")

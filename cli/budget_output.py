@@ -10,7 +10,8 @@ from batchmill.budgets.model import Origin, Scope
 from batchmill.budgets.standing import Standing
 from batchmill.budgets.words import VARIABLES, turn_text
 from batchmill.money.nanos import format_usd
-from batchmill.routing.names import PROVIDERS, ProviderName
+from batchmill.providers.names import ProviderName
+from batchmill.routing.names import PROVIDERS
 from cli.budget_alerts import alert_as_json, alert_as_row, tell_failures
 from cli.output import narrate, print_json, print_table
 

@@ -14,14 +14,18 @@ from typing import Any
 import click
 
 from batchmill.budgets.model import OnLimit
+from batchmill.catalogue.entries import Tier
 from batchmill.errors import InputError
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, Lane, LineError, OnUnknown
 from batchmill.requests.shape import InputFormat, InputShape
 from batchmill.requests.source import InputFile, SpooledInput
+from batchmill.routing.complexity import Complexity
+from batchmill.routing.names import Target
+from batchmill.routing.wants import Quality, Wants, dump_wants
 from batchmill.settings import Settings
 from cli.budget_options import Limit, on_limit_choice
 from cli.output import narrate
-from cli.text import Name, Text
+from cli.text import ModelName, Name, Text
 
 STDIN = Path("-")
 LOCAL_TENANT = BatchOptions().tenant
@@ -97,6 +101,12 @@ class BatchArguments:
     deadline: str | None
     budget: int | None
     on_budget: str | None
+    fallback: tuple[Target, ...]
+    quality: str | None
+    deep_reasoning: bool
+    complexity: str | None
+    user_tier: str | None
+    max_latency_s: float | None
 
     def options(self, settings: Settings) -> BatchOptions:
         """What the batch is to be."""
@@ -111,6 +121,18 @@ class BatchArguments:
             agent=self.agent,
             budget_nanos=self.budget,
             on_budget=OnLimit(self.on_budget) if self.on_budget else None,
+            routing=dump_wants(self.wants()),
+        )
+
+    def wants(self) -> Wants:
+        """What its lines want of routing, unless they say so themselves."""
+        return Wants(
+            fallback=self.fallback,
+            quality=Quality(self.quality) if self.quality else None,
+            deep_reasoning=True if self.deep_reasoning else None,
+            complexity=Complexity(self.complexity) if self.complexity else None,
+            user_tier=Tier(self.user_tier) if self.user_tier else None,
+            max_latency_ms=None if self.max_latency_s is None else round(self.max_latency_s * 1000),
         )
 
     def deadline_ms(self, now_ms: int) -> int | None:
@@ -197,7 +219,12 @@ _INPUT = (
         help="The column that names a row.  [default: id, else its number]",
     ),
     click.option("--system-prompt", type=Text(), default="", help="For lines without one."),
-    click.option("--model", type=Text(), default="", help="For lines without one."),
+    click.option(
+        "--model",
+        type=Text(),
+        default="",
+        help="For lines without one: MODEL (OpenAI's), PROVIDER/MODEL, or auto.",
+    ),
     click.option(
         "--endpoint",
         type=click.Choice([endpoint.value for endpoint in Endpoint]),
@@ -245,5 +272,37 @@ _BATCH = (
         "--on-budget",
         type=on_limit_choice,
         help="At the limit of any budget: wait, fail the rest, or ask cheaper models.  [default: as the budget says]",
+    ),
+    click.option(
+        "--fallback",
+        multiple=True,
+        type=ModelName(),
+        help="Whom to ask when the model does not answer; several are asked in this order.",
+    ),
+    click.option(
+        "--quality",
+        type=click.Choice([quality.value for quality in Quality]),
+        help="For model auto: the best models only.",
+    ),
+    click.option(
+        "--deep-reasoning",
+        is_flag=True,
+        help="For model auto: the best models that think before they answer.",
+    ),
+    click.option(
+        "--complexity",
+        type=click.Choice([complexity.value for complexity in Complexity]),
+        help="For model auto: how hard the questions are.  [default: guessed from each]",
+    ),
+    click.option(
+        "--user-tier",
+        type=click.Choice([tier.value for tier in Tier]),
+        help="For model auto: the highest tier that their user may have.",
+    ),
+    click.option(
+        "--max-latency",
+        "max_latency_s",
+        type=click.FloatRange(0.001, 86_400),
+        help="For model auto: the longest that an answer may typically take, in seconds.",
     ),
 )

@@ -1,4 +1,4 @@
-"""`batchmill providers`: the catalogue of models, their prices and tiers."""
+"""`batchmill providers`: the catalogue of models, their prices and tiers; limits and health are in files beside."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,22 @@ from batchmill.settings import Settings
 from cli.catalogue_options import Name, entry_options, tier_choice
 from cli.catalogue_output import Shown, show, tell, tell_bare_tier, tell_setup, tell_unknown_price
 from cli.home import home_option, settings_at
+from cli.lazy import LazyCommand, LazyGroup
 from cli.output import json_option, narrate, print_json
 from cli.text import Text
 
+ELSEWHERE = {
+    "limit": LazyCommand(module="cli.provider_limits", help="Limit what goes out to a provider or model."),
+    "health": LazyCommand(
+        module="cli.provider_health", help="Show which providers are there and know your key."
+    ),
+}
+"""Commands of this group that have files of their own."""
 
-@click.group()
+
+@click.group(cls=LazyGroup, lazy_commands=ELSEWHERE)
 def providers() -> None:
-    """The catalogue: models, their prices and tiers.
+    """Providers and the catalogue: models, their prices and tiers; limits; health.
 
     Prices count now: one set here goes before the public list's, and the file BATCHMILL_PRICES before both.
     Everything else (tiers, quality, capabilities, defaults) is kept for choosing models automatically, which

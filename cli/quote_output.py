@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from batchmill.money.nanos import format_usd, usd_text
+from batchmill.providers.names import ProviderName
 from batchmill.quotes.forecast import RULE_TOKENS, Basis
 from batchmill.quotes.quote import BudgetQuote, ModelQuote, Quote, Verdict
 from batchmill.quotes.tally import Tally
-from batchmill.routing.names import ProviderName
 from cli.output import counted, narrate, print_json, print_table
 from cli.progress import duration
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchmill.alerts.message import utc_text
 from batchmill.money.nanos import format_usd, usd_text
+from batchmill.providers.names import ProviderName
 from batchmill.requests.ids import client_request_id
-from batchmill.routing.names import ProviderName
 from cli.output import counted, narrate, print_json, print_table
 from db.budgets import unknowns
 from workers.reconciling import unknown_calls

@@ -57,14 +57,14 @@ def run(
     from cli.progress import ProgressLine
     from cli.quote import quote_input
     from workers.addresses import upstreams_of
-    from workers.assembly import require_key
+    from workers.assembly import require_account
     from workers.runs import Run
     from workers.undertaking import Wanted
 
     settings = settings_at(home)
     if dry_run:
         return 0 if quote_input(settings, given, batch, concurrency=concurrency, as_json=as_json) else 1
-    require_key(settings)
+    require_account(settings)
     processes = workers or settings.workers.processes
     in_flight = concurrency or settings.workers.concurrency
     deadline_ms = batch.deadline_ms(SystemClock().now_ms())

@@ -60,14 +60,14 @@ def worker(
     start as many workers on as many machines as you like: they share DATABASE_URL and BROKER_URL.
     """
     from workers.alerts import make_channels
-    from workers.assembly import make_judge, require_key
+    from workers.assembly import make_judge, require_account
     from workers.child import Duty
 
     if until_idle and maintenance:
         raise MisuseError("--until-idle and --maintenance exclude each other", "leave out one of them")
     settings = settings_at(home)
     if not maintenance:
-        require_key(settings)
+        require_account(settings)
     # A price file, a time to live or a webhook that cannot be used stops us here, not at the first claim or alert.
     make_judge(settings)
     make_channels(settings)

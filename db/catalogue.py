@@ -16,7 +16,8 @@ from batchmill.catalogue.prices import PRICE_FIELDS, ModelPrices
 from batchmill.catalogue.setup import SetupPlan, plan_setup
 from batchmill.errors import ConflictError, NotFoundError
 from batchmill.money.owner_prices import OwnerPrices
-from batchmill.routing.names import ProviderName, parse_target
+from batchmill.providers.names import ProviderName
+from batchmill.routing.names import parse_target
 from db.engine import Transaction
 from db.tables import catalogue
 

@@ -14,10 +14,10 @@ import orjson
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from batchmill.budgets.model import OnLimit
+from batchmill.providers.names import ProviderName
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import FIRST, BatchFacts, Job
-from batchmill.routing.names import ProviderName
 from batchmill.routing.wants import load_wants
 from db import batches as batch_rows
 from db import hits

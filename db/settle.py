@@ -14,7 +14,7 @@ from batchmill.budgets.balance import Charge
 from batchmill.providers.base import CALL_CANCELLED, Reply
 from batchmill.requests.model import AttemptState, BatchState, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
-from batchmill.routing.circuits import Circuit, Event, event_of
+from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules, Event, event_of
 from db import answers, attempts, batches, cache, claims, flights, ledger, lookup, paths, requests
 from db.budgets.holds import Held, Till, periods_of
 from db.circuits import Key, Panel
@@ -75,11 +75,19 @@ class Written:
     circuits: Mapping[Key, Circuit] = field(default_factory=dict)
 
 
-def write(tx: Transaction, work: Work, worker_id: str, *, call_timeout_ms: int = CALL_TIMEOUT_MS) -> Written:
+def write(
+    tx: Transaction,
+    work: Work,
+    worker_id: str,
+    *,
+    call_timeout_ms: int = CALL_TIMEOUT_MS,
+    rules: CircuitRules = DEFAULT_RULES,
+) -> Written:
     """Write all of it, or nothing.
 
     Args:
         call_timeout_ms: The longest that a call may be out.
+        rules: When circuits open, and for how long.
     """
     page = Page()
     leases = claims.lock(tx, list(work.claim_ids()))
@@ -113,6 +121,7 @@ def write(tx: Transaction, work: Work, worker_id: str, *, call_timeout_ms: int =
         events=events,
         asked={(send.asked.provider, send.asked.model) for send in running},
         call_timeout_ms=call_timeout_ms,
+        rules=rules,
     )
     attempts_made, withheld = _dispatch(tx, running, page.charges, worker_id, panel)
     withheld |= {id_: Withheld(why=Why.ANSWERED) for id_ in answered}

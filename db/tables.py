@@ -475,3 +475,34 @@ hold_factors = Table(
     Column("percent", Integer, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
 )
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    # "" = all of the provider's models together
+    Column("model", Text, primary_key=True, server_default=""),
+    # NULL = not set: the owner limits nothing there.
+    Column("rpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("input_tpm", BigInteger),
+    Column("output_tpm", BigInteger),
+    Column("concurrency", BigInteger),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+
+provider_checks = Table(
+    "provider_checks",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("provider", Text, nullable=False),
+    # The address asked: what was found at another says nothing about this one.
+    Column("upstream", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("latency_ms", BigInteger, nullable=False),
+    _text("error_code"),
+    _text("error_message"),
+    sqlite_autoincrement=True,
+)
+Index("ix_provider_checks_provider_id", provider_checks.c.provider, provider_checks.c.id)

@@ -15,7 +15,7 @@ from cli.main import batchmill
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 100
 
-TITLES = {"openai": "OpenAI"}
+TITLES = {"openai": "OpenAI", "openrouter": "OpenRouter", "local": "Local models"}
 DEFAULTS_IN_WORDS = {"DATABASE_URL": "`batchmill.db` in the home (SQLite)", "BROKER_URL": "one in the home"}
 
 
@@ -56,8 +56,9 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Made from the code by `python docs/make_reference.py`.",
-        "A variable of the environment counts first, then one in a `.env` file in the working directory, then"
-        " the default. An empty value means “not set”; in the environment it also hides the one in `.env`."
+        "A variable of the environment counts first, then one in the file that `BATCHMILL_SECRETS` names, then one"
+        " in a `.env` file in the working directory, then the default. An empty value means “not set”, and hides what"
+        " later places say."
         " `batchmill config` shows what is in force and where it comes from, secrets masked. A value that"
         " cannot be used stops the start (exit status 2) and names its variable.",
         "## In general",

@@ -15,7 +15,10 @@ from db import schema
 from db.engine import Database
 from tests.support.clocks import FakeClock
 from tests.support.mill import Mill
+from tests.support.planted import planted_key, pytest_runtest_logreport
 from tests.support.servers import PostgresCluster, postgres_cluster, valkey_server
+
+__all__ = ["planted_key", "pytest_runtest_logreport"]
 
 # A slow machine fails no test: how long an example takes says nothing about what is right.
 settings.register_profile("batchmill", deadline=None)
@@ -49,6 +52,19 @@ def make_mill() -> Iterator[Callable[[Path], Mill]]:
 def mill(make_mill: Callable[[Path], Mill], tmp_path: Path) -> Mill:
     """An installation of its own."""
     return make_mill(tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def everywhere(request: pytest.FixtureRequest, mill: Mill) -> Iterator[Mill]:
+    """An installation on an embedded database, and one on a shared PostgreSQL."""
+    if request.param == "sqlite":
+        yield mill
+        return
+    cluster: PostgresCluster = request.getfixturevalue("postgres")
+    mill.environ["DATABASE_URL"] = url = cluster.create()
+    yield mill
+    mill.kill_everything()
+    cluster.drop(url)
 
 
 @pytest.fixture(scope="session")

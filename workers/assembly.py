@@ -1,19 +1,21 @@
 """Puts the parts together as the settings say; the only place that knows them all."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
-from batchmill.errors import ProviderError, SettingsError
+from batchmill.errors import SettingsError
 from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider
+from batchmill.providers.names import ProviderName
 from batchmill.requests.judge import Judge, RetryRules
-from batchmill.routing.names import ProviderName
 from batchmill.settings import Settings
-from batchmill.settings.fields import LOCAL_HOSTS
+from batchmill.settings.providers import GeminiSettings, GeminiTransport, ProviderSettings
 from db import schema
 from db.engine import Database
+from workers.addresses import missing_key, upstreams_of
 from workers.prices import file_prices
 
 
@@ -93,38 +95,84 @@ def make_home(home: Path) -> None:
         ) from error
 
 
-def require_key(settings: Settings) -> None:
-    """Make sure that there is a key for the provider; a server on this machine may do without.
+def require_account(settings: Settings) -> None:
+    """Make sure that calls can go to some provider; a server on this machine may do without a key.
 
     Raises:
-        ProviderError: There is none.
+        ProviderError: They can go nowhere.
     """
-    host = urlsplit(settings.openai.base_url).hostname
-    if settings.openai.api_key is None and host not in LOCAL_HOSTS:
-        raise ProviderError(
-            f"there is no key for {settings.openai.base_url}: OPENAI_API_KEY is not set",
-            "set it in the environment or in a .env file (to any word, for a server of yours that wants none);"
-            " or try `batchmill sandbox`, which needs none",
-        )
+    if not upstreams_of(settings).usable:
+        raise missing_key(settings.openai)
 
 
 def make_provider(settings: Settings, concurrency: int) -> Provider:
     """The provider that calls go to."""
-    from batchmill.providers.openai import OpenAICompatible  # brings httptools, which only workers need
-
-    key = settings.openai.api_key
-    return OpenAICompatible(
-        name=ProviderName.OPENAI,
-        base_url=settings.openai.base_url,
-        api_key=key if key is not None else "",
-        organization=settings.openai.org_id or "",
-        project=settings.openai.project_id or "",
-        concurrency=concurrency,
+    account = settings.openai
+    return _on_openai_wire(
+        account, concurrency, organization=account.org_id or "", project=account.project_id or ""
     )
 
 
-def make_providers(settings: Settings, concurrency: int) -> dict[str, Provider]:
-    return {ProviderName.OPENAI: make_provider(settings, concurrency)}
+def make_providers(settings: Settings, concurrency: int) -> dict[ProviderName, Provider]:
+    """Every provider that calls can go to, by name: those that are usable, and that this version can speak to."""
+    makers: Mapping[ProviderName, Callable[[], Provider]] = {
+        ProviderName.OPENAI: lambda: make_provider(settings, concurrency),
+        ProviderName.ANTHROPIC: lambda: _anthropic(settings.anthropic, concurrency),
+        ProviderName.GEMINI: lambda: _gemini(settings.gemini, concurrency),
+        ProviderName.OPENROUTER: lambda: _openrouter(settings.openrouter, concurrency),
+        ProviderName.LOCAL: lambda: _on_openai_wire(settings.local, concurrency),
+    }
+    return {name: make() for name, make in makers.items() if settings.providers[name].is_usable}
+
+
+def _anthropic(account: ProviderSettings, concurrency: int) -> Provider:
+    from batchmill.providers.anthropic.wire import Anthropic
+
+    return Anthropic(base_url=account.upstream, api_keys=account.api_keys, concurrency=concurrency)
+
+
+def _gemini(account: GeminiSettings, concurrency: int) -> Provider:
+    """Gemini by whichever transport is wanted; the SDKs are imported only then."""
+    told: dict[str, Any] = {
+        "base_url": account.upstream,
+        "api_keys": account.api_keys,
+        "concurrency": concurrency,
+    }
+    match account.transport:
+        case GeminiTransport.GOOGLE_GENAI:
+            from batchmill.providers.gemini.sdk import GeminiSdk
+
+            return GeminiSdk(**told, api_version=account.api_version.value)
+        case GeminiTransport.GOOGLE_GENERATIVEAI:
+            from batchmill.providers.gemini.legacy import GeminiLegacy
+
+            return GeminiLegacy(**told)
+        case GeminiTransport.HTTP:
+            from batchmill.providers.gemini.wire import Gemini
+
+            return Gemini(**told, api_version=account.api_version.value)
+
+
+def _openrouter(account: ProviderSettings, concurrency: int) -> Provider:
+    from batchmill.providers.openrouter import OpenRouter
+
+    return OpenRouter(base_url=account.upstream, api_keys=account.api_keys, concurrency=concurrency)
+
+
+def _on_openai_wire(
+    account: ProviderSettings, concurrency: int, *, organization: str = "", project: str = ""
+) -> Provider:
+    from batchmill.providers.http import HttpProvider  # brings httptools, which only workers need
+    from batchmill.providers.openai import OpenAIWire
+
+    wire = OpenAIWire(
+        name=account.name.value,
+        base_url=account.upstream,
+        api_keys=account.api_keys,
+        organization=organization,
+        project=project,
+    )
+    return HttpProvider(wire=wire, origin=wire.base, keys=wire.keys, concurrency=concurrency)
 
 
 def make_judge(settings: Settings, prices: Pricer | None = None) -> Judge:

@@ -13,8 +13,8 @@ from batchmill.clock import SystemClock
 from batchmill.errors import MisuseError, NotFoundError, UnpricedError
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
+from batchmill.providers.names import ProviderName
 from batchmill.requests.model import BatchOptions
-from batchmill.routing.names import ProviderName
 from batchmill.settings import Settings
 from db import batches, catalogue, sweep
 from db.budgets import definitions

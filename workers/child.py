@@ -21,6 +21,7 @@ import structlog
 
 from batchmill.budgets.aside import SetAside
 from batchmill.errors import BatchmillError
+from batchmill.limits.gate import Gate
 from batchmill.logs import configure_logs
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Provider
@@ -33,6 +34,7 @@ from db.journal import Journal
 from workers.addresses import ENDPOINTS, misfit_of, upstreams_of
 from workers.assembly import make_database, make_judge, make_providers
 from workers.budgets import define_environment_budgets
+from workers.limits import make_gate
 from workers.prices import FollowedPrices, file_prices
 from workers.pump import Pump
 
@@ -67,6 +69,7 @@ class _Kept:
     runner: asyncio.Runner
     database: Database
     providers: Mapping[str, Provider]
+    gate: Gate
     judge: Judge
     prices: FollowedPrices
     worker_id: str
@@ -93,6 +96,7 @@ class Child:
         """Called in the process as it leaves: it holds nothing any more, so nobody need look for it."""
         if self._kept is not None:
             kept, self._kept = self._kept, None
+            kept.runner.run(kept.gate.close())
             for provider in kept.providers.values():
                 kept.runner.run(provider.close())
             with contextlib.suppress(BatchmillError), kept.database.write() as tx:
@@ -136,11 +140,13 @@ class Child:
             pipeline = Pipeline(
                 journal=journal,
                 providers=kept.providers,
+                limits=kept.gate,
                 routes=kept.prices.router,
                 offers=kept.prices.offers,
                 judge=kept.judge,
                 call_timeout_s=settings.calls.timeout_s,
                 now_ms=kept.database.now_ms,
+                output_cap_tokens=settings.budgets.output_cap_tokens,
                 aside=kept.aside,
             )
             pump = Pump(
@@ -153,7 +159,13 @@ class Child:
                 renew_every_s=settings.workers.lease_s / 3,
                 grace_s=settings.workers.grace_s,
             )
-            return await pump.run()
+            renewing = asyncio.create_task(kept.gate.renew_on(), name="limits")
+            try:
+                return await pump.run()
+            finally:
+                renewing.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await renewing
 
     def _keep(self) -> _Kept:
         if self._kept is None:
@@ -164,7 +176,11 @@ class Child:
             with database.write() as tx:
                 worker_rows.register(tx, worker_id, str(settings.home))
             define_environment_budgets(database, settings)
-            providers = make_providers(settings, self.duty.concurrency)
+            with database.read() as tx:
+                processes = worker_rows.count(tx)
+            gate = make_gate(settings, concurrency=self.duty.concurrency, processes=processes)
+            made = make_providers(settings, self.duty.concurrency)
+            providers: Mapping[str, Provider] = {name.value: provider for name, provider in made.items()}
             prices = FollowedPrices(
                 database,
                 file_prices(settings),
@@ -172,6 +188,7 @@ class Child:
                 upstreams=upstreams_of(settings),
                 misfit=misfit_of(providers),
                 endpoints=ENDPOINTS,
+                gate=gate,
             )
             # What is there now stays, what comes dies young: the collector need not walk it all so often (7 % faster).
             gc.freeze()
@@ -180,6 +197,7 @@ class Child:
                 runner=asyncio.Runner(),
                 database=database,
                 providers=providers,
+                gate=gate,
                 judge=make_judge(settings, prices.pricer),
                 prices=prices,
                 worker_id=worker_id,

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from batchmill.budgets.offers import CallOffers
 from batchmill.catalogue.entries import ModelEntry
 from batchmill.errors import BatchmillError
+from batchmill.limits.gate import Gate
+from batchmill.limits.model import Limits
 from batchmill.money.bounds import Bounds
 from batchmill.money.owner_prices import OwnerPrices, read_owner_prices
 from batchmill.money.prices import Pricer
@@ -26,6 +28,7 @@ from db import catalogue
 from db.budgets import factors
 from db.engine import Database, Transaction
 from db.experience import experiences
+from workers.limits import limits_in_force
 
 log = structlog.get_logger()
 
@@ -52,11 +55,13 @@ class Terms:
 
     Attributes:
         percents: By how much holds are raised, by provider and model; see `db.budgets.factors`.
+        limits: How fast calls may leave, by provider and model.
     """
 
     prices: OwnerPrices
     models: Sequence[ModelEntry]
     percents: Mapping[tuple[str, str], int]
+    limits: Mapping[tuple[str, str], Limits] = field(default_factory=dict)
 
     @property
     def caps(self) -> dict[tuple[str, str], int]:
@@ -67,7 +72,10 @@ class Terms:
 def read_terms(tx: Transaction, from_file: OwnerPrices) -> Terms:
     """The terms now."""
     return Terms(
-        prices=owner_prices(tx, from_file), models=catalogue.entries(tx), percents=factors.percents(tx)
+        prices=owner_prices(tx, from_file),
+        models=catalogue.entries(tx),
+        percents=factors.percents(tx),
+        limits=limits_in_force(tx),
     )
 
 
@@ -86,6 +94,7 @@ class FollowedPrices:
         upstreams: Upstreams,
         misfit: Misfit,
         endpoints: Mapping[str, Collection[Endpoint]],
+        gate: Gate,
     ) -> None:
         self._database = database
         self._from_file = from_file
@@ -100,6 +109,7 @@ class FollowedPrices:
             situation=self.outlook.situation,
             now_ms=database.now_ms,
         )
+        self._gate = gate
         self._experienced_at = float("-inf")
 
     def read(self) -> Terms:
@@ -150,5 +160,6 @@ class FollowedPrices:
         self.pricer.set_owner_prices(terms.prices)
         self.offers.set_models(terms.models)
         self.router.set_models(terms.models)
+        self._gate.set_limits(terms.limits)
         self.offers.bounds.set_percents(terms.percents)
         self.offers.bounds.set_caps(terms.caps)

@@ -16,6 +16,9 @@ from batchmill.requests.work import Job
 log = structlog.get_logger()
 
 POLL_S = 0.2
+PUT_BACK_S, LONGEST_PUT_BACK_S = 1.0, 8.0
+"""Where nothing that is held can be started for so long, it goes back, so that something else may be claimed; twice as
+long each time that nothing else was."""
 LINGER_S = 1.0
 MOST_HELD = 2_000
 
@@ -68,6 +71,8 @@ class Pump:
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _claimed: int = field(default=0, init=False)
     _failure: BaseException | None = field(default=None, init=False)
+    _stuck_since: float | None = field(default=None, init=False)
+    _put_back_s: float = field(default=PUT_BACK_S, init=False)
 
     def __post_init__(self) -> None:
         self._free = self.concurrency
@@ -104,7 +109,8 @@ class Pump:
             for job in jobs:
                 self._ready[job.batch.lane].append(job)
             self._start_ready()
-            if taken == 0 and not self._running:
+            await self._put_back_stuck()
+            if taken == 0 and not self._running and not self._held():
                 idle_since = idle_since or now()
                 if now() - idle_since > LINGER_S:
                     return
@@ -124,8 +130,32 @@ class Pump:
 
     def _start_ready(self) -> None:
         for lane in Lane:
-            while self._ready[lane] and self._free > self._kept_for_high(lane):
-                self._start(self._ready[lane].popleft())
+            while self._free > self._kept_for_high(lane) and (job := self._next(lane)) is not None:
+                self._start(job)
+
+    async def _put_back_stuck(self) -> None:
+        """Give back what cannot be started for a while, as whom it asks for is left alone or has too many waiting."""
+        now = asyncio.get_running_loop().time()
+        if not self._held() or self._free <= 1:
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        elif now - self._stuck_since > self._put_back_s:
+            held = [job for ready in self._ready.values() for job in ready if self.pipeline.must_wait(job)]
+            for lane, ready in self._ready.items():
+                self._ready[lane] = deque(job for job in ready if not self.pipeline.must_wait(job))
+            delay_ms = int(PUT_BACK_S * 1000)
+            self._stuck_since, self._put_back_s = None, min(LONGEST_PUT_BACK_S, 2 * self._put_back_s)
+            await asyncio.gather(*(self.claims.hand_back(job, delay_ms) for job in held))
+
+    def _next(self, lane: Lane) -> Job | None:
+        """The first job of a lane that need not wait for its model, taken out."""
+        ready = self._ready[lane]
+        for place, job in enumerate(ready):
+            if not self.pipeline.must_wait(job):
+                del ready[place]
+                return job
+        return None
 
     def _kept_for_high(self, lane: Lane) -> int:
         mixed = self.only_batch is None and Lane.HIGH in self.lanes and len(self.lanes) > 1
@@ -133,6 +163,7 @@ class Pump:
 
     def _start(self, job: Job) -> None:
         self._free -= 1
+        self._stuck_since, self._put_back_s = None, PUT_BACK_S
         task = asyncio.create_task(self.pipeline.run(job, self._free_slot))
         self._running.add(task)
         task.add_done_callback(self._ended)

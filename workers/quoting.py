@@ -5,8 +5,6 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from batchmill.cache.lines import LineKeys
 from batchmill.catalogue.entries import ModelEntry
 from batchmill.catalogue.shipped import read_shipped
@@ -14,17 +12,18 @@ from batchmill.clock import SystemClock
 from batchmill.errors import InputError, InvalidLinesError, MisuseError
 from batchmill.money.bounds import Bounds, Model
 from batchmill.money.prices import Pricer
+from batchmill.providers.names import ProviderName
 from batchmill.quotes.crew import Crew
 from batchmill.quotes.destinations import Destinations, Placed
 from batchmill.quotes.duration import Pace
 from batchmill.quotes.forecast import Experiences, Forecaster
 from batchmill.quotes.quote import Quote, compile_quote
-from batchmill.quotes.survey import FindHits, Survey
-from batchmill.quotes.tally import Question, Tallies, Teller
+from batchmill.quotes.survey import FindHits, Survey, question_about
+from batchmill.quotes.tally import Tallies, Teller
 from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine, told_bad
 from batchmill.requests.names import Names, duplicates
 from batchmill.requests.source import InputFile
-from batchmill.routing.names import ProviderName, Target, parse_target
+from batchmill.routing.names import Target, parse_target
 from batchmill.routing.outlook import Outlook
 from batchmill.settings import Settings
 from db import cache, circuits
@@ -170,17 +169,7 @@ class Quoter:
         return [self._quote_of(one, options) for one in placed.values()]
 
     def _quote_of(self, placed: Placed, options: BatchOptions) -> Quote:
-        target, body = placed.target, orjson.dumps(placed.body)
-        question = Question(
-            target.provider,
-            target.model,
-            options.request_type,
-            placed.line.endpoint,
-            body,
-            is_hit=False,
-            is_repeat=False,
-            others=placed.others,
-        )
+        question = question_about(placed, options)
         return self._quote(self.teller.tally([question]), options, Pace(concurrency=1))
 
     def _quote(self, tallies: Tallies, options: BatchOptions, pace: Pace) -> Quote:

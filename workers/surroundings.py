@@ -14,9 +14,10 @@ from db import health, schema, workers
 from db.audit import EXAMPLES
 from db.budgets.alerts import undelivered
 from db.engine import Database
+from workers.addresses import upstreams_of
 from workers.alerts import half_set_up, make_channels
 from workers.app import make_app
-from workers.assembly import has_database, make_judge, require_key
+from workers.assembly import has_database, make_judge, require_account
 from workers.broker import EmbeddedBroker
 from workers.child import shows_life
 from workers.doorbell import Doorbell
@@ -65,6 +66,8 @@ def _settings(settings: Settings) -> Finding:
         make_judge(settings)
     except SettingsError as error:
         return Finding(check="settings", level=Level.FAILURE, message=error.message, hint=error.hint)
+    if settings.warnings:
+        return Finding(check="settings", level=Level.WARNING, message="; ".join(settings.warnings))
     return Finding(check="settings", level=Level.OK, message="prices and times to live can be read")
 
 
@@ -84,10 +87,10 @@ def _disk(settings: Settings) -> Finding:
 
 def _key(settings: Settings) -> Finding:
     try:
-        require_key(settings)
+        require_account(settings)
     except ProviderError as error:
         return Finding(check="key", level=Level.WARNING, message=error.message, hint=error.hint)
-    return Finding(check="key", level=Level.OK, message=f"calls can go to {settings.openai.base_url}")
+    return Finding(check="key", level=Level.OK, message=f"calls can go to {upstreams_of(settings).of_usable}")
 
 
 def _broker(settings: Settings) -> Finding:

@@ -68,6 +68,14 @@ def is_answer(endpoint: Endpoint, answer: Mapping[str, Any]) -> bool:
     return isinstance(substance, list) and bool(substance)
 
 
+def is_empty(endpoint: Endpoint, answer: Mapping[str, Any]) -> bool:
+    """Whether a chat's answer ended well and has nothing in it, no call of a tool either."""
+    if endpoint is not Endpoint.CHAT:
+        return False
+    choices = answer["choices"]
+    return not any(isinstance(choice, dict) and _says_something(choice) for choice in choices)
+
+
 def read_usage(endpoint: Endpoint, answer: Mapping[str, Any]) -> Usage | None:
     """The tokens an answer used; None when the endpoint counts tokens and the answer does not say.
 
@@ -125,6 +133,16 @@ def read_finish_reason(endpoint: Endpoint, answer: Mapping[str, Any]) -> str:
 def read_model(answer: Mapping[str, Any]) -> str:
     """The model that the answer says gave it; "" when it does not say."""
     return _word(answer.get("model"))
+
+
+def _says_something(choice: Mapping[str, Any]) -> bool:
+    message = choice.get("message")
+    if not isinstance(message, dict) or message.get("content"):
+        return True  # nearly always
+    is_whole = choice.get("finish_reason") in COMPLETE
+    return not is_whole or any(
+        message.get(part) for part in ("tool_calls", "function_call", "refusal", "audio")
+    )
 
 
 def _end_of_response(answer: Mapping[str, Any]) -> str:

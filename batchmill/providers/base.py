@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
 from batchmill.requests.model import Endpoint
 
@@ -71,6 +72,7 @@ class Reply:
         usage: What it used up, also where an error or an unreadable answer names it; None when not said:
             the cost is then unknown, not zero.
         answer_model: The model that the provider says answered; "" when it does not say.
+        quotas: What the headers say of the provider's limits.
         is_empty: It is an answer that ended well and has nothing in it.
         latency_ms: From asking for a connection until after the last byte received.
     """
@@ -85,6 +87,7 @@ class Reply:
     finish_reason: str = ""
     answer_model: str = ""
     usage: Usage | None = None
+    quotas: tuple[Quota, ...] = ()
     is_empty: bool = False
     latency_ms: int = 0
 
@@ -114,6 +117,10 @@ class Provider(Protocol):
 
     async def call(self, call: Call) -> Reply:
         """Send one call and classify what comes back. Raises nothing but CancelledError."""
+        ...
+
+    async def probe(self, *, account: int = 0, timeout_s: float = 10.0) -> Probe:
+        """Ask what costs nothing. Raises nothing but CancelledError."""
         ...
 
     async def close(self) -> None:

@@ -4,15 +4,22 @@ Bodies go through byte for byte, both ways.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
-from batchmill.providers import answers
+from batchmill.providers import answers, signals
 from batchmill.providers.base import Call
+from batchmill.providers.fields import Field
 from batchmill.providers.http import HttpProvider
-from batchmill.providers.signals import OPENAI, ErrorObject, Meanings
+from batchmill.providers.openai_fields import CHAT, EMBEDDINGS, passed_through
+from batchmill.providers.signals import OPENAI, ErrorObject, Meanings, quotas
 from batchmill.providers.wire import Answer, Secret, base_of, get, head, post, usable_keys
 from batchmill.requests.model import Endpoint
+
+CHAT_FIELDS: Final[Mapping[str, Field]] = passed_through(CHAT)
+EMBEDDING_FIELDS: Final[Mapping[str, Field]] = passed_through(EMBEDDINGS)
+"""Of OpenAI, and of every server of one's own that speaks its wire."""
 
 
 class OpenAIWire:
@@ -45,7 +52,7 @@ class OpenAIWire:
         self.meanings = meanings
         self.base = base_of(name, base_url, "https://api.openai.com/v1")
         self.keys = usable_keys(name, api_keys)
-        accounts = [_account(key, organization, project) for key in self.keys]
+        accounts = [bearer(key, organization, project) for key in self.keys]
         self._heads = [
             {
                 endpoint: head(name, self.base, "POST", endpoint.removeprefix("/v1"), account)
@@ -63,6 +70,10 @@ class OpenAIWire:
         """A request for the list of models."""
         return self._probes[account]
 
+    def quotas(self, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        """What its limits are, and how much of them is left."""
+        return quotas(headers)
+
     def read(self, endpoint: Endpoint, answer: Any, body: bytes) -> Answer | None:
         """The answer as it is; None when it is no finished one."""
         if isinstance(answer, dict) and answers.is_answer(endpoint, answer):
@@ -73,6 +84,10 @@ class OpenAIWire:
         """What its `usage` says."""
         named = isinstance(answer, dict) and answer.get("usage")
         return answers.read_usage(endpoint, answer) if named else None
+
+    def explain(self, status: int, answer: Any) -> ErrorObject:
+        """What its error object says."""
+        return signals.explain(status, answer)
 
     def error_body(self, error: ErrorObject, body: bytes | None) -> bytes | None:
         """The body as it is."""
@@ -102,7 +117,8 @@ class OpenAICompatible(HttpProvider):
         super().__init__(wire=wire, origin=wire.base, keys=wire.keys, **http)
 
 
-def _account(key: str, organization: str, project: str) -> Mapping[str, str]:
+def bearer(key: str, organization: str = "", project: str = "") -> Mapping[str, str]:
+    """The headers that say who calls; "" leaves one out."""
     return {
         "Authorization": f"Bearer {key}" if key else "",
         "OpenAI-Organization": organization,

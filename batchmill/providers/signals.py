@@ -7,11 +7,13 @@ Facts: wire-facts §2; OpenAI's error codes (platform.openai.com/docs/guides/err
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from batchmill.limits.model import Dimension, Quota
+from batchmill.providers import rpc_status
 from batchmill.providers.base import Verdict
 
 LONGEST_WAIT_S: Final = 86_400.0
@@ -27,11 +29,13 @@ class Meanings:
 
     Attributes:
         by_word: What decides whatever the HTTP status; looked up as the error's code, then as its type.
+        by_opening: What decides next: the first words of a message, for a cause that has no word of its own.
         by_status: What decides else. Of the rest, 500 and above is to be tried again, anything below is refused.
     """
 
     by_word: Mapping[str, Verdict]
     by_status: Mapping[int, Verdict]
+    by_opening: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 _BY_WORD: Final[Mapping[str, Verdict]] = {
@@ -45,6 +49,7 @@ _BY_WORD: Final[Mapping[str, Verdict]] = {
     "billing_error": Verdict.BLOCKED,
     "account_deactivated": Verdict.BLOCKED,
     "invalid_api_key": Verdict.BLOCKED,
+    "api_key_invalid": Verdict.BLOCKED,  # Gemini's OpenAI endpoint, with 400
     # One model out of reach says nothing about the others the same key may use.
     "model_not_found": Verdict.REFUSED,
     "context_length_exceeded": Verdict.REFUSED,
@@ -85,6 +90,10 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
     "authentication_error": 401,
     "permission_error": 403,
     "not_found_error": 404,
+    "billing_error": 402,
+    "request_too_large": 413,
+    "api_error": 500,
+    "timeout_error": 504,
 }
 
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
@@ -113,12 +122,14 @@ class ErrorObject:
 
     Attributes:
         status: The HTTP status named inside the error, as OpenRouter and Gemini do.
+        retry_after_s: The wait that the error itself asks for, as Gemini's do.
     """
 
     code: str = ""
     type: str = ""
     message: str = ""
     status: int | None = None
+    retry_after_s: float | None = None
 
 
 def find_error(answer: Any) -> ErrorObject | None:
@@ -171,6 +182,9 @@ def classify(status: int, error: ErrorObject, meanings: Meanings = OPENAI) -> tu
     for word in (error.code, error.type):
         if word in meanings.by_word:
             return meanings.by_word[word], cause
+    for opening, verdict in meanings.by_opening.items():
+        if error.message.startswith(opening):
+            return verdict, cause
     if status in meanings.by_status:
         return meanings.by_status[status], cause
     if 300 <= status < 400:
@@ -178,15 +192,19 @@ def classify(status: int, error: ErrorObject, meanings: Meanings = OPENAI) -> tu
     return (Verdict.RETRY if status >= 500 else Verdict.REFUSED), cause
 
 
-def retry_after_s(headers: Mapping[str, str], message: str, now: float) -> float | None:
+def retry_after_s(
+    headers: Mapping[str, str], message: str, now: float, asked_s: float | None = None
+) -> float | None:
     """Seconds until the provider wants to hear from us again, 0.0 to a day; None when it does not say.
 
     Looked for in `retry-after-ms`, `retry-after` (seconds or date), the reset of whichever
-    `x-ratelimit-remaining-*` is 0 (the later one), and the message ("try again in 1.146s").
+    `x-ratelimit-remaining-*` or `anthropic-ratelimit-*-remaining` is 0 (the later one), and the message ("try again
+    in 1.146s").
 
     Args:
         headers: Looked up in lower case; give a case-insensitive mapping.
         now: Seconds since the epoch, for a date when the answer has no `date` of its own.
+        asked_s: The wait that the error object asks for.
     """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
@@ -196,7 +214,9 @@ def retry_after_s(headers: Mapping[str, str], message: str, now: float) -> float
     if seconds is None:
         seconds = _until(after, headers.get("date"), now)
     if seconds is None:
-        seconds = _reset_s(headers)
+        seconds = _reset_s(headers, now)
+    if seconds is None:
+        seconds = asked_s
     if seconds is None:
         seconds = _asked_in_words(message)
     return None if seconds is None else _bounded(seconds)
@@ -211,19 +231,66 @@ def duration_s(text: str) -> float | None:
     return sum(float(number) * _GO_UNIT_S[unit] for number, unit in _GO_PART.findall(text))
 
 
+def until_s(text: str, now: float) -> float | None:
+    """Seconds from now to an RFC 3339 moment, 0.0 if it is past; None for what is none.
+
+    Args:
+        now: Seconds since the epoch.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return max(moment.timestamp() - now, 0.0) if moment.tzinfo else None
+
+
+def count(text: str | None) -> int | None:
+    """A whole number of 0 or more from a header; None for what is none, Azure's -1 for instance."""
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def quotas(headers: Mapping[str, str]) -> tuple[Quota, ...]:
+    """What OpenAI's limits are and how much of them is left, by requests and by tokens.
+
+    Without a limit there is no entry, as with Azure, which may send -1, -1 and 0. A reset beyond a day is some
+    provider's epoch, not a duration: None.
+
+    Args:
+        headers: Looked up in lower case.
+    """
+    found = []
+    for dimension in (Dimension.REQUESTS, Dimension.TOKENS):
+        limit = count(headers.get(f"x-ratelimit-limit-{dimension}"))
+        if limit:
+            reset_s = duration_s(headers.get(f"x-ratelimit-reset-{dimension}", ""))
+            quota = Quota(
+                dimension=dimension,
+                limit=limit,
+                remaining=count(headers.get(f"x-ratelimit-remaining-{dimension}")),
+                reset_s=None if reset_s is None or reset_s > LONGEST_WAIT_S else reset_s,
+            )
+            found.append(quota)
+    return tuple(found)
+
+
 def _read_error(error: Mapping[str, Any]) -> ErrorObject:
     code, status = error.get("code"), None
     if isinstance(code, (int, str)) and re.fullmatch(r"[1-5]\d\d", str(code)):
         status, code = int(code), None
+    if isinstance(details := error.get("details"), dict):
+        code = code or details.get("error_code")  # Anthropic's
     metadata = error.get("metadata")
     if isinstance(metadata, dict) and ("flagged_input" in metadata or "reasons" in metadata):
         code = code or "input_flagged"  # OpenRouter's 403 for moderation: the request's fault, not the key's
+    details = error.get("details")
     message = error.get("message")
     return ErrorObject(
-        code=_text(code),
+        code=_text(code) or rpc_status.reason(details),
         type=_text(error.get("type")) or _text(error.get("status")).lower(),
         message=str(message) if message else "",
         status=status,
+        retry_after_s=rpc_status.wait_s(details),
     )
 
 
@@ -274,11 +341,15 @@ def _epoch(date: str | None) -> float | None:
         return None
 
 
-def _reset_s(headers: Mapping[str, str]) -> float | None:
+def _reset_s(headers: Mapping[str, str], now: float) -> float | None:
     waits = [
         duration_s(headers.get(f"x-ratelimit-reset-{kind}", ""))
         for kind in ("requests", "tokens")
         if _number(headers.get(f"x-ratelimit-remaining-{kind}")) == 0.0
+    ] + [
+        until_s(headers.get(f"anthropic-ratelimit-{kind}-reset", ""), now)
+        for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+        if _number(headers.get(f"anthropic-ratelimit-{kind}-remaining")) == 0.0
     ]
     # A "reset" beyond a day is some provider's epoch, not a duration.
     return max((wait for wait in waits if wait is not None and wait <= LONGEST_WAIT_S), default=None)

@@ -67,13 +67,15 @@ class ReplyReader:
         request_id = exchange.headers.get("x-request-id") or exchange.headers.get("request-id") or ""
         seen = _Seen(exchange.status, self._clean(request_id), latency_ms)
         reply = self._spoken(endpoint, exchange, seen)
+        quotas = self.wire.quotas(exchange.headers)
         if reply.verdict is Verdict.ANSWERED:
-            return reply
+            return replace(reply, quotas=quotas) if quotas else reply
         return replace(
             reply,
             status_code=seen.status,
             provider_request_id=seen.request_id,
             latency_ms=latency_ms,
+            quotas=quotas,
         )
 
     def read_probe(self, exchange: Exchange, latency_ms: int) -> Probe:
@@ -89,7 +91,7 @@ class ReplyReader:
             answer, _ = answers.parse(exchange.body or b"")
         except ValueError:
             answer = _excerpt(exchange.body or b"")
-        error = signals.explain(exchange.status, answer)
+        error = self.wire.explain(exchange.status, answer)
         _, code = signals.classify(exchange.status, error, self.wire.meanings)
         return Probe(
             latency_ms=latency_ms, error_code=self._clean(code), error_message=self._clean(error.message)
@@ -144,7 +146,7 @@ class ReplyReader:
         self, endpoint: Endpoint, exchange: Exchange, status: int, answer: Any, body: bytes | None
     ) -> Reply:
         """An error, by its status or inside a 200; usage is kept where a 200 names it."""
-        error = signals.explain(status, answer)
+        error = self.wire.explain(status, answer)
         verdict, code = signals.classify(status, error, self.wire.meanings)
         message = error.message or f"{self.name} answered {code}"
         if code == signals.REDIRECTED:
@@ -156,7 +158,9 @@ class ReplyReader:
             body=self._without_keys(self.wire.error_body(error, body)),
             error_code=self._clean(code),
             error_message=self._clean(message),
-            retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock()) if waits else None,
+            retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock(), error.retry_after_s)
+            if waits
+            else None,
             usage=self.wire.usage(endpoint, answer) if status < 300 else None,
         )
 
@@ -197,6 +201,7 @@ def _answered(endpoint: Endpoint, answer: Answer, seen: _Seen) -> Reply:
         finish_reason=answers.read_finish_reason(endpoint, content),
         answer_model=answers.read_model(content),
         usage=answers.read_usage(endpoint, content),
+        is_empty=answers.is_empty(endpoint, content),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from yarl import URL
 
 from batchmill.errors import SettingsError
+from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Call
 from batchmill.providers.signals import ErrorObject, Meanings
@@ -70,6 +71,14 @@ class Wire(Protocol):
         """The whole HTTP request that costs nothing and tells whether the provider is there and knows the key."""
         ...
 
+    def quotas(self, headers: Mapping[str, str]) -> tuple[Quota, ...]:
+        """What the headers of an answer say of the provider's limits. Raises nothing.
+
+        Args:
+            headers: By name in lower case.
+        """
+        ...
+
     def read(self, endpoint: Endpoint, answer: Any, body: bytes) -> Answer | None:
         """What a 2xx answer says; None when it is no finished answer of its endpoint. Raises nothing.
 
@@ -81,6 +90,14 @@ class Wire(Protocol):
 
     def usage(self, endpoint: Endpoint, answer: Any) -> Usage | None:
         """The tokens that any JSON of the provider's names; None where it names none. Raises nothing."""
+        ...
+
+    def explain(self, status: int, answer: Any) -> ErrorObject:
+        """What an answer that is an error says, in the words that `meanings` knows. Raises nothing.
+
+        Args:
+            status: As HTTP said it.
+        """
         ...
 
     def error_body(self, error: ErrorObject, body: bytes | None) -> bytes | None:

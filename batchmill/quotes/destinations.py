@@ -10,9 +10,9 @@ Honest weakness: a batch takes hours, and what is chosen then goes by the catalo
 that moment.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batchmill.catalogue.entries import ModelEntry
 from batchmill.money.bounds import Model
@@ -22,7 +22,7 @@ from batchmill.routing.addressing import Addressing
 from batchmill.routing.names import Target
 from batchmill.routing.outlook import Outlook, Size, size_of
 from batchmill.routing.question import Question, question_of
-from batchmill.routing.router import fallbacks_of
+from batchmill.routing.router import NO_MODEL_LEFT, fallbacks_of
 from batchmill.routing.selection import select
 from batchmill.routing.wants import Wants, load_wants, merged
 
@@ -34,25 +34,13 @@ class Placed(NamedTuple):
 
     Attributes:
         line: As addressed: for any model, where the choice is ours.
-        target: Whom it goes to.
+        asked: The same as it would be put to the model that it goes to.
         others: Whom it may go to instead: provider and model of each.
     """
 
     line: RequestLine
-    target: Target
+    asked: RequestLine
     others: tuple[Model, ...] = ()
-
-    @property
-    def body(self) -> Mapping[str, Any]:
-        """What would be sent."""
-        line, model = self.line, self.target.model
-        return line.body if line.provider else {**line.body, "model": model}
-
-    @property
-    def named(self) -> RequestLine:
-        """The line as if it had named the model that it goes to."""
-        target = self.target
-        return self.line._replace(provider=target.provider, model=target.model, body=self.body)
 
 
 class Destinations:
@@ -89,18 +77,22 @@ class Destinations:
         Raises:
             ProviderError: It is for a provider that cannot be called.
         """
-        if self._as_target is not None:
-            model = self._as_target.name
-            line = line._replace(model=model, body={**line.body, "model": model})
-        addressed = self._addressing.address(line)
+        target = self._as_target
+        addressed = self._addressing.address(line) if target is None else self._put_to(target, line)
         if isinstance(addressed, LineError):
             return addressed
         wants = self._wants_of(addressed.routing)
         if not addressed.provider:
             return self._chosen(addressed, wants)
-        target = Target(provider=addressed.provider, model=addressed.model)
-        fallback = wants.fallback or self._fallbacks.get(target.key, ())
-        return Placed(addressed, target, _others(target, fallback))
+        key = addressed.provider, addressed.model
+        fallback = wants.fallback or self._fallbacks.get(key, ())
+        return Placed(addressed, addressed, _others(key, fallback))
+
+    def _put_to(self, target: Target, line: RequestLine) -> RequestLine | LineError:
+        """A line as if it named this model; or why that cannot be asked it."""
+        return self._addressing.address(
+            line._replace(model=target.name, body={**line.body, "model": target.name})
+        )
 
     def _chosen(self, line: RequestLine, wants: Wants) -> Placed | LineError:
         request_type = line.request_type or self._request_type
@@ -114,7 +106,18 @@ class Destinations:
             choice = self._choices[key] = self._choose(question, size, request_type)
         if isinstance(choice, Fault):
             return LineError(line=line.line, code=choice.code, message=choice.message, param=choice.param)
-        return Placed(line, choice[0], _others(choice[0], choice))
+        return self._first(line, choice)
+
+    def _first(self, line: RequestLine, candidates: Sequence[Target]) -> Placed | LineError:
+        """The first that can be asked just this. Of the others it is not found out: the most counts all of them."""
+        faults = []
+        for target in candidates:
+            asked = self._put_to(target, line)
+            if isinstance(asked, RequestLine):
+                return Placed(line, asked, _others(target.key, candidates))
+            faults.append(f"{target.name}: {asked.message}")
+        told = f"No model is left to ask. {'; '.join(dict.fromkeys(faults))}"
+        return LineError(line=line.line, code=NO_MODEL_LEFT, message=told, param="body.model")
 
     def _choose(self, question: Question, size: Size, request_type: str) -> tuple[Target, ...] | Fault:
         """The candidates as they are now, and where some models rest also those that there would be if none did."""
@@ -135,5 +138,5 @@ class Destinations:
         return wants
 
 
-def _others(target: Target, targets: Iterable[Target]) -> tuple[Model, ...]:
-    return tuple(other.key for other in dict.fromkeys(targets) if other != target)
+def _others(model: Model, targets: Iterable[Target]) -> tuple[Model, ...]:
+    return tuple(key for key in dict.fromkeys(target.key for target in targets) if key != model)

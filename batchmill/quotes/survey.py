@@ -6,13 +6,11 @@ from typing import NamedTuple
 import orjson
 
 from batchmill.cache.lines import LineKeys
-from batchmill.money.bounds import Model
 from batchmill.quotes.crew import Crew
 from batchmill.quotes.destinations import Destinations, Placed
 from batchmill.quotes.seen import Seen
 from batchmill.quotes.tally import Question
-from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
-from batchmill.routing.names import Target
+from batchmill.requests.model import BatchOptions, CacheMode, LineError, RequestLine
 
 CHUNK = 2_000
 CHUNK_BYTES = 32_000_000
@@ -22,12 +20,8 @@ FindHits = Callable[[Collection[str]], Collection[str]]
 
 
 class _Request(NamedTuple):
-    target: Target
-    request_type: str
-    endpoint: Endpoint
-    body: bytes
+    question: Question
     keys: tuple[bytes, ...]
-    others: tuple[Model, ...]
 
 
 class Survey:
@@ -63,12 +57,9 @@ class Survey:
 
     def add(self, placed: Placed) -> None:
         """Add a line."""
-        line = placed.line
-        raw = orjson.dumps(placed.body)
-        request_type = line.request_type or self._options.request_type
-        keys = self._keys_of(placed)
-        self._chunk.append(_Request(placed.target, request_type, line.endpoint, raw, keys, placed.others))
-        self._chunk_bytes += len(raw)
+        question = question_about(placed, self._options)
+        self._chunk.append(_Request(question, self._keys_of(placed)))
+        self._chunk_bytes += len(question.body)
         if len(self._chunk) >= CHUNK or self._chunk_bytes >= CHUNK_BYTES:
             self.flush()
 
@@ -82,16 +73,26 @@ class Survey:
 
     def _keys_of(self, placed: Placed) -> tuple[bytes, ...]:
         """What a line is known by in the cache: its own key first; one for any model takes what its choice said too."""
-        own = self._keys.key(placed.line)
-        if own is None or placed.line.provider:
-            return () if own is None else (own,)
-        named = self._keys.key(placed.named)
-        return (own,) if named is None else (own, named)
+        lines = (placed.line,) if placed.line.provider else (placed.line, placed.asked)
+        return tuple(key for line in lines if (key := self._keys.key(line)) is not None)
 
     def _question(self, request: _Request, hits: Collection[str]) -> Question:
-        target, request_type, endpoint, body, keys, others = request
+        question, keys = request
         is_repeat = bool(keys) and self._seen.add(int.from_bytes(keys[0][:8], "little"))
         is_hit = bool(hits) and any(key.hex() in hits for key in keys)
-        return Question(
-            target.provider, target.model, request_type, endpoint, body, is_hit, is_repeat, others
-        )
+        return question._replace(is_hit=is_hit, is_repeat=is_repeat) if is_hit or is_repeat else question
+
+
+def question_about(placed: Placed, options: BatchOptions) -> Question:
+    """What is asked by a line of a batch, as if it was never answered or asked before."""
+    asked = placed.asked
+    return Question(
+        asked.provider,
+        asked.model,
+        asked.request_type or options.request_type,
+        asked.endpoint,
+        orjson.dumps(asked.body),
+        is_hit=False,
+        is_repeat=False,
+        others=placed.others,
+    )

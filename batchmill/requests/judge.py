@@ -13,7 +13,7 @@ from batchmill.requests.model import AttemptState, Endpoint, OnUnknown, RequestS
 from batchmill.requests.work import Attempt, Outcome
 from batchmill.routing.path import Step, What
 
-NOT_HERE = frozenset({"model_not_found"})
+NOT_HERE = frozenset({"model_not_found", "not_found_error"})
 """Refusals that speak of the model, and not of the request."""
 NOTHING = Cost(nanos=0, reason="")
 NOT_KNOWN = Cost(nanos=None, reason="unknown_outcome")

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from batchmill.errors import MisuseError, ProviderError
+from batchmill.providers.names import ProviderName
 from batchmill.requests.model import Endpoint, LineError, RequestLine
-from batchmill.routing.names import ProviderName, Target, parse_target
+from batchmill.routing.names import Target, parse_target
 
 Check = Callable[[Endpoint, str, Mapping[str, Any]], tuple[str, str] | None]
 """What is wrong with a request to one provider, by endpoint, model and body: the field at fault, and a sentence."""

@@ -1,22 +1,12 @@
 """Names of models as requests write them, and whom they mean."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from batchmill.errors import MisuseError
+from batchmill.providers.names import ProviderName
 
 AUTO = "auto"
 """The model of a request that leaves the choice to us."""
-
-
-class ProviderName(StrEnum):
-    """The providers that a model's name may begin with."""
-
-    OPENAI = "openai"
-    ANTHROPIC = "anthropic"
-    GEMINI = "gemini"
-    OPENROUTER = "openrouter"
-    LOCAL = "local"
 
 
 PROVIDERS = frozenset(ProviderName)

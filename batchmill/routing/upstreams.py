@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from batchmill.routing.names import ProviderName
+from batchmill.providers.names import ProviderName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

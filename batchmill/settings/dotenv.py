@@ -10,11 +10,14 @@ _QUOTED = re.compile(r"""(["'])(.*?)\1\s*(?:#.*)?""")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
-def read_dotenv(path: Path) -> dict[str, str]:
+def read_dotenv(path: Path, *, must_exist: bool = False) -> dict[str, str]:
     """The variables a file sets, nothing when there is no such file; the last assignment of a name counts.
 
     Taken: blank lines, `#` comments (after a space also behind a value), `export`, single and double quotes.
     Backslashes and `$` stand for themselves, and a value ends with its line.
+
+    Args:
+        must_exist: Refuse when there is no such file.
 
     Raises:
         SettingsError: The file cannot be read, or a line of it is no assignment. The message has the line's
@@ -23,6 +26,8 @@ def read_dotenv(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f'there is no "{path}"', "correct its name, or make it") from None
         return {}
     except UnicodeDecodeError as error:
         raise SettingsError(f'"{path}" is not UTF-8', "save it as UTF-8") from error

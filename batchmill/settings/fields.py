@@ -20,7 +20,9 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 """This machine, as URLs name it."""
 
 _PASSWORD_IN_URL = re.compile(r"(://[^:@/]*:).*@")
-_PASSWORD_IN_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
+_PASSWORD_IN_QUERY = re.compile(
+    r"([?&](?:password|sslpassword|(?:api[_-]?)?key|(?:access_)?token)=)[^&]*", re.IGNORECASE
+)
 
 
 class Group(BaseModel):
@@ -119,6 +121,13 @@ def http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _base_url(url: str) -> str:
+    address = http_url(url)
+    if mask_url(address) != address:
+        raise ValueError("it holds a key; the key has a variable of its own")
+    return address
+
+
 def can_be_looked_up(host: str | None) -> bool:
     """Whether a name server could be asked for it: no part of it is empty, or longer than 63 characters."""
     try:
@@ -143,6 +152,17 @@ def _header_value(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _key_pool(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    keys = [SecretStr(key.strip()) for key in value.split(",")]
+    for key in keys:
+        if not key.get_secret_value():
+            raise ValueError("there is nothing between two of its commas, or beside one")
+        _header_value(key)
+    return tuple(dict.fromkeys(keys))
+
+
 def _usd_limit(text: str) -> str:
     limit_nanos(text)
     return text
@@ -160,12 +180,13 @@ def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+AbsolutePath = Annotated[Path, AfterValidator(absolute_path)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
-HttpUrl = Annotated[str, AfterValidator(http_url)]
-HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
+HttpUrl = Annotated[str, AfterValidator(_base_url)]
+ApiKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_key_pool)]
 UsdLimit = Annotated[str, AfterValidator(_usd_limit)]
 ZoneName = Annotated[str, AfterValidator(_zone_name)]
 LowerCase = BeforeValidator(_lower_case)
@@ -175,13 +196,17 @@ def as_text(value: object) -> str | None:
     """A value as a variable of the environment would give it, secrets in the clear; None for one not set."""
     if value is None:
         return None
+    if isinstance(value, tuple):
+        return ",".join(secret.get_secret_value() for secret in value) or None
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def masked(value: object) -> str | None:
-    """The same for anyone's eyes: no secret, no password in a URL."""
+    """The same for anyone's eyes: no secret, no password in a URL; of several secrets how many there are."""
+    if isinstance(value, tuple):
+        return ",".join(MASK for _ in value) or None
     if isinstance(value, SecretStr):
         return MASK
     text = as_text(value)

@@ -1,6 +1,6 @@
 """All that can be set from outside, in small frozen groups: variable, default, meaning and bounds of each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
@@ -12,16 +12,16 @@ from pydantic.fields import FieldInfo
 
 from batchmill.budgets.limits import limit_nanos
 from batchmill.budgets.model import Period
+from batchmill.providers.names import ProviderName
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
 from batchmill.settings.alerts import MailSettings, WebhookSettings
 from batchmill.settings.fields import (
+    AbsolutePath,
     BrokerUrl,
     DatabaseUrl,
     ExistingFile,
     Folder,
     Group,
-    HeaderSecret,
-    HttpUrl,
     LowerCase,
     UsdLimit,
     ZoneName,
@@ -33,6 +33,15 @@ from batchmill.settings.fields import (
     variables_of,
     whole,
 )
+from batchmill.settings.providers import (
+    AnthropicSettings,
+    GeminiSettings,
+    LocalSettings,
+    OpenAISettings,
+    OpenRouterSettings,
+    ProviderSettings,
+)
+from batchmill.settings.secrets_file import SECRETS_VARIABLE
 
 _USD_LIMIT = "US dollars as plain decimals: 5 or 5.00"
 
@@ -42,6 +51,7 @@ class Source(StrEnum):
 
     DEFAULT = "default"
     DOTENV = ".env"
+    SECRETS = "secrets file"
     ENVIRONMENT = "environment"
 
 
@@ -105,30 +115,17 @@ class BrokerSettings(Group):
         return self.url is None
 
 
-class OpenAISettings(Group):
-    """The account at OpenAI, or at whoever speaks its API; the variables are those of its SDK."""
+class LimitSettings(Group):
+    """Where processes share what providers let through."""
 
-    api_key: HeaderSecret | None = setting(
-        None, "OPENAI_API_KEY", meaning="Key that pays for the calls.", accepts="an API key"
-    )
-    base_url: HttpUrl = setting(
-        "https://api.openai.com/v1",
-        "OPENAI_BASE_URL",
-        meaning="Where the calls go.",
-        accepts="http:// or https:// and a host",
+    url: BrokerUrl | None = setting(
+        None,
+        "BATCHMILL_LIMITS_URL",
+        "REDIS_URL",
+        meaning="Redis or Valkey in which workers share rate limits; the broker if not set.",
+        accepts="redis://, rediss:// or redis+socket:// and a host",
         repr=False,
     )
-    org_id: str | None = setting(
-        None, "OPENAI_ORG_ID", meaning="Organisation to bill, for keys of several.", accepts="an id"
-    )
-    project_id: str | None = setting(
-        None, "OPENAI_PROJECT_ID", meaning="Project to bill, for keys of several.", accepts="an id"
-    )
-
-    @property
-    def upstream(self) -> str:
-        """Whom a batch is meant for, and a worker calls."""
-        return self.base_url
 
 
 class WorkerSettings(Group):
@@ -261,9 +258,20 @@ class Settings(Group):
         meaning="Your own prices, before the built-in ones.",
         accepts="an existing file",
     )
+    secrets_file: AbsolutePath | None = setting(
+        None,
+        SECRETS_VARIABLE,
+        meaning="A file with more of these variables, keys above all, read after the environment.",
+        accepts="a file of NAME=value lines that only you may read",
+    )
     database: DatabaseSettings
     broker: BrokerSettings
     openai: OpenAISettings
+    anthropic: AnthropicSettings
+    gemini: GeminiSettings
+    openrouter: OpenRouterSettings
+    local: LocalSettings
+    limits: LimitSettings
     workers: WorkerSettings
     calls: CallSettings
     input: InputSettings
@@ -274,20 +282,34 @@ class Settings(Group):
     log: LogSettings
 
     _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
 
-    def note_sources(self, sources: Mapping[tuple[str, ...], Source]) -> None:
-        """Remember, for `describe`, where the values that are not defaults come from."""
+    @property
+    def providers(self) -> Mapping[ProviderName, ProviderSettings]:
+        """The accounts, usable or not."""
+        return {name: getattr(self, name) for name in ProviderName}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever starts a command should be told about its settings."""
+        return self._warnings
+
+    def note_sources(self, sources: Mapping[tuple[str, ...], Source], warnings: Sequence[str] = ()) -> None:
+        """Remember where the values that are not defaults come from, for `describe`, and what is to be told."""
         self._sources = dict(sources)
+        self._warnings = tuple(warnings)
 
     def to_environ(self) -> dict[str, str]:
         """The variables that make a child process load these very settings, laid over its environment.
 
-        Holds secrets in the clear: hand it to the child in memory, never to a file or a log.
+        Holds secrets in the clear: hand it to the child in memory, never to a file or a log. The child reads no
+        secrets file: what was in it is in here, also should the file be changed or gone meanwhile.
         """
         values = (
             (variables_of(field)[0], as_text(_value_at(self, path))) for path, field in leaves(type(self))
         )
-        return {variable: value for variable, value in values if value is not None}
+        given = {variable: value for variable, value in values if value is not None}
+        return given | {SECRETS_VARIABLE: ""}
 
     def describe(self) -> list[SettingInForce]:
         """Every setting with its value in force, secrets and passwords masked."""

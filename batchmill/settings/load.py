@@ -1,8 +1,8 @@
 """The only reader of the environment.
 
-Variables come from the environment, then from a `.env` file in the working directory, then from the defaults.
-An empty value means "not set"; in the environment it hides the one in `.env`. Settings are loaded once, at
-the start of a process, and passed in; a value that cannot be used stops the start.
+Variables come from the environment, then from the file that BATCHMILL_SECRETS names, then from a `.env` file in the
+working directory, then from the defaults. An empty value means "not set", and hides what later places say. Settings are
+loaded once, at the start of a process, and passed in; a value that cannot be used stops the start.
 """
 
 import os
@@ -19,10 +19,15 @@ from batchmill.errors import SettingsError
 from batchmill.settings.dotenv import read_dotenv
 from batchmill.settings.fields import absolute_path, accepted_by, mask_url, variables_of
 from batchmill.settings.groups import Settings, Source, leaves
+from batchmill.settings.secrets_file import SECRETS_VARIABLE, exposure, read_secrets
 
 DEBUG_VARIABLE = "BATCHMILL_DEBUG"
 
-_PLACES = {Source.ENVIRONMENT: "the environment", Source.DOTENV: "the .env file"}
+_PLACES = {
+    Source.ENVIRONMENT: "the environment",
+    Source.SECRETS: "the secrets file",
+    Source.DOTENV: "the .env file",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +54,23 @@ def load_settings(
         overrides: Variables that a command's own options set; they win.
 
     Raises:
-        SettingsError: A value cannot be used, or the file is malformed.
+        SettingsError: A value cannot be used, or a file is malformed, or the secrets file cannot be read.
     """
     environment = {**(os.environ if environ is None else environ), **(overrides or {})}
-    given = _gather(environment, read_dotenv(dotenv) if dotenv else {})
+    beside = read_dotenv(dotenv) if dotenv else {}
+    secrets_file = environment.get(SECRETS_VARIABLE, beside.get(SECRETS_VARIABLE, "")).strip()
+    places = {
+        Source.ENVIRONMENT: environment,
+        Source.SECRETS: read_secrets(secrets_file) if secrets_file else {},
+        Source.DOTENV: beside,
+    }
+    given = _gather(places)
     try:
         settings = Settings.model_validate(_nest(given))
     except ValidationError as error:
         raise _unusable(error, given) from None
-    settings.note_sources({path: one.source for path, one in given.items()})
+    warning = exposure(secrets_file) if secrets_file else ""
+    settings.note_sources({path: one.source for path, one in given.items()}, [warning] if warning else [])
     return settings
 
 
@@ -67,13 +80,13 @@ def is_debug(environ: Mapping[str, str] | None = None) -> bool:
     return environment.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def _gather(environment: Mapping[str, str], from_file: Mapping[str, str]) -> dict[tuple[str, ...], _Given]:
+def _gather(places: Mapping[Source, Mapping[str, str]]) -> dict[tuple[str, ...], _Given]:
+    """What counts for each setting that is set; the first of the places that has a variable decides about it."""
     given = {}
     for path, field in leaves(Settings):
         for variable in variables_of(field):
-            source = Source.ENVIRONMENT if variable in environment else Source.DOTENV
-            values = environment if source is Source.ENVIRONMENT else from_file
-            if text := values.get(variable, "").strip():
+            source = next((place for place, values in places.items() if variable in values), None)
+            if source is not None and (text := places[source][variable].strip()):
                 given[path] = _Given(field=field, variable=variable, text=text, source=source)
                 break
     return given
@@ -99,7 +112,7 @@ def _unusable(error: ValidationError, given: Mapping[tuple[str, ...], _Given]) -
 
 
 def _fault(one: _Given, fault: ErrorDetails) -> str:
-    is_secret = "SecretStr" in str(one.field.annotation)
+    is_secret = "SecretStr" in str(one.field.annotation) or one.source is Source.SECRETS
     shown = "is set" if is_secret else f'is "{mask_url(one.text)}"'
     reason = fault.get("ctx", {}).get("error", "")
     because = f" ({reason})" if reason else ""

@@ -48,6 +48,7 @@ _facts = Prepared(
         requests.c.id,
         requests.c.batch_id,
         func.coalesce(func.nullif(requests.c.request_type, ""), batches.c.request_type).label("request_type"),
+        requests.c.is_auto,
         batches.c.endpoint,
         batches.c.tenant,
         batches.c.user_id,

@@ -92,6 +92,35 @@ def test_config_shows_values_and_sources_and_no_secret(batchmill, tmp_path):
     assert rows["DATABASE_URL"]["value"] == "postgresql+psycopg://u:***@h/d"
 
 
+def test_config_shows_what_the_secrets_file_sets_and_no_secret(batchmill, tmp_path):
+    """Where a key comes from is told, and that others may read the file."""
+    secret = "sk-not-for-your-eyes"
+    path = tmp_path / "secrets"
+    path.write_text(f"ANTHROPIC_API_KEY={secret},{secret}-too\n")
+    path.chmod(0o644)
+    result = batchmill("config", "--json", BATCHMILL_SECRETS="secrets")
+    rows = {row["variable"]: row for row in json.loads(result.stdout)}
+    assert (rows["ANTHROPIC_API_KEY"]["value"], rows["ANTHROPIC_API_KEY"]["source"]) == (
+        "***,***",
+        "secrets file",
+    )
+    assert rows["BATCHMILL_SECRETS"]["value"] == str(path)
+    assert result.stderr.splitlines() == [
+        f'warning: "{path}" holds secrets and other users may get at it; `chmod 600` keeps them out'
+    ]
+    assert secret not in result.stdout
+
+
+def test_a_secrets_file_that_is_not_there_stops_the_start(batchmill, tmp_path):
+    """The variable and the file are named, without a stack trace."""
+    result = batchmill("config", BATCHMILL_SECRETS="nowhere")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        f'error: BATCHMILL_SECRETS: there is no "{tmp_path}/nowhere"',
+        "hint: correct its name, or make it",
+    ]
+
+
 def test_config_prints_a_table_for_people(batchmill):
     """One row a variable, under a heading, on standard output."""
     result = batchmill("config")

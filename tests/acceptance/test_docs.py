@@ -22,7 +22,15 @@ from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
-from cli import budget_audit, budget_output, catalogue_output, quote_output, reconcile_output
+from cli import (
+    budget_audit,
+    budget_output,
+    catalogue_output,
+    provider_health,
+    provider_limits,
+    quote_output,
+    reconcile_output,
+)
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
@@ -208,6 +216,8 @@ def test_every_code_is_explained():
         cli.tokens._row,
         catalogue_output._as_json,
         catalogue_output.tell_setup,
+        provider_limits._as_json,
+        provider_health._as_json,
         quote_output._as_json,
         quote_output._model_json,
         quote_output._tally_json,

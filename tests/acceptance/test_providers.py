@@ -33,19 +33,6 @@ def said(mill: Mill, *arguments: str) -> str:
     return done.stderr
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def everywhere(request: pytest.FixtureRequest, mill: Mill) -> Any:
-    """An installation on an embedded database, and one on a shared PostgreSQL."""
-    if request.param == "sqlite":
-        yield mill
-        return
-    cluster: PostgresCluster = request.getfixturevalue("postgres")
-    mill.environ["DATABASE_URL"] = url = cluster.create()
-    yield mill
-    mill.kill_everything()
-    cluster.drop(url)
-
-
 def test_setup_list_change_and_setup_again(everywhere: Mill) -> None:
     """A fresh installation gets its models; what the owner changes stays at the next setup, and is told."""
     mill = everywhere

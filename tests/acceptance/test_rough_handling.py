@@ -32,7 +32,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"OPENAI_BASE_URL": ""}, ["OPENAI_API_KEY is not set", "batchmill sandbox"]),
+        ({"OPENAI_BASE_URL": "", "OPENAI_API_KEY": ""}, ["OPENAI_API_KEY is not set", "batchmill sandbox"]),
         ({"OPENAI_BASE_URL": "nonsense"}, ["OPENAI_BASE_URL"]),
         ({"OPENAI_BASE_URL": "http://user:secret@127.0.0.1/v1"}, ["OPENAI_BASE_URL", "user or password"]),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:nine/v1"}, ["OPENAI_BASE_URL"]),

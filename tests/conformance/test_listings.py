@@ -75,8 +75,8 @@ def test_an_embedded_worker_claims_what_was_submitted(database: Database) -> Non
     owed, submitted = add_batch(database, 2), add_batch(database, 3)
     with database.write() as tx:
         tx.run(batch_rows.update().where(batch_rows.c.id == owed), output_path="/out")
-        assert claims.lanes_with_work(tx, submitted_for="") == {"normal": (submitted, 3)}
-        assert claims.lanes_with_work(tx, submitted_for="http://elsewhere") == {}
+        assert claims.lanes_with_work(tx, submitted_for=[""]) == {"normal": (submitted, 3)}
+        assert claims.lanes_with_work(tx, submitted_for=["http://elsewhere"]) == {}
         assert [row.id for row in listings.submitted_to_do(tx)] == [submitted]
         room = {batch_of(database, owed).lane: 10}
         taken = claims.take(tx, worker_id="w", room=room, lease_ms=1, runs_too=False)

@@ -180,12 +180,12 @@ def test_a_bare_models_budget_covers_it_everywhere(
 ) -> None:
     """One with a provider's name before it covers it there alone."""
     add_budget(database, NANOS_PER_USD, scope=Scope.MODEL, name="gpt-4o", allows_unpriced=True)
-    add_budget(database, NANOS_PER_USD, scope=Scope.MODEL, name="local/gpt-4o", allows_unpriced=True)
-    lines = [chat_line("a", "hi", model="gpt-4o"), chat_line("b", "hi", model="local/gpt-4o")]
+    add_budget(database, NANOS_PER_USD, scope=Scope.MODEL, name="openrouter/gpt-4o", allows_unpriced=True)
+    lines = [chat_line("a", "hi", model="gpt-4o"), chat_line("b", "hi", model="openrouter/gpt-4o")]
     found = quoted(database, settings, tmp_path, *lines)
     assert [budget.title for budget in found.budgets] == [
         "the budget of model gpt-4o",
-        "the budget of model local/gpt-4o",
+        "the budget of model openrouter/gpt-4o",
     ]
     everywhere, there = found.budgets
     assert (everywhere.most_nanos, there.most_nanos) == (found.total.most_nanos, 0)

@@ -15,7 +15,7 @@ from db.engine import Database
 from db.journal import Journal
 from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of
-from tests.support.replies import ANSWERED, make_judge, make_offers, make_router
+from tests.support.replies import ANSWERED, make_gate, make_judge, make_offers, make_router
 from workers.pump import Pump
 
 LEASE_MS = 60_000
@@ -61,6 +61,7 @@ def pumping(database: Database, act: Act, *, concurrency: int, latency_s: float 
             pipeline = Pipeline(
                 journal=journal,
                 providers={"openai": provider},
+                limits=make_gate(),
                 routes=make_router(),
                 offers=make_offers(),
                 judge=make_judge(),

@@ -21,7 +21,7 @@ from db.tables import inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until
 from tests.support.hands import add_batch, batch_of, states_of
-from tests.support.replies import ANSWERED, make_judge, make_offers, make_router
+from tests.support.replies import ANSWERED, make_gate, make_judge, make_offers, make_router
 from workers.pump import POLL_S, Pump
 
 LEASE_MS = 15_000
@@ -69,6 +69,7 @@ def pumping(
             pipeline = Pipeline(
                 journal=journal,
                 providers={"openai": provider},
+                limits=make_gate(),
                 routes=make_router(),
                 offers=make_offers(),
                 judge=make_judge(),

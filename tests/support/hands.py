@@ -12,6 +12,7 @@ from batchmill.requests.ids import request_id
 from batchmill.requests.judge import Judge
 from batchmill.requests.model import BatchOptions, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.requests.work import Attempt, Bounded, Candidate, HandBack, Job, Send
+from batchmill.routing.circuits import CircuitRules
 from db import batches, claims, requests, settle
 from db.engine import Database
 from db.settle import Work, Written
@@ -22,6 +23,8 @@ from db.tables import requests as request_rows
 from tests.support.replies import ANSWERED, UNKNOWN, make_judge
 
 LEASE_MS = 15_000
+NO_CIRCUITS = CircuitRules(threshold=10**9, blocked_ms=0, long_wait_ms=10**9)
+"""Nobody is ever left alone: most tests are about something else."""
 
 
 def add_batch(
@@ -63,7 +66,14 @@ def _row(batch: int, place: int, key: str | None, request_type: str = "") -> dic
 class Worker:
     """One worker. Every method is one transaction, as in the journal."""
 
-    def __init__(self, database: Database, judge: Judge | None = None, lease_ms: int = LEASE_MS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        judge: Judge | None = None,
+        lease_ms: int = LEASE_MS,
+        rules: CircuitRules = NO_CIRCUITS,
+    ) -> None:
+        self.rules = rules
         self.database = database
         self.judge = judge or make_judge()
         self.id = str(uuid.uuid4())
@@ -122,7 +132,7 @@ class Worker:
     def write(self, work: Work) -> Written:
         """Write work, counting what is left of each claim as the journal does."""
         work.open = {claim: self.open[claim] for claim in work.claim_ids()}
-        written = self.database.persist(lambda tx: settle.write(tx, work, self.id))
+        written = self.database.persist(lambda tx: settle.write(tx, work, self.id, rules=self.rules))
         for claim, gone in written.left.items():
             self.open[claim] -= gone
             if self.open[claim] <= 0:

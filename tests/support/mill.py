@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support import planted
 from tests.support.forked import run_forked
 
 BATCHMILL = str(Path(sys.executable).with_name("batchmill"))
 PATIENCE_S = 90.0
-OURS = ("BATCHMILL_", "OPENAI_", "DATABASE_", "REDIS_", "BROKER_", "SMTP_", "MAIL_", "ADMIN_", "AI_")
+OURS = (
+    *("BATCHMILL_", "DATABASE_", "REDIS_", "BROKER_", "SMTP_", "MAIL_", "ADMIN_", "AI_"),
+    *("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "OPENROUTER_", "LOCAL_"),
+)
 """How the names of our variables begin."""
 
 
@@ -78,9 +82,10 @@ class Mill:
         return self.folder / "home"
 
     def environment(self) -> dict[str, str]:
-        """What the command sees; nothing of the tester's own settings."""
+        """What the command sees: nothing of the tester's own settings; the planted key where a test gives no other."""
+        key = {} if "BATCHMILL_SECRETS" in self.environ else planted.ENVIRON
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        return inherited | {"BATCHMILL_HOME": str(self.home)} | self.environ
+        return inherited | key | {"BATCHMILL_HOME": str(self.home)} | self.environ
 
     def __call__(
         self, *arguments: str | Path, stdin: str | None = None, timeout_s: float = PATIENCE_S

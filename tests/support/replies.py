@@ -1,6 +1,7 @@
 """Replies as providers give them, and a judge with simple prices."""
 
 import random
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ from batchmill.budgets.offers import CallOffers
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
 from batchmill.clock import SystemClock
+from batchmill.limits.gate import Gate
+from batchmill.limits.memory import MemoryLimiter
 from batchmill.money.bounds import Bounds
 from batchmill.money.prices import Cost, Pricer
 from batchmill.money.usage import Usage
@@ -85,3 +88,8 @@ def make_router() -> Router:
         situation=situation,
         now_ms=SystemClock().now_ms,
     )
+
+
+def make_gate() -> Gate:
+    """A gate before OpenAI, which limits nothing."""
+    return Gate(MemoryLimiter(), accounts={"openai": ["key"]}, room=1_000, clock=time.monotonic)

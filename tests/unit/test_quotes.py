@@ -29,7 +29,7 @@ from batchmill.quotes.survey import CHUNK, Survey
 from batchmill.quotes.tally import Question, Tallies, Tally, Teller
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
 from batchmill.requests.names import Names, duplicates
-from batchmill.routing.addressing import Addressing
+from batchmill.routing.addressing import Addressing, Check
 from batchmill.routing.names import Target, parse_target
 from batchmill.routing.outlook import Outlook
 from batchmill.routing.upstreams import NOWHERE
@@ -65,7 +65,11 @@ def entry(target: Target, **fields: Any) -> ModelEntry:
     return ModelEntry(provider=target.provider, model=target.model, tier=Tier.NORMAL, quality=1.0, **fields)
 
 
-def destinations(models: Sequence[ModelEntry], resting: Mapping[Model, int] | None = None) -> Destinations:
+def destinations(
+    models: Sequence[ModelEntry],
+    resting: Mapping[Model, int] | None = None,
+    addressing: Addressing | None = None,
+) -> Destinations:
     """Those of a batch without wishes."""
     outlook = Outlook(
         PRICER,
@@ -74,7 +78,13 @@ def destinations(models: Sequence[ModelEntry], resting: Mapping[Model, int] | No
         now_ms=lambda: 0,
         open_circuits=lambda: resting or {},
     )
-    return Destinations(BatchOptions(), addressing=Addressing(), models=models, outlook=outlook)
+    return Destinations(BatchOptions(), addressing=addressing or Addressing(), models=models, outlook=outlook)
+
+
+def goes_to(placed: Placed | LineError) -> tuple[Model, tuple[Model, ...]]:
+    """Where a line goes, and where it may go instead."""
+    assert isinstance(placed, Placed), placed
+    return (placed.asked.provider, placed.asked.model), placed.others
 
 
 def line(text: str = "What is a mill?", *, nth: int = 1, request_type: str = "", **body: Any) -> RequestLine:
@@ -270,10 +280,21 @@ def test_a_model_that_rests_may_be_asked_later() -> None:
     all_rest = destinations(models=models, resting=dict.fromkeys((OURS.key, THEIRS.key), 1_000)).place(
         line(model="auto")
     )
-    assert isinstance(ours_rests, Placed)
-    assert (ours_rests.target, ours_rests.others) == (THEIRS, (OURS.key,))
-    assert isinstance(all_rest, Placed)
-    assert (all_rest.target, all_rest.others) == (OURS, (THEIRS.key,))
+    assert goes_to(ours_rests) == (THEIRS.key, (OURS.key,))
+    assert goes_to(all_rest) == (OURS.key, (THEIRS.key,))
+
+
+def test_who_cannot_be_asked_just_this_is_not_the_choice() -> None:
+    """A provider's own rules keep a line from it; where none is left, each says why."""
+    models = [entry(OURS), entry(THEIRS)]
+    checks: dict[str, Check] = {"openai": lambda *_: ("n", "n is too much")}
+    placing = destinations(models, addressing=Addressing(checks))
+    assert goes_to(placing.place(line(model="auto"))) == (THEIRS.key, (OURS.key,))
+    checks["anthropic"] = lambda *_: ("n", "never")
+    refused = destinations(models, addressing=Addressing(checks)).place(line(model="auto"))
+    assert isinstance(refused, LineError)
+    assert (refused.code, refused.param) == ("no_model_left", "body.model")
+    assert "openai/other: n is too much; anthropic/other: never" in refused.message
 
 
 def test_equal_questions_are_chosen_for_once_and_others_anew() -> None:
@@ -281,7 +302,7 @@ def test_equal_questions_are_chosen_for_once_and_others_anew() -> None:
     small = entry(OURS, context_tokens=1_000)
     placing = destinations(models=[small, entry(THEIRS)])
     found = [placing.place(line(text, model="auto")) for text in ("hi", "ho", "hi " * 2_000, "hi")]
-    assert [one.target for one in found if isinstance(one, Placed)] == [OURS, OURS, THEIRS, OURS]
+    assert [goes_to(one)[0] for one in found] == [OURS.key, OURS.key, THEIRS.key, OURS.key]
 
 
 def test_another_model_is_another_question() -> None:

@@ -27,7 +27,7 @@ def test_defaults_need_no_variable():
     assert settings.database.url == f"sqlite:///{settings.home}/batchmill.db"
     assert settings.database.is_embedded
     assert settings.broker.is_embedded
-    assert settings.openai.api_key is None
+    assert settings.openai.api_keys == ()
     assert settings.openai.base_url == "https://api.openai.com/v1"
     assert (settings.workers.concurrency, settings.workers.processes) == (64, 1)
     assert settings.input.max_line_bytes == 16_000_000
@@ -47,7 +47,7 @@ def test_the_environment_wins_over_dotenv(dotenv):
 def test_an_empty_variable_is_not_set_and_hides_dotenv(dotenv):
     """`OPENAI_API_KEY= batchmill …` takes the key away."""
     dotenv.write_text(f"OPENAI_API_KEY={SECRET}\n")
-    assert load(dotenv, OPENAI_API_KEY="").openai.api_key is None
+    assert load(dotenv, OPENAI_API_KEY="").openai.api_keys == ()
 
 
 def test_the_home_is_absolute_and_holds_the_database(tmp_path, monkeypatch):
@@ -115,6 +115,8 @@ def test_a_bad_value_in_dotenv_says_so(dotenv):
     "environ",
     [
         {"OPENAI_API_KEY": f"{SECRET} é"},
+        {"OPENROUTER_API_KEY": f"{SECRET},"},
+        {"GOOGLE_GEMINI_BASE_URL": f"https://h/?key={SECRET}"},
         {"DATABASE_URL": f"mysql://u:{SECRET}@h/db"},
         {"BROKER_URL": f"kafka://:{SECRET}/@x@h"},
         {"OPENAI_BASE_URL": f"ftp://u:{SECRET}@h"},

@@ -1,0 +1,343 @@
+"""The gate: where the calls of one process wait until the limits let them leave.
+
+Calls to one model wait in line; who is first asks for all that will fit, in one round trip. A pass is a moment:
+whoever has one writes the call down meanwhile, and sends it exactly then. Only so many may wait for one model that
+there is room for others; further ones are told to come back.
+"""
+
+import asyncio
+import itertools
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from batchmill.limits.measure import NOTHING, counted
+from batchmill.limits.model import (
+    RENEW_EVERY_S,
+    Admission,
+    Ask,
+    Bucket,
+    Demand,
+    Dimension,
+    Limiter,
+    Limits,
+    Settlement,
+)
+from batchmill.providers.base import Reply, Verdict
+from batchmill.routing.names import Target
+
+LATE_S = 0.02
+"""A call that is later than its moment by more than that waits for another: the pace has gone on without it."""
+MOST_ASKED = 64
+"""At once."""
+REST_S, LONGEST_REST_S = 60.0, 600.0
+"""How long a key rests that its provider has turned away, doubled each time; its others go on."""
+
+_TOKENS = frozenset({Dimension.TOKENS, Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS})
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """Leave for one call.
+
+    Attributes:
+        account: Which of the provider's keys it is for, counted from 0.
+        starts_at_s: When it is to be sent, by the loop's clock.
+    """
+
+    permit: str
+    target: Target
+    account: int
+    demand: Demand
+    starts_at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoPass:
+    """No leave.
+
+    Attributes:
+        never: The call is larger than the limit itself.
+        wait_s: When to come back: too many wait already.
+    """
+
+    never: bool = False
+    wait_s: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waiter:
+    permit: str
+    demand: Demand
+    told: asyncio.Future[Pass | NoPass]
+
+
+@dataclass(slots=True)
+class _Line:
+    """Those who wait for one model.
+
+    Attributes:
+        is_asked_for: Somebody asks for those who wait.
+        asking: The task that does, once it takes longer.
+        moved: Somebody has given something back.
+        wait_s: How long the one behind the last had to wait when it was last asked.
+    """
+
+    waiting: deque[_Waiter] = field(default_factory=deque)
+    is_asked_for: bool = False
+    asking: asyncio.Task[None] | None = None
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    wait_s: float = 0.0
+
+
+class Gate:
+    """The gate of one process. Used from one event loop.
+
+    Args:
+        accounts: By provider: an id of each of its keys, which does not tell the key.
+        room: How many may wait for one model.
+        clock: The loop's.
+    """
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        *,
+        accounts: Mapping[str, Sequence[str]],
+        room: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._limiter = limiter
+        self._accounts = accounts
+        self._room = max(1, room)
+        self._clock = clock
+        self._limits: Mapping[tuple[str, str], Limits] = {}
+        self._buckets: dict[tuple[Target, int], tuple[Bucket, ...]] = {}
+        self._lines: dict[Target, _Line] = defaultdict(_Line)
+        self._out: dict[str, Pass] = {}
+        self._resting: dict[tuple[str, int], tuple[float, float]] = {}
+        self._counting_tokens: set[Target] = set()
+        self._next_account: dict[str, int] = defaultdict(int)
+        self._numbers = itertools.count(1)
+        self._name = f"{os.getpid()}-{os.urandom(4).hex()}"
+
+    def set_limits(self, limits: Mapping[tuple[str, str], Limits]) -> None:
+        """Hold calls to these limits, by provider and model; "" is a provider as a whole."""
+        if limits != self._limits:
+            self._limits = limits
+            self._buckets.clear()
+
+    def is_full(self, target: Target) -> bool:
+        """Whether nobody else may wait for a model."""
+        line = self._lines.get(target)
+        return line is not None and len(line.waiting) >= self._room
+
+    def counts_tokens(self, target: Target) -> bool:
+        """Whether it matters how many tokens a call to a model has."""
+        if target in self._counting_tokens:
+            return True
+        limits = (self._limits.get((target.provider, model)) for model in ("", target.model))
+        return any(limit is not None and any(limit.of(kind) for kind in _TOKENS) for limit in limits)
+
+    async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
+        """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
+        line = self._lines[target]
+        if len(line.waiting) >= self._room:
+            return NoPass(wait_s=max(1.0, line.wait_s))
+        waiter = _Waiter(
+            permit=f"{self._name}-{next(self._numbers)}",
+            demand=demand,
+            told=asyncio.get_running_loop().create_future(),
+        )
+        line.waiting.append(waiter)
+        if not line.is_asked_for:
+            line.is_asked_for = True
+            is_done = False
+            try:
+                is_done = await self._ask(target, line)  # nearly always: nothing is limited, or there is room
+            finally:
+                line.is_asked_for = not is_done
+                if not is_done:
+                    line.asking = asyncio.create_task(self._ask_on(target, line), name=f"gate {target.name}")
+        return await waiter.told
+
+    async def start(self, given: Pass) -> Pass:
+        """Wait for the moment of a pass; who is late for it waits for another moment. The pass in force."""
+        while True:
+            early_s = given.starts_at_s - self._clock()
+            if early_s > 0:
+                await asyncio.sleep(early_s)
+            if early_s > -LATE_S:
+                return given
+            await self.give_back(given)
+            again = await self._again(given)
+            if again is None:
+                return given
+            given = again
+
+    async def give_back(self, given: Pass) -> None:
+        """The call is not made after all. It stays counted, but holds no slot."""
+        if self._out.pop(given.permit, None) is not None:
+            await self._limiter.settle([Settlement(permit=given.permit)])
+            self._lines[given.target].moved.set()
+
+    async def leave(self, given: Pass, reply: Reply) -> None:
+        """The call has ended so."""
+        self._out.pop(given.permit, None)
+        target = given.target
+        if any(quota.dimension in _TOKENS for quota in reply.quotas):
+            self._counting_tokens.add(target)
+        is_throttled = reply.verdict is Verdict.THROTTLED
+        settlement = Settlement(
+            permit=given.permit,
+            actual=counted(target.provider, given.demand, reply.usage) if given.demand != NOTHING else None,
+            throttled=is_throttled,
+            retry_after_s=reply.retry_after_s if is_throttled else None,
+            quotas=reply.quotas,
+        )
+        await self._limiter.settle([settlement])
+        self._lines[target].moved.set()
+
+    def rest(self, given: Pass) -> bool:
+        """Let the key of a pass rest, as its provider has turned it away; whether another of its keys may be used."""
+        key, now = (given.target.provider, given.account), self._clock()
+        until_s, rest_s = self._resting.get(key, (0.0, REST_S / 2))
+        if until_s <= now:
+            rest_s = min(LONGEST_REST_S, 2 * rest_s)
+            self._resting[key] = now + rest_s, rest_s
+        return any(True for _ in self._awake(given.target.provider))
+
+    async def renew_on(self) -> None:
+        """Keep the slots of the calls that are out, for ever."""
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            if self._out:
+                await self._limiter.renew(list(self._out))
+
+    async def close(self) -> None:
+        """Turn away whoever waits, and let go of the limiter."""
+        for line in self._lines.values():
+            if line.asking is not None:
+                line.asking.cancel()
+            while line.waiting:
+                _tell(line.waiting.popleft(), NoPass())
+        await self._limiter.close()
+
+    async def _again(self, given: Pass) -> Pass | None:
+        """Another pass, before all who wait; None where there is none to be had, and none is missed."""
+        while True:
+            ask = self._ask_of(
+                given.target, given.account, f"{self._name}-{next(self._numbers)}", given.demand
+            )
+            admission = (await self._limiter.admit([ask]))[0]
+            if admission.never:
+                return None
+            if admission.granted:
+                return self._give(replace(given, permit=ask.permit, starts_at_s=admission.starts_at_s))
+            await asyncio.sleep(admission.retry_after_s)
+
+    async def _ask_on(self, target: Target, line: _Line) -> None:
+        """Ask for those who wait, until nobody does."""
+        try:
+            while not await self._ask(target, line):
+                line.moved.clear()
+                try:
+                    async with asyncio.timeout(line.wait_s):
+                        await line.moved.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            line.is_asked_for, line.asking = False, None
+
+    async def _ask(self, target: Target, line: _Line) -> bool:
+        """Ask for those who wait, the first first, with each key in turn; whether nobody waits any more."""
+        for account in self._in_turn(target.provider):
+            self._forget_gone(line)
+            asked = list(itertools.islice(line.waiting, MOST_ASKED))
+            if not asked:
+                return True
+            asks = [self._ask_of(target, account, waiter.permit, waiter.demand) for waiter in asked]
+            admissions = await self._limiter.admit(asks)
+            line.wait_s = await self._tell(target, account, line, asked, admissions)
+        return not line.waiting
+
+    async def _tell(
+        self,
+        target: Target,
+        account: int,
+        line: _Line,
+        asked: Sequence[_Waiter],
+        admissions: Sequence[Admission],
+    ) -> float:
+        """Tell those who were asked for; how long the first who has to wait has to."""
+        waits_s = 0.0
+        for waiter, admission in zip(asked, admissions, strict=True):
+            if not (admission.granted or admission.never):
+                waits_s = waits_s or admission.retry_after_s
+                continue
+            line.waiting.remove(waiter)
+            if admission.never:
+                _tell(waiter, NoPass(never=True))
+                continue
+            given = self._give(
+                Pass(
+                    permit=waiter.permit,
+                    target=target,
+                    account=account,
+                    demand=waiter.demand,
+                    starts_at_s=admission.starts_at_s,
+                )
+            )
+            if not _tell(waiter, given):
+                await self.give_back(given)  # who asked has gone meanwhile
+        return waits_s
+
+    def _give(self, given: Pass) -> Pass:
+        self._out[given.permit] = given
+        return given
+
+    def _in_turn(self, provider: str) -> list[int]:
+        """The keys of a provider that do not rest, another one first each time; all where all rest."""
+        awake = list(self._awake(provider)) or list(range(len(self._accounts[provider])))
+        if len(awake) == 1:
+            return awake
+        self._next_account[provider] += 1
+        first = self._next_account[provider] % len(awake)
+        return awake[first:] + awake[:first]
+
+    def _awake(self, provider: str) -> Sequence[int]:
+        now = self._clock()
+        return [
+            account
+            for account in range(len(self._accounts[provider]))
+            if self._resting.get((provider, account), (0.0, 0.0))[0] <= now
+        ]
+
+    def _ask_of(self, target: Target, account: int, permit: str, demand: Demand) -> Ask:
+        return Ask(permit=permit, buckets=self._buckets_of(target, account), demand=demand)
+
+    def _buckets_of(self, target: Target, account: int) -> tuple[Bucket, ...]:
+        """What a call counts in: all of its key's, if that has limits of its own, and its model's."""
+        buckets = self._buckets.get((target, account))
+        if buckets is None:
+            name = f"{target.provider}/{self._accounts[target.provider][account]}"
+            whole = self._limits.get((target.provider, ""))
+            own = Bucket(name=f"{name}/{target.model}", limits=self._limits.get(target.key, NO_LIMITS))
+            buckets = (Bucket(name=name, limits=whole), own) if whole else (own,)
+            self._buckets[target, account] = buckets
+        return buckets
+
+    @staticmethod
+    def _forget_gone(line: _Line) -> None:
+        for waiter in [waiter for waiter in line.waiting if waiter.told.done()]:
+            line.waiting.remove(waiter)
+
+
+def _tell(waiter: _Waiter, what: Pass | NoPass) -> bool:
+    """Tell somebody who waits; whether that is still wanted."""
+    if waiter.told.done():
+        return False
+    waiter.told.set_result(what)
+    return True

@@ -1,0 +1,59 @@
+"""Limits: the gate of a worker process, and the limits in force."""
+
+import time
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from batchmill.limits.fallback import connect
+from batchmill.limits.gate import Gate
+from batchmill.limits.memory import MemoryLimiter
+from batchmill.limits.model import Limiter, Limits
+from batchmill.settings import Settings
+from db import limits
+from db.engine import Transaction
+
+_REDIS = ("redis://", "rediss://", "redis+socket://", "unix://")
+
+
+def make_gate(settings: Settings, *, concurrency: int, processes: int) -> Gate:
+    """The gate of one process; its limits are shared over Redis or Valkey where there is one.
+
+    Args:
+        concurrency: Calls in flight in this process: half of them may wait for one model.
+        processes: How many divide the limits where they cannot be shared.
+    """
+    return Gate(
+        _limiter(settings, processes),
+        accounts={
+            name: [_id_of(key.get_secret_value()) for key in account.api_keys] or ["none"]
+            for name, account in settings.providers.items()
+        },
+        room=concurrency // 2,
+        clock=time.monotonic,
+    )
+
+
+def limits_in_force(tx: Transaction) -> Mapping[tuple[str, str], Limits]:
+    """What is set, by provider and model; "" is a provider as a whole."""
+    return {
+        (entry.provider, entry.model): Limits(
+            requests=entry.rpm,
+            tokens=entry.tpm,
+            input_tokens=entry.input_tpm,
+            output_tokens=entry.output_tpm,
+            concurrency=entry.concurrency,
+        )
+        for entry in limits.entries(tx)
+    }
+
+
+def _limiter(settings: Settings, processes: int) -> Limiter:
+    url = settings.limits.url or settings.broker.url
+    if url is not None and url.startswith(_REDIS):
+        return connect(url, share=processes)
+    return MemoryLimiter(time.monotonic, processes)
+
+
+def _id_of(key: str) -> str:
+    """What tells one key from another, and not what it is."""
+    return blake2b(key.encode(), digest_size=6, person=b"batchmill").hexdigest()
