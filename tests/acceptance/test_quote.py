@@ -123,6 +123,16 @@ def test_any_model_is_quoted_at_the_choice(mill: Mill, tmp_path: Path) -> None:
     assert (estimated["provider"], estimated["model"]) == (model["provider"], model["model"])
 
 
+def test_a_batchs_fallbacks_count_at_most(mill: Mill, input_path: Path) -> None:
+    """What is expected stays; at most each line costs what it does at the dearest of them."""
+    alone, falling, dear = (
+        json.loads(mill.quickly("quote", input_path, "--json", *options).stdout)
+        for options in ((), ("--fallback", "gpt-4o"), ("--as", "gpt-4o"))
+    )
+    assert falling["total"]["expected_usd"] == alone["total"]["expected_usd"]
+    assert falling["total"]["most_usd"] == dear["alternatives"][0]["total"]["most_usd"]
+
+
 def test_a_fallback_without_a_price_is_told(mill: Mill, tmp_path: Path) -> None:
     """What it costs is not in AT MOST, and the quote says so."""
     line = json.loads(LINES[0]) | {"routing": {"fallback": ["local/made-up"]}}
