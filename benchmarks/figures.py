@@ -17,6 +17,7 @@ class Part(StrEnum):
     BUDGETS = "budgets"
     INGEST = "ingest"
     QUOTE = "quote"
+    LIMITS = "limits"
     MEMORY = "memory"
     UTILISATION = "utilisation"
     RIVALS = "rivals"

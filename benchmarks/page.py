@@ -41,6 +41,11 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " processors. What the larger takes longer is all its lines': neither has the command's start in it. Memory is"
         " that of the largest process; eight bytes a line for the names and some twenty for the questions are in it.",
     ),
+    Part.LIMITS: (
+        "Rate limits",
+        "{admissions:,} calls let through by the limiter on a Valkey, from one process, in lists of 64: each counted in"
+        " two buckets, five limits in all, and settled with what it came to. No call is made.",
+    ),
     Part.MEMORY: (
         "Memory",
         "Peak resident memory of each process (the kernel's high-water mark), unique lines on SQLite:"

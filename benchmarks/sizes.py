@@ -16,6 +16,7 @@ class Sizes:
         lines: Of a batch of ordinary size.
         many_lines: Of the batch whose memory is compared with that of `lines`.
         ingest_lines: Of the file that is only taken in.
+        admissions: Calls that the rate limiter lets through in a round.
         rival_calls: Calls that each of the others makes in a round.
         slots: Calls in flight where the provider is slow.
         slow_lines: Of the batch it answers slowly.
@@ -28,6 +29,7 @@ class Sizes:
     lines: int
     many_lines: int
     ingest_lines: int
+    admissions: int
     rival_calls: int
     slots: int
     slow_lines: int
@@ -41,6 +43,7 @@ FULL = Sizes(
     lines=10_000,
     many_lines=200_000,
     ingest_lines=100_000,
+    admissions=30_000,
     rival_calls=1_500,
     slots=500,
     slow_lines=7_000,
@@ -53,6 +56,7 @@ QUICK = Sizes(
     lines=200,
     many_lines=1_000,
     ingest_lines=3_000,
+    admissions=500,
     rival_calls=60,
     slots=20,
     slow_lines=300,

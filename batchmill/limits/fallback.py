@@ -1,6 +1,7 @@
 """The limiter of a worker: shared while the server answers, its own part of the limits while it does not."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
@@ -86,8 +87,9 @@ class FallbackLimiter:
 
     async def close(self) -> None:
         """Let go of every connection."""
-        await self._own.close()
-        await self._reach(self._shared.close)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._shared.close()
 
     async def _reach(self, act: Callable[[], Awaitable[None]]) -> bool:
         """Do something with the server, unless it is lost and was tried just now; whether that went well."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from batchmill.limits.admission import LEASE_US, Answer, InPlay, answer
 from batchmill.limits.model import Admission, Ask, Bucket, Dimension, Limits, Settlement
-from batchmill.limits.permits import Closing, Permit, Permits, Report
+from batchmill.limits.permits import NOT_COUNTED, Closing, Permit, Permits, Report
 from batchmill.limits.state import CONCURRENCY, BucketState, Others
 from batchmill.limits.window import US_PER_S
 
@@ -90,7 +90,10 @@ class MemoryLimiter:
         buckets = [play[bucket.name] for bucket in ask.buckets]
         found = answer(buckets, ask.permit, costs, now_us)
         if found.start_us is not None:
-            used = [tuple(bucket.state.window.used) for bucket in buckets]
+            used = [
+                tuple(bucket.state.window.used) if any(bucket.limits[:CONCURRENCY]) else NOT_COUNTED
+                for bucket in buckets
+            ]
             self.permits.keep(Permit(ask=ask, start_us=found.start_us, used=used))
         return admission_of(found, now_us, now_us / US_PER_S)
 

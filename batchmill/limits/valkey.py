@@ -74,6 +74,10 @@ class ValkeyLimiter:
 
     What is not limited as far as anybody knows is let through without asking, and looked up every `LOOK_EVERY_S`.
 
+    Weakness: when the server has lost everything and a process that never used a bucket is the first to do so, it
+    cannot know that there was one; some seconds too few are then held back, and a minute may hold a few per cent
+    too much. Of two servers' time only the one in use counts: a fail-over to one whose clock is behind waits for it.
+
     Raises:
         RedisError: From every method: the server cannot be reached, or does not do as it should.
 
