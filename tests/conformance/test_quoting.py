@@ -274,7 +274,7 @@ def test_lines_that_no_model_fits_are_all_told(
     lines = [
         chat_line("a", "hi", model="auto"),
         chat_line("b", "hi"),
-        chat_line("a", "ho", model="auto"),
+        chat_line("b", "ho", model="auto"),
         chat_line("b", "hi", model=""),
         chat_line("b", "ho"),
     ]
