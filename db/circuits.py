@@ -69,6 +69,12 @@ def read(tx: Transaction) -> dict[Key, Circuit]:
     return {(row.provider, row.model): _circuit_of(row) for row in tx.rows(_all)}
 
 
+def resting(tx: Transaction) -> dict[Key, int]:
+    """Until when each model is left alone that is."""
+    found = {key: may_call(circuit, tx.now_ms).until_ms for key, circuit in read(tx).items()}
+    return {key: until_ms for key, until_ms in found.items() if until_ms is not None}
+
+
 class Panel:
     """The circuits as one transaction sees and changes them. Whatever it may change is locked when it is made.
 

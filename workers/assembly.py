@@ -19,9 +19,6 @@ from db.engine import Database
 from workers.addresses import missing_key, upstreams_of
 from workers.prices import file_prices
 
-PROVIDER = "openai"
-"""What every call is booked as: today all go to one account, at OpenAI or whoever speaks its API."""
-
 MOST_OPEN = 30
 """A circuit stays open so many times as long as at first, at most."""
 

@@ -1,7 +1,7 @@
 """The outlook: what is known of models at the moment a request for any of them comes, by which it is decided."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchmill.catalogue.entries import ModelEntry
 from batchmill.money.expected import expected_nanos
@@ -19,6 +19,27 @@ _MORE = 1.1
 
 OpenCircuits = Callable[[], Mapping[tuple[str, str], int]]
 """Until when each model that does not answer is left alone, in ms; by provider and model."""
+
+
+class Size(NamedTuple):
+    """How large a request is, by what its cost is foreseen.
+
+    Attributes:
+        tokens: Of its input, as `ANY_MODEL` counts them.
+        most_output: The most tokens that its answers may have together; 0 when it does not say.
+        answers: How many it asks for.
+    """
+
+    tokens: int
+    most_output: int
+    answers: int
+
+
+def size_of(endpoint: Endpoint, body: Mapping[str, Any]) -> Size:
+    """How large a request is."""
+    answers = answer_count(endpoint, body)
+    tokens = count_request(ANY_MODEL, endpoint, body).tokens
+    return Size(tokens, (own_limit(endpoint, body) or 0) * answers, answers)
 
 
 class Outlook:
@@ -62,16 +83,16 @@ class Outlook:
 
     def situation(self, job: Job, body: Mapping[str, Any]) -> Situation:
         """What the choice of a model for a request goes by."""
+        return self.situation_of(size_of(job.batch.endpoint, body), job.request_type)
+
+    def situation_of(self, size: Size, request_type: str) -> Situation:
+        """The same for any request of that size."""
         self.is_wanted = True
-        endpoint = job.batch.endpoint
-        tokens = count_request(ANY_MODEL, endpoint, body).tokens
-        most_output = (own_limit(endpoint, body) or 0) * answer_count(endpoint, body)
+        tokens, most_output, answers = size
 
         def cost_nanos(model: ModelEntry) -> int | None:
-            forecast = self._forecaster.forecast(model.provider, model.model, job.request_type)
-            output = forecast.expected_output(
-                most_output or model.output_cap_tokens or most_output, answer_count(endpoint, body)
-            )
+            forecast = self._forecaster.forecast(model.provider, model.model, request_type)
+            output = forecast.expected_output(most_output or model.output_cap_tokens or 0, answers)
             tariff = self._pricer.tariff(provider=model.provider, model=model.model)
             return expected_nanos(tariff, tokens, output)
 
