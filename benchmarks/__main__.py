@@ -14,7 +14,7 @@ import click
 from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of
 from benchmarks.machine import describe
 from benchmarks.page import Outcome
-from benchmarks.parts import answering, budgets, intake, limits, memory, quoting, rivals, utilisation
+from benchmarks.parts import answering, budgets, intake, limits, memory, quota, quoting, rivals, utilisation
 from benchmarks.profile import explain
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import Stage
@@ -33,6 +33,7 @@ EVERY_ROUND: Sequence[tuple[set[Part], Measure]] = (
 ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UTILISATION}, utilisation.run),
     ({Part.MEMORY}, memory.run),
+    ({Part.QUOTA}, quota.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
@@ -41,6 +42,7 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.INGEST: intake.TARGETS,
     Part.QUOTE: quoting.TARGETS,
     Part.LIMITS: limits.TARGETS,
+    Part.QUOTA: quota.TARGETS,
     Part.MEMORY: memory.TARGETS,
     Part.UTILISATION: utilisation.TARGETS,
     Part.RIVALS: {},

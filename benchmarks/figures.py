@@ -18,6 +18,7 @@ class Part(StrEnum):
     INGEST = "ingest"
     QUOTE = "quote"
     LIMITS = "limits"
+    QUOTA = "quota"
     MEMORY = "memory"
     UTILISATION = "utilisation"
     RIVALS = "rivals"

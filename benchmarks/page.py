@@ -57,6 +57,14 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " flight. Allowed are slots over mean latency. Counted are calls ended, by the database's times, from"
         " {warm_up_s:g} s after the first call until the last one is sent.",
     ),
+    Part.QUOTA: (
+        "Quotas",
+        "`batchmill run` with four worker processes against a sandbox with true sliding windows of 600 requests and"
+        " 60,000 tokens a minute, calls of some twenty to a thousand tokens, for {quota_s:g} s from a cold start. The"
+        " limits are set by `batchmill providers limit`; refused calls count, with the sandbox as with providers. Used"
+        " is what it let through in per cent of the limit that is tighter for these calls. Once more with a FLUSHALL on"
+        " the broker in the middle, whereupon the limiter waits some seconds.",
+    ),
     Part.RIVALS: (
         "Beside it",
         "{rival_calls:,} calls to the same sandbox in the same minutes: a loop over AsyncOpenAI with 64 calls in"

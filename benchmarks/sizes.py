@@ -21,6 +21,7 @@ class Sizes:
         slots: Calls in flight where the provider is slow.
         slow_lines: Of the batch it answers slowly.
         latency_s: Shortest and longest time of such an answer.
+        quota_s: How long a provider's limits are used up.
     """
 
     stores: tuple[Store, ...]
@@ -34,6 +35,7 @@ class Sizes:
     slots: int
     slow_lines: int
     latency_s: tuple[float, float]
+    quota_s: float
 
 
 FULL = Sizes(
@@ -48,6 +50,7 @@ FULL = Sizes(
     slots=500,
     slow_lines=7_000,
     latency_s=(0.5, 2.0),
+    quota_s=180.0,
 )
 QUICK = Sizes(
     stores=(Store.POSTGRESQL,),
@@ -61,4 +64,5 @@ QUICK = Sizes(
     slots=20,
     slow_lines=300,
     latency_s=(0.05, 0.2),
+    quota_s=4.0,
 )

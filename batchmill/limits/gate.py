@@ -8,7 +8,7 @@ there is room for others; further ones are told to come back.
 import asyncio
 import itertools
 import os
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -121,7 +121,7 @@ class Gate:
         self._out: dict[str, Pass] = {}
         self._resting: dict[tuple[str, int], tuple[float, float]] = {}
         self._counting_tokens: set[Target] = set()
-        self._next_account: dict[str, int] = defaultdict(int)
+        self._turns: Counter[str] = Counter()
         self._numbers = itertools.count(1)
         self._name = f"{os.getpid()}-{os.urandom(4).hex()}"
 
@@ -146,8 +146,9 @@ class Gate:
     async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
         """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
         line = self._lines[target]
+        self._turns[target.provider] += 1
         if not line.waiting:
-            account = self._account(target.provider)
+            account = self._in_turn(target.provider)[0]
             if self._limiter.lets_through(self._buckets_of(target, account)):
                 return Pass(
                     permit=FREE,
@@ -322,17 +323,12 @@ class Gate:
         return given
 
     def _in_turn(self, provider: str) -> list[int]:
-        """The keys of a provider that do not rest, another one first each time; all where all rest."""
+        """The keys of a provider that do not rest, the one whose turn it is first; all where all rest."""
         if len(self._accounts[provider]) == 1:
             return [0]
         awake = self._awake(provider) or list(range(len(self._accounts[provider])))
-        self._next_account[provider] += 1
-        first = self._next_account[provider] % len(awake)
+        first = self._turns[provider] % len(awake)
         return awake[first:] + awake[:first]
-
-    def _account(self, provider: str) -> int:
-        """The key whose turn it is."""
-        return self._in_turn(provider)[0]
 
     def _awake(self, provider: str) -> list[int]:
         now = self._clock()
