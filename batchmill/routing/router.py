@@ -111,8 +111,12 @@ class Router:
         return Fault(NO_MODEL_LEFT, f"No model is left to ask. {told}.", "body.model")
 
     def _step(self, considered: Considered) -> Step:
-        what = What.CHOSEN if considered.why_not is None else What.REJECTED
-        return Step(target=considered.target, what=what, why=considered.reason, at_ms=self.now_ms())
+        if considered.why_not is None:
+            return Step(
+                target=considered.target, what=What.CHOSEN, why=considered.reason, at_ms=self.now_ms()
+            )
+        why = considered.why_not.value  # there is one for nearly every model of the catalogue: a word will do
+        return Step(target=considered.target, what=What.REJECTED, why=why, at_ms=self.now_ms())
 
 
 def fallbacks_of(models: Iterable[ModelEntry]) -> dict[tuple[str, str], tuple[Target, ...]]:
