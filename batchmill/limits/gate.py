@@ -31,6 +31,7 @@ LATE_S = 0.02
 """A call that is later than its moment by more than that waits for another: the pace has gone on without it."""
 MOST_ASKED = 64
 """At once."""
+MOST_LINES = 10_000
 REST_S, LONGEST_REST_S = 60.0, 600.0
 """How long a key rests that its provider has turned away, doubled each time; its others go on."""
 
@@ -145,7 +146,7 @@ class Gate:
 
     async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
         """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
-        line = self._lines[target]
+        line = self._line(target)
         self._turns[target.provider] += 1
         if not line.waiting:
             account = self._in_turn(target.provider)[0]
@@ -241,6 +242,16 @@ class Gate:
             while line.waiting:
                 _tell(line.waiting.popleft(), NoPass())
         await self._limiter.close()
+
+    def _line(self, target: Target) -> _Line:
+        """The line before a model. Models are named by producers: those that nobody waits for are forgotten in time."""
+        if target not in self._lines and len(self._lines) >= MOST_LINES:
+            idle = [other for other, line in self._lines.items() if not line.is_asked_for]
+            for other in idle:
+                del self._lines[other]
+            self._buckets.clear()
+            self._counting_tokens.clear()
+        return self._lines[target]
 
     async def _counted(self, given: Pass) -> Pass:
         """A pass that was not asked for, as something limits it after all."""
