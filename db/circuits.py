@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from batchmill.providers.base import CALL_CANCELLED, Verdict
+from batchmill.requests.work import Outcome
 from batchmill.routing.circuits import (
     DEFAULT_RULES,
     NEW,
@@ -22,6 +24,7 @@ from batchmill.routing.circuits import (
     Leave,
     after,
     closed_until_ms,
+    event_of,
     may_call,
     probing,
 )
@@ -79,7 +82,7 @@ class Panel:
     """The circuits as one transaction sees and changes them. Whatever it may change is locked when it is made.
 
     Args:
-        events: How calls ended, and whose they were.
+        ended: How calls ended, and when they were sent.
         asked: Whom calls are about to be made to.
         call_timeout_ms: The longest that a probe may be out.
 
@@ -91,7 +94,7 @@ class Panel:
         self,
         tx: Transaction,
         *,
-        events: Sequence[tuple[Key, Event]],
+        ended: Sequence[tuple[Outcome, int]],
         asked: Collection[Key],
         call_timeout_ms: int,
         rules: CircuitRules = DEFAULT_RULES,
@@ -101,8 +104,12 @@ class Panel:
         self._rules = rules
         self.circuits = read(tx)
         told: dict[Key, list[Event]] = defaultdict(list)
-        for key, event in events:
-            told[key].append(event)
+        for outcome, sent_ms in ended:
+            attempt, reply = outcome.attempt, outcome.reply
+            if not self.circuits and reply.verdict is Verdict.ANSWERED:
+                continue  # nearly always
+            if reply.error_code != CALL_CANCELLED:
+                told[attempt.target].append(event_of(reply, sent_ms=sent_ms, is_retry=attempt.nth_there > 1))
         self._lock(
             {key for key in told if self._may_change(key, told[key])} | set(filter(self._is_due, asked))
         )

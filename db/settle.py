@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchmill.budgets.balance import Charge
-from batchmill.providers.base import CALL_CANCELLED, Reply
+from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, BatchState, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
-from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules, Event, event_of
+from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules
 from db import answers, attempts, batches, cache, claims, flights, ledger, lookup, paths, requests
 from db.budgets.holds import Held, Till, periods_of
 from db.circuits import Key, Panel
@@ -101,7 +101,7 @@ def write(
         *(job for job, _ in found),
     ]
     reserved = _reserve(tx, ending, look_ups)
-    events = _settle(tx, work.outcomes, leases, page)
+    ended = _settle(tx, work.outcomes, leases, page)
     _reject(tx, rejections, page)
     lookup.use_found(tx, found, page)
     leaders = lookup.look_up(tx, look_ups, page)
@@ -118,7 +118,7 @@ def write(
     paths.put(tx, (job for job in _path_owners(work) if job.claim_id in leases))
     panel = Panel(
         tx,
-        events=events,
+        ended=ended,
         asked={(send.asked.provider, send.asked.model) for send in running},
         call_timeout_ms=call_timeout_ms,
         rules=rules,
@@ -238,8 +238,8 @@ def _reserve(tx: Transaction, ended: Sequence[Job], look_ups: Sequence[Job]) -> 
 
 def _settle(
     tx: Transaction, outcomes: Sequence[Outcome], leases: dict[int, int], page: Page
-) -> list[tuple[Key, Event]]:
-    """Write how attempts ended; what that means for the circuits of whoever was asked."""
+) -> list[tuple[Outcome, int]]:
+    """Write how attempts ended; those that did so just now, and when they were sent."""
     if not outcomes:
         return []
     on_time = attempts.end(tx, outcomes, AttemptState.SENT)
@@ -259,18 +259,7 @@ def _settle(
     for outcome in ended:
         page.add(outcome.attempt.job.batch.id, **{outcome.state.value: 1})
     _land(tx, ended, page)
-    return [
-        (
-            outcome.attempt.target.key,
-            event_of(
-                outcome.reply,
-                sent_ms=on_time[outcome.attempt.id].sent_ms,
-                is_retry=outcome.attempt.nth_there > 1,
-            ),
-        )
-        for outcome in outcomes
-        if outcome.attempt.id in on_time and outcome.reply.error_code != CALL_CANCELLED
-    ]
+    return [(outcome, row.sent_ms) for outcome in outcomes if (row := on_time.get(outcome.attempt.id))]
 
 
 def _move(tx: Transaction, held: Sequence[Outcome]) -> None:

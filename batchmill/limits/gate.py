@@ -11,6 +11,7 @@ import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from batchmill.limits.measure import NOTHING, counted
 from batchmill.limits.model import (
@@ -37,7 +38,6 @@ REST_S, LONGEST_REST_S = 60.0, 600.0
 
 _TOKENS = frozenset({Dimension.TOKENS, Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS})
 NO_LIMITS = Limits()
-FREE = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +151,7 @@ class Gate:
         if not line.waiting:
             account = self._in_turn(target.provider)[0]
             if self._limiter.lets_through(self._buckets_of(target, account)):
-                return Pass(
-                    permit=FREE,
-                    target=target,
-                    account=account,
-                    demand=demand,
-                    starts_at_s=self._clock(),
-                )
+                return _free(target, account)
         if len(line.waiting) >= self._room:
             return NoPass(wait_s=max(1.0, line.wait_s))
         waiter = _Waiter(
@@ -367,6 +361,12 @@ class Gate:
     def _forget_gone(line: _Line) -> None:
         for waiter in [waiter for waiter in line.waiting if waiter.told.done()]:
             line.waiting.remove(waiter)
+
+
+@lru_cache(maxsize=1_000)
+def _free(target: Target, account: int) -> Pass:
+    """A pass that nothing was asked for: at once, and as often as one likes."""
+    return Pass(permit="", target=target, account=account, demand=NOTHING, starts_at_s=0.0)
 
 
 def _tell(waiter: _Waiter, what: Pass | NoPass) -> bool:

@@ -250,6 +250,11 @@ def count(text: str | None) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
+_LIMITS: Final = tuple(
+    (dimension, f"x-ratelimit-limit-{dimension}") for dimension in (Dimension.REQUESTS, Dimension.TOKENS)
+)
+
+
 def quotas(headers: Mapping[str, str]) -> tuple[Quota, ...]:
     """What OpenAI's limits are and how much of them is left, by requests and by tokens.
 
@@ -260,9 +265,8 @@ def quotas(headers: Mapping[str, str]) -> tuple[Quota, ...]:
         headers: Looked up in lower case.
     """
     found = []
-    for dimension in (Dimension.REQUESTS, Dimension.TOKENS):
-        limit = count(headers.get(f"x-ratelimit-limit-{dimension}"))
-        if limit:
+    for dimension, header in _LIMITS:
+        if header in headers and (limit := count(headers[header])):
             reset_s = duration_s(headers.get(f"x-ratelimit-reset-{dimension}", ""))
             quota = Quota(
                 dimension=dimension,

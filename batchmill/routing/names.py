@@ -1,6 +1,6 @@
 """Names of models as requests write them, and whom they mean."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from batchmill.errors import MisuseError
 from batchmill.providers.names import ProviderName
@@ -12,9 +12,8 @@ AUTO = "auto"
 PROVIDERS = frozenset(ProviderName)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A model of a provider, which a call may go to.
+class Target(NamedTuple):
+    """A model of a provider, which a call may go to. A tuple, as it is looked up by for every call.
 
     Attributes:
         provider: "" only where the choice is left to us.

@@ -6,6 +6,7 @@ the selection makes of the catalogue. Whoever has been given up for a request is
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -71,7 +72,7 @@ class Router:
         first = job.asked
         fallback = job.wants.fallback or self._fallbacks.get(first.key, ())
         if not fallback and first.provider in self.providers:
-            return Course(targets=(first,))  # nearly always: what it asks, its intake has looked at
+            return _lone(first)  # nearly always: what it asks, its intake has looked at
         return self._of((first, *fallback), job)
 
     def select(self, job: Job) -> Selection:
@@ -122,6 +123,11 @@ class Router:
 def fallbacks_of(models: Iterable[ModelEntry]) -> dict[tuple[str, str], tuple[Target, ...]]:
     """Whom the catalogue has asked when a model does not answer and its request names nobody."""
     return {model.key: model.fallback for model in models if model.fallback}
+
+
+@lru_cache(maxsize=1_000)
+def _lone(target: Target) -> Course:
+    return Course(targets=(target,))
 
 
 def body_for(job: Job, target: Target) -> bytes:
