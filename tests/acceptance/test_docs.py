@@ -210,6 +210,8 @@ def test_every_code_is_explained():
     "made_by",
     [
         views.view,
+        views.view_with_pace,
+        views.circuit_view,
         cli.run._as_json,
         cli.usage._as_json,
         cli.cache._exact,
