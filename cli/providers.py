@@ -1,4 +1,4 @@
-"""`batchmill providers`: the catalogue of models, their prices and tiers; limits and health are in files beside."""
+"""`batchmill providers`: the catalogue of models, their prices and tiers; the others are in files beside."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,9 @@ from cli.text import Text
 
 ELSEWHERE = {
     "limit": LazyCommand(module="cli.provider_limits", help="Limit what goes out to a provider or model."),
+    "explain": LazyCommand(
+        module="cli.provider_explain", help="Show who would answer a request and why, or who has."
+    ),
     "health": LazyCommand(
         module="cli.provider_health", help="Show which providers are there and know your key."
     ),

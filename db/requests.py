@@ -114,6 +114,24 @@ RESULTS = (
     .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
 )
 """Requests with their answers."""
+_named = (
+    select(
+        *requests.c,
+        inputs.c.line,
+        inputs.c.custom_id,
+        inputs.c.provider,
+        inputs.c.model,
+        inputs.c.body,
+        inputs.c.routing,
+        answers.c.provider.label("answer_provider"),
+        answers.c.model.label("answer_model"),
+        answers.c.error_code,
+        answers.c.error_message,
+    )
+    .join_from(requests, inputs, inputs.c.request_id == requests.c.id)
+    .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
+    .where(_of_batch, inputs.c.custom_id == bindparam("custom_id"))
+)
 _LINE = (requests.c.id, inputs.c.provider, inputs.c.model, inputs.c.routing)
 _of_line = inputs.c.request_id == requests.c.id
 _to_come = (
@@ -158,6 +176,14 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
 def questions(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
     """What these requests ask, and of whom: rows of (request_id, provider, model, body, routing)."""
     return tx.rows(_questions, ids=list(ids)) if ids else []
+
+
+def named(tx: Transaction, batch: int, custom_id: str) -> Any | None:
+    """A request of a batch with what it asks and the head of its answer, by its line's name; looked for line by line,
+    as there is no index of names."""
+    first, last = span(batch)
+    found = tx.rows(_named, first=first, last=last, custom_id=custom_id)
+    return found[0] if found else None
 
 
 def to_come(tx: Transaction, batch: int, most: int) -> Sequence[Any]:
