@@ -28,6 +28,7 @@ class Choosing:
         upstreams: Upstreams,
         misfit: Misfit,
         endpoints: Mapping[str, Collection[Endpoint]],
+        output_cap_tokens: int,
         now_ms: Callable[[], int],
     ) -> "Choosing":
         """The parts, which know no model yet.
@@ -36,9 +37,16 @@ class Choosing:
             from_file: The prices that go before all others.
             misfit: What providers cannot be asked for.
             endpoints: What a provider serves; one that is not in it serves all.
+            output_cap_tokens: The longest answer, where nobody says one.
         """
         pricer = Pricer(from_file)
-        outlook = Outlook(pricer, providers=upstreams.usable, endpoints=endpoints, now_ms=now_ms)
+        outlook = Outlook(
+            pricer,
+            providers=upstreams.usable,
+            endpoints=endpoints,
+            now_ms=now_ms,
+            output_cap_tokens=output_cap_tokens,
+        )
         router = Router(providers=upstreams.usable, misfit=misfit, situation=outlook.situation, now_ms=now_ms)
         return cls(pricer=pricer, outlook=outlook, router=router)
 

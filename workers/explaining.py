@@ -194,6 +194,7 @@ class Explainer:
             upstreams=upstreams_of(settings),
             misfit=misfit_of({name.value: provider for name, provider in providers.items()}),
             endpoints=ENDPOINTS,
+            output_cap_tokens=settings.budgets.output_cap_tokens,
             now_ms=lambda: now_ms,
         )
         choosing.go_by(terms.prices, terms.models)

@@ -98,7 +98,12 @@ class FollowedPrices:
         self._database = database
         self._from_file = from_file
         self._choosing = Choosing.of(
-            from_file, upstreams=upstreams, misfit=misfit, endpoints=endpoints, now_ms=database.now_ms
+            from_file,
+            upstreams=upstreams,
+            misfit=misfit,
+            endpoints=endpoints,
+            output_cap_tokens=output_cap_tokens,
+            now_ms=database.now_ms,
         )
         self.pricer = self._choosing.pricer
         self.outlook = self._choosing.outlook

@@ -6,6 +6,7 @@ from typing import Any
 from batchmill.catalogue.entries import ModelEntry
 from batchmill.money.expected import expected_nanos
 from batchmill.money.prices import Pricer
+from batchmill.providers.base import DEFAULT_OUTPUT_CAP_TOKENS
 from batchmill.quotes.forecast import Experiences, Forecaster
 from batchmill.requests.model import Endpoint
 from batchmill.requests.work import Job
@@ -16,6 +17,7 @@ from batchmill.tokens.most_output import answer_count, own_limit
 ANY_MODEL = "gpt-4o"
 """By whose tokens a request is measured that names no model; other vendors count up to a tenth more."""
 _MORE = 1.1
+_WRITES_TEXT = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.COMPLETIONS)
 
 OpenCircuits = Callable[[], Mapping[tuple[str, str], int]]
 """Until when each model that does not answer is left alone, in ms; by provider and model."""
@@ -27,6 +29,7 @@ class Outlook:
     Args:
         providers: Those that can be called here.
         endpoints: What a provider serves; one that is not in it serves all.
+        output_cap_tokens: The longest answer that is allowed for where neither the request nor the catalogue says one.
         open_circuits: The models that are left alone.
 
     Attributes:
@@ -40,6 +43,7 @@ class Outlook:
         providers: Collection[str],
         endpoints: Mapping[str, Collection[Endpoint]],
         now_ms: Callable[[], int],
+        output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS,
         open_circuits: OpenCircuits = dict,
     ) -> None:
         self.open_circuits = open_circuits
@@ -48,6 +52,7 @@ class Outlook:
         self._providers = providers
         self._endpoints = endpoints
         self._now_ms = now_ms
+        self._output_cap_tokens = output_cap_tokens
         self._forecaster = Forecaster(experiences={}, latencies_ms={})
         self._latencies: Mapping[tuple[str, str], OwnLatency] = {}
 
@@ -64,14 +69,14 @@ class Outlook:
         """What the choice of a model for a request goes by."""
         self.is_wanted = True
         endpoint = job.batch.endpoint
-        tokens = count_request(ANY_MODEL, endpoint, body).tokens
-        most_output = (own_limit(endpoint, body) or 0) * answer_count(endpoint, body)
+        tokens, answers = count_request(ANY_MODEL, endpoint, body).tokens, answer_count(endpoint, body)
+        most_output = (own_limit(endpoint, body) or 0) * answers
 
         def cost_nanos(model: ModelEntry) -> int | None:
             forecast = self._forecaster.forecast(model.provider, model.model, job.request_type)
-            output = forecast.expected_output(
-                most_output or model.output_cap_tokens or most_output, answer_count(endpoint, body)
-            )
+            # Without a limit anywhere an answer is still written, and a model of unknown cap is not free for that.
+            cap = (model.output_cap_tokens or self._output_cap_tokens) if endpoint in _WRITES_TEXT else 0
+            output = forecast.expected_output(most_output or cap * answers, answers)
             tariff = self._pricer.tariff(provider=model.provider, model=model.model)
             return expected_nanos(tariff, tokens, output)
 
