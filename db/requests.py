@@ -107,8 +107,10 @@ RESULTS = (
         answers.c.error_code,
         answers.c.error_message,
         answers.c.provider_request_id,
+        inputs.c.provider.label("asked_provider"),
         inputs.c.model.label("asked_model"),
-        func.coalesce(answers.c.model, inputs.c.model).label("model"),
+        func.coalesce(answers.c.provider, "").label("provider"),
+        func.coalesce(answers.c.model, "").label("model"),
     )
     .join_from(requests, inputs, inputs.c.request_id == requests.c.id)
     .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
