@@ -49,6 +49,7 @@ format: setup ## Format the code
 lock: ## Pin every dependency anew (needs uv)
 	uv lock --quiet
 	uv export --format requirements-txt --no-header --no-emit-project --all-groups --output-file requirements.txt --quiet
+	sed -i 's/^google-api-core==/google-api-core[grpc]==/' requirements.txt # pip wants the extra where hashes are asked for
 	rm -f uv.lock
 
 ranks: setup ## Rebuild the tokenizers' ranks and check their hashes (needs npm)

@@ -41,6 +41,7 @@ from batchmill.routing.router import Course
 
 SHORTEST_WAIT_MS, LONGEST_WAIT_MS = 100, 60_000
 """A call whose model is left alone is claimable again when that ends, within these bounds."""
+MOST_SHUT = 1_000
 TOO_LARGE = "it is larger than what its limit lets through in a minute"
 OUT_OF_ORDER = "it has failed again and again, and rests for a while"
 TIGHT_MS = 1_000
@@ -182,10 +183,12 @@ class Pipeline:
 
     def must_wait(self, job: Job) -> bool:
         """Whether a job had better not be started yet: whom it asks for is left alone, or has too many waiting."""
-        target = job.asked
         if not job.provider:
             return False
-        return self.limits.is_full(target) or self._shut.get((target, job.wants.fallback), 0) > self.now_ms()
+        target = job.asked
+        if self._shut and self._shut.get((target, job.wants.fallback), 0) > self.now_ms():
+            return True
+        return self.limits.is_full(target)
 
     async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
@@ -212,6 +215,8 @@ class Pipeline:
                 job.note(Step(target=target, what=What.SKIPPED, why=OUT_OF_ORDER, at_ms=self.now_ms()))
         if not waits_ms and too_large is not None:
             return Rejection(job=job, code="request_too_large", message=f"{too_large.name}: {TOO_LARGE}")
+        if len(self._shut) >= MOST_SHUT:  # models are named by producers: never without end
+            self._shut.clear()
         self._shut[job.asked, job.wants.fallback] = min(waits_ms)
         return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
 

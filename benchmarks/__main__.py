@@ -14,7 +14,7 @@ import click
 from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of
 from benchmarks.machine import describe
 from benchmarks.page import Outcome
-from benchmarks.parts import answering, budgets, intake, memory, quoting, rivals, utilisation
+from benchmarks.parts import answering, budgets, intake, limits, memory, quota, quoting, rivals, utilisation
 from benchmarks.profile import explain
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import Stage
@@ -27,11 +27,13 @@ EVERY_ROUND: Sequence[tuple[set[Part], Measure]] = (
     ({Part.BUDGETS}, budgets.run),
     ({Part.INGEST}, intake.run),
     ({Part.QUOTE}, quoting.run),
+    ({Part.LIMITS}, limits.run),
     ({Part.RIVALS}, rivals.run),
 )
 ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UTILISATION}, utilisation.run),
     ({Part.MEMORY}, memory.run),
+    ({Part.QUOTA}, quota.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
@@ -39,6 +41,8 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.BUDGETS: budgets.TARGETS,
     Part.INGEST: intake.TARGETS,
     Part.QUOTE: quoting.TARGETS,
+    Part.LIMITS: limits.TARGETS,
+    Part.QUOTA: quota.TARGETS,
     Part.MEMORY: memory.TARGETS,
     Part.UTILISATION: utilisation.TARGETS,
     Part.RIVALS: {},

@@ -17,6 +17,8 @@ class Part(StrEnum):
     BUDGETS = "budgets"
     INGEST = "ingest"
     QUOTE = "quote"
+    LIMITS = "limits"
+    QUOTA = "quota"
     MEMORY = "memory"
     UTILISATION = "utilisation"
     RIVALS = "rivals"

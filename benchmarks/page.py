@@ -41,6 +41,11 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " processors. What the larger takes longer is all its lines': neither has the command's start in it. Memory is"
         " that of the largest process; eight bytes a line for the names and some twenty for the questions are in it.",
     ),
+    Part.LIMITS: (
+        "Rate limits",
+        "{admissions:,} calls let through by the limiter on a Valkey, from one process, in lists of 64: each counted in"
+        " two buckets, five limits in all, and settled with what it came to. No call is made.",
+    ),
     Part.MEMORY: (
         "Memory",
         "Peak resident memory of each process (the kernel's high-water mark), unique lines on SQLite:"
@@ -51,6 +56,14 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         "{slow_lines:,} lines, a provider that takes {shortest_s:g} to {longest_s:g} s, evenly spread, {slots} calls in"
         " flight. Allowed are slots over mean latency. Counted are calls ended, by the database's times, from"
         " {warm_up_s:g} s after the first call until the last one is sent.",
+    ),
+    Part.QUOTA: (
+        "Quotas",
+        "`batchmill run` with four worker processes against a sandbox with true sliding windows of 600 requests and"
+        " 60,000 tokens a minute, calls of some twenty to a thousand tokens, for {quota_s:g} s from a cold start. The"
+        " limits are set by `batchmill providers limit`; refused calls count, with the sandbox as with providers. Used"
+        " is what it let through in per cent of the limit that is tighter for these calls. Once more with a FLUSHALL on"
+        " the broker in the middle, whereupon the limiter waits some seconds.",
     ),
     Part.RIVALS: (
         "Beside it",

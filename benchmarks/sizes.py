@@ -16,10 +16,12 @@ class Sizes:
         lines: Of a batch of ordinary size.
         many_lines: Of the batch whose memory is compared with that of `lines`.
         ingest_lines: Of the file that is only taken in.
+        admissions: Calls that the rate limiter lets through in a round.
         rival_calls: Calls that each of the others makes in a round.
         slots: Calls in flight where the provider is slow.
         slow_lines: Of the batch it answers slowly.
         latency_s: Shortest and longest time of such an answer.
+        quota_s: How long a provider's limits are used up.
     """
 
     stores: tuple[Store, ...]
@@ -28,10 +30,12 @@ class Sizes:
     lines: int
     many_lines: int
     ingest_lines: int
+    admissions: int
     rival_calls: int
     slots: int
     slow_lines: int
     latency_s: tuple[float, float]
+    quota_s: float
 
 
 FULL = Sizes(
@@ -41,10 +45,12 @@ FULL = Sizes(
     lines=10_000,
     many_lines=200_000,
     ingest_lines=100_000,
+    admissions=30_000,
     rival_calls=1_500,
     slots=500,
     slow_lines=7_000,
     latency_s=(0.5, 2.0),
+    quota_s=180.0,
 )
 QUICK = Sizes(
     stores=(Store.POSTGRESQL,),
@@ -53,8 +59,10 @@ QUICK = Sizes(
     lines=200,
     many_lines=1_000,
     ingest_lines=3_000,
+    admissions=500,
     rival_calls=60,
     slots=20,
     slow_lines=300,
     latency_s=(0.05, 0.2),
+    quota_s=4.0,
 )

@@ -66,6 +66,13 @@ class Stage:
         path = self.folder / f"{lines}.jsonl"
         return path if path.exists() else write_batch(path, lines)
 
+    def empty_folder(self) -> Path:
+        """A folder for something of its own."""
+        self._homes += 1
+        folder = self.folder / f"home-{self._homes}"
+        folder.mkdir()
+        return folder
+
     def provider(self, latency: str = "0") -> Provider:
         """A sandbox that answers so late, in seconds or as a range."""
         if latency not in self._providers:
@@ -75,9 +82,7 @@ class Stage:
     @contextmanager
     def home(self, store: Store, provider: Provider) -> Iterator[Home]:
         """An installation of its own that calls that provider; nothing of it is left running."""
-        self._homes += 1
-        folder = self.folder / f"home-{self._homes}"
-        folder.mkdir()
+        folder = self.empty_folder()
         mill = Mill(folder=folder, environ={"OPENAI_BASE_URL": provider.url})
         if store is Store.POSTGRESQL:
             url = mill.environ["DATABASE_URL"] = self.postgres.create()

@@ -10,6 +10,8 @@ from batchmill.budgets.model import Origin, Scope
 from batchmill.budgets.standing import Standing
 from batchmill.budgets.words import VARIABLES, turn_text
 from batchmill.money.nanos import format_usd
+from batchmill.providers.names import ProviderName
+from batchmill.routing.names import PROVIDERS
 from cli.budget_alerts import alert_as_json, alert_as_row, tell_failures
 from cli.output import narrate, print_json, print_table
 
@@ -58,8 +60,6 @@ def show_one(found: Sequence[Shown], as_json: bool) -> None:
 
 def tell_set(done: Sequence[Standing], as_json: bool) -> None:
     """Say what budgets are now, and which of them let no more calls through."""
-    from workers.assembly import PROVIDER
-
     if as_json:
         show_all(done, as_json)
     for standing in done:
@@ -73,8 +73,8 @@ def tell_set(done: Sequence[Standing], as_json: bool) -> None:
                 else ""
             )
             narrate(f"no new call that costs anything{turns}: already spent {spent} of {limit}")
-        if standing.budget.scope is Scope.PROVIDER and standing.budget.name != PROVIDER:
-            narrate(f"it covers no call: today all are booked as {PROVIDER}")
+        if standing.budget.scope is Scope.PROVIDER and standing.budget.name not in PROVIDERS:
+            narrate(f"it covers no call: providers are {', '.join(ProviderName)}")
 
 
 def tell_removed(removed: Sequence[Standing], as_json: bool) -> None:

@@ -23,7 +23,13 @@ _ENDPOINT_BY_FIELD = {
 @click.argument(
     "body_path", metavar="[BODY]", required=False, type=click.Path(path_type=Path, allow_dash=True)
 )
-@click.option("--model", "models", type=Text(), multiple=True, help="Which model; more of them are compared.")
+@click.option(
+    "--model",
+    "models",
+    type=Text(),
+    multiple=True,
+    help="MODEL (OpenAI's), PROVIDER/MODEL, or auto; more of them are compared.",
+)
 @click.option("--prompt", type=Text(), help="What to ask, instead of a body.")
 @click.option("--system-prompt", type=Text(), default="", help="What goes before the prompt.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Longest answer to the prompt.")

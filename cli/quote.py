@@ -19,7 +19,7 @@ from cli.text import Text
     "as_models",
     type=Text(),
     multiple=True,
-    help="Quote every line as if it asked this model; more of them are compared.",
+    help="Quote every line as if it asked this MODEL (OpenAI's) or PROVIDER/MODEL; more of them are compared.",
 )
 @click.option(
     "--concurrency",
@@ -44,7 +44,8 @@ def quote(
 
     INPUT and its options are those of `batchmill run`. For each model: lines, input tokens, what the cache
     answers (HITS) and what the file asks more than once (REPEATS), the cost to be expected, and the most that one
-    call for every line can cost; how long it takes, as far as that is known; and whether it fits the budgets.
+    call for every line can cost, fallbacks included; how long it takes, as far as that is known; and whether it
+    fits the budgets.
     """
     settings = settings_at(home)
     quote_input(

@@ -1,11 +1,12 @@
 """How quotes are printed: a table of models, one of budgets, and what they are based on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from batchmill.money.nanos import format_usd, usd_text
+from batchmill.providers.names import ProviderName
 from batchmill.quotes.forecast import RULE_TOKENS, Basis
 from batchmill.quotes.quote import BudgetQuote, ModelQuote, Quote, Verdict
 from batchmill.quotes.tally import Tally
@@ -13,6 +14,8 @@ from cli.output import counted, narrate, print_json, print_table
 from cli.progress import duration
 
 TOTAL = "(all)"
+Namer = Callable[[ModelQuote], str]
+"""What a model is called in a table."""
 
 _VERDICTS = {
     Verdict.FITS: "fits, at its worst too",
@@ -30,17 +33,22 @@ def show_quotes(quotes: Sequence[Quote], *, are_compared: bool, as_json: bool) -
         documents = [_as_json(quote) for quote in quotes]
         print_json({"alternatives": documents} if are_compared else documents[0])
         return
-    rows = [_row(model) for quote in quotes for model in quote.models]
+    models = [model for quote in quotes for model in quote.models]
+    name = _namer(models)
+    rows = [_amounts(name(model), model.tally, model.duration_s) for model in models]
     if not are_compared and len(rows) > 1:
         rows.append(_amounts(TOTAL, quotes[0].total, quotes[0].duration_s))
     print_table(rows)
-    budgets = [_budget_row(quote, budget, are_compared) for quote in quotes for budget in quote.budgets]
+    budgets = [
+        ({"model": name(quote.models[0])} if are_compared else {}) | _budget_row(budget)
+        for quote in quotes
+        for budget in quote.budgets
+    ]
     if budgets:
         click.echo()
         print_table(budgets)
-    models = [model for quote in quotes for model in quote.models]
-    _tell_bases(models)
-    _tell_latencies(models)
+    _tell_bases(models, name)
+    _tell_latencies(models, name)
 
 
 def show_estimates(quotes: Sequence[Quote], *, as_json: bool) -> None:
@@ -49,12 +57,15 @@ def show_estimates(quotes: Sequence[Quote], *, as_json: bool) -> None:
     if as_json:
         print_json({"estimates": [_estimate_json(model) for model in models]})
         return
-    print_table([_estimate_row(model) for model in models])
-    _tell_bases(models)
+    name = _namer(models)
+    print_table([_estimate_row(name(model), model.tally) for model in models])
+    _tell_bases(models, name)
 
 
-def _row(model: ModelQuote) -> dict[str, Any]:
-    return _amounts(model.model, model.tally, model.duration_s)
+def _namer(models: Sequence[ModelQuote]) -> Namer:
+    """How models are called: by their bare names while all are OpenAI's."""
+    is_plain = all(model.provider == ProviderName.OPENAI for model in models)
+    return lambda model: model.model if is_plain else f"{model.provider}/{model.model}"
 
 
 def _amounts(model: str, tally: Tally, duration_s: float | None) -> dict[str, Any]:
@@ -71,10 +82,9 @@ def _amounts(model: str, tally: Tally, duration_s: float | None) -> dict[str, An
     }
 
 
-def _estimate_row(model: ModelQuote) -> dict[str, Any]:
-    tally = model.tally
+def _estimate_row(model: str, tally: Tally) -> dict[str, Any]:
     return {
-        "model": model.model,
+        "model": model,
         "input_tokens": f"{tally.input_tokens:,}",
         "count": _count(tally),
         "output_tokens": f"{tally.output_tokens:,}",
@@ -96,9 +106,8 @@ def _cheapness(tally: Tally) -> tuple[bool, int, int]:
     return bool(tally.unpriced), tally.expected_nanos, tally.most_nanos
 
 
-def _budget_row(quote: Quote, budget: BudgetQuote, are_compared: bool) -> dict[str, Any]:
-    model = {"model": quote.models[0].model} if are_compared else {}
-    return model | {
+def _budget_row(budget: BudgetQuote) -> dict[str, Any]:
+    return {
         "budget": budget.title,
         "left": format_usd(budget.left_nanos),
         "expected": format_usd(budget.expected_nanos),
@@ -107,14 +116,19 @@ def _budget_row(quote: Quote, budget: BudgetQuote, are_compared: bool) -> dict[s
     }
 
 
-def _tell_bases(models: Sequence[ModelQuote]) -> None:
+def _tell_bases(models: Sequence[ModelQuote], name: Namer) -> None:
     """Say what the figures are based on, and what is not in them."""
     for model in models:
         tally = model.tally
         if tally.unpriced:
             narrate(
-                f"{model.model}: {counted(tally.unpriced, 'line')} without a known price ({tally.reason})"
+                f"{name(model)}: {counted(tally.unpriced, 'line')} without a known price ({tally.reason})"
                 " in no sum; `batchmill providers add` can give one"
+            )
+        if tally.unpriced_others:
+            narrate(
+                f"{name(model)}: {counted(tally.unpriced_others, 'line')} may fall back to models without a known"
+                " price; what those cost is not in AT MOST"
             )
     if any(model.output_basis is Basis.RULE and model.tally.output_tokens for model in models):
         narrate(
@@ -122,11 +136,11 @@ def _tell_bases(models: Sequence[ModelQuote]) -> None:
         )
 
 
-def _tell_latencies(models: Sequence[ModelQuote]) -> None:
+def _tell_latencies(models: Sequence[ModelQuote], name: Namer) -> None:
     """Say what the durations are based on."""
     if any(model.latency_basis is Basis.CATALOGUE and model.tally.calls for model in models):
         narrate("how long a call takes is the catalogue's estimate; it is measured from the first calls on")
-    unknown = [model.model for model in models if model.latency_basis is Basis.NOTHING and model.tally.calls]
+    unknown = [name(model) for model in models if model.latency_basis is Basis.NOTHING and model.tally.calls]
     if unknown:
         narrate(f"nobody knows how long a call of {', '.join(unknown)} takes")
 
@@ -187,6 +201,7 @@ def _tally_json(tally: Tally) -> dict[str, Any]:
         "most_usd": usd_text(tally.most_nanos) if is_priced else None,
         "unpriced_lines": tally.unpriced,
         "unpriced_reason": tally.reason or None,
+        "unpriced_fallback_lines": tally.unpriced_others,
     }
 
 

@@ -1,11 +1,12 @@
 """How calls of which nobody knows what they cost are shown, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchmill.alerts.message import utc_text
 from batchmill.money.nanos import format_usd, usd_text
+from batchmill.providers.names import ProviderName
 from batchmill.requests.ids import client_request_id
 from cli.output import counted, narrate, print_json, print_table
 from db.budgets import unknowns
@@ -32,14 +33,15 @@ def show_unknown(database: "Database", selection: "Selection", limit: int, as_js
     with database.read() as tx:
         total = unknowns.total(tx, selection)
     rows = islice(unknown_calls(database, selection), limit)
+    calls = [_call_as_json(row) for row in rows]
     if as_json:
-        calls = [_call_as_json(row) for row in rows]
         charged = usd_text(total.held_nanos)
         print_json(
             {"unknown": total.calls, "charged_usd": charged, "without_hold": total.unheld, "calls": calls}
         )
         return
-    print_table([_call_in_words(row) for row in rows])
+    is_plain = all(call["provider"] == ProviderName.OPENAI for call in calls)
+    print_table([_call_in_words(call, is_plain) for call in calls])
     if not total.calls:
         narrate("nothing is unknown")
         return
@@ -62,8 +64,9 @@ def _call_as_json(row: Any) -> dict[str, Any]:
     }
 
 
-def _call_in_words(row: Any) -> dict[str, Any]:
-    shown = _call_as_json(row)
+def _call_in_words(call: Mapping[str, Any], is_plain: bool) -> dict[str, Any]:
+    """A call as a row; models are called by their bare names while all are OpenAI's."""
+    shown = {**call, "model": call["model"] if is_plain else f"{call['provider']}/{call['model']}"}
     del shown["batch"], shown["attempt"], shown["provider"]
     charged = shown.pop("charged_usd")
     return shown | {"charged": None if charged is None else f"${charged}"}

@@ -1,4 +1,4 @@
-"""`batchmill sandbox`: OpenAI's wire without OpenAI, without a key and without a model."""
+"""`batchmill sandbox`: the providers' wires without the providers, without a key and without a model."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ Faults, for `--fault NAME=RATE` or by the model `sandbox/NAME`:
 {help_text()}
 
 \b
-The model `sandbox/flaky-N` meets a 500 on the first N calls of each prompt."""
+The model `sandbox/flaky-N` meets a 500 on the first N calls of each prompt. `sandbox/refusal`,
+`sandbox/filtered` and `sandbox/empty` answer so; `sandbox/cached` tells half its input as cached."""
 
 
 @click.command(epilog=_EPILOG)
@@ -71,7 +72,21 @@ The model `sandbox/flaky-N` meets a 500 on the first N calls of each prompt."""
     type=Limit(),
     multiple=True,
     callback=read_allowance,
-    help="Tokens a minute, prompt and max_tokens; otherwise as --rpm.",
+    help="Tokens a minute, as the wire counts them: OpenAI's with max_tokens; otherwise as --rpm.",
+)
+@click.option(
+    "--itpm",
+    type=Limit(),
+    multiple=True,
+    callback=read_allowance,
+    help="Input tokens a minute, for Anthropic's wire alone; otherwise as --rpm.",
+)
+@click.option(
+    "--otpm",
+    type=Limit(),
+    multiple=True,
+    callback=read_allowance,
+    help="Output tokens a minute, as answered, for Anthropic's wire alone; otherwise as --rpm.",
 )
 @click.option(
     "--window",
@@ -79,12 +94,10 @@ The model `sandbox/flaky-N` meets a 500 on the first N calls of each prompt."""
     type=Seconds(),
     default=WINDOW_S,
     show_default=True,
-    help="How long a call counts towards --rpm and --tpm; 2 lets one watch it.",
+    help="How long a call counts towards --rpm, --tpm, --itpm and --otpm; 2 lets one watch it.",
 )
 @click.option("--per-second", is_flag=True, help="Hold each second to its share of --rpm as well.")
-@click.option(
-    "--forgive-refused", is_flag=True, help="Do not count calls that were refused for --rpm or --tpm."
-)
+@click.option("--forgive-refused", is_flag=True, help="Do not count calls that were refused for a limit.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the latencies and the faults drawn.")
 @click.option(
     "--replies",
@@ -110,6 +123,8 @@ def sandbox(
     drip_s: float,
     rpm: Allowance,
     tpm: Allowance,
+    itpm: Allowance,
+    otpm: Allowance,
     window_s: float,
     per_second: bool,
     forgive_refused: bool,
@@ -118,23 +133,30 @@ def sandbox(
     log_path: Path | None,
     default_price: Price,
 ) -> None:
-    """Serve OpenAI's API on this machine, without a key, a cost or a model.
+    """Serve OpenAI's, Anthropic's and Gemini's APIs on this machine, without a key, a cost or a model.
 
     The five endpoints of a batch are answered with texts that say that no model made them, or with replies
-    from a file. Set OPENAI_BASE_URL to the address printed on stdout. GET /sandbox/bill tells what it would
-    have charged; input tokens are words, output tokens bytes over four. Ctrl-C stops it.
+    from a file. Set OPENAI_BASE_URL to the address printed on stdout; Anthropic's and Gemini's clients want it
+    without /v1, and any key. GET /sandbox/bill tells what it would have charged; input tokens are words, output
+    tokens bytes over four. POST /sandbox/faults changes the faults while it runs. Ctrl-C stops it.
     """
     if per_second and not rpm:
         raise click.UsageError("--per-second needs --rpm")
-    if forgive_refused and not (rpm or tpm):
-        raise click.UsageError("--forgive-refused needs --rpm or --tpm")
+    if forgive_refused and not (rpm or tpm or itpm or otpm):
+        raise click.UsageError("--forgive-refused needs --rpm, --tpm, --itpm or --otpm")
     behaviour = Behaviour(
         latency_s=latency_s,
         seed=seed,
         fault_rates=fault_rates,
         drip_s=drip_s,
         limits=LimitRules(
-            rpm=rpm, tpm=tpm, window_s=window_s, per_second=per_second, forgive_refused=forgive_refused
+            rpm=rpm,
+            tpm=tpm,
+            itpm=itpm,
+            otpm=otpm,
+            window_s=window_s,
+            per_second=per_second,
+            forgive_refused=forgive_refused,
         ),
         replies=load_replies(replies) if replies else {},
         default_price=default_price,

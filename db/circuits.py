@@ -25,6 +25,7 @@ from batchmill.routing.circuits import (
     may_call,
     probing,
 )
+from batchmill.routing.resting import open_until_ms
 from db.engine import Transaction
 from db.prepared import Prepared, among
 from db.tables import circuits
@@ -67,6 +68,11 @@ _make = Prepared(_make_statement)
 def read(tx: Transaction) -> dict[Key, Circuit]:
     """Every circuit that is not as new."""
     return {(row.provider, row.model): _circuit_of(row) for row in tx.rows(_all)}
+
+
+def resting(tx: Transaction) -> dict[Key, int]:
+    """Until when each model is left alone that is."""
+    return open_until_ms(read(tx), tx.now_ms)
 
 
 class Panel:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
-from batchmill.routing.circuits import Circuit, closed_until_ms, may_call
+from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules, closed_until_ms, may_call
 from batchmill.routing.names import Target
 from db import batches, claims
 from db import settle as settling
@@ -63,6 +63,7 @@ class Journal:
         upstreams: Sequence[str] = ("",),
         runs_too: bool = True,
         call_timeout_s: float = 600.0,
+        rules: CircuitRules = DEFAULT_RULES,
     ) -> None:
         self.database = database
         self.worker_id = worker_id
@@ -70,6 +71,7 @@ class Journal:
         self.upstreams = upstreams
         self.runs_too = runs_too
         self.call_timeout_ms = int(call_timeout_s * 1000)
+        self.rules = rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._looks: list[tuple[list[Job], asyncio.Future[list[Job]]]] = []
         self._sends: list[_QueuedSend] = []
@@ -215,7 +217,9 @@ class Journal:
         others = [*(f for _, f in outcomes), *(f for _, f in backs), *(f for _, f in rejections)]
         try:
             written = await self._in_thread(
-                lambda tx: settling.write(tx, work, self.worker_id, call_timeout_ms=self.call_timeout_ms)
+                lambda tx: settling.write(
+                    tx, work, self.worker_id, call_timeout_ms=self.call_timeout_ms, rules=self.rules
+                )
             )
         except Exception as error:
             waiters: list[asyncio.Future[Any]] = [
@@ -228,6 +232,11 @@ class Journal:
         self._note(written)
         self._tell(written, looks, others)
         self._tell_sends(written, sends)
+
+    def _write_in(self, tx: Transaction, work: Work) -> Written:
+        return settling.write(
+            tx, work, self.worker_id, call_timeout_ms=self.call_timeout_ms, rules=self.rules
+        )
 
     def _note(self, written: Written) -> None:
         self._circuits = written.circuits

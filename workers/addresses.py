@@ -80,7 +80,7 @@ def missing_key(account: ProviderSettings) -> ProviderError:
 
 def _checks() -> dict[str, Check]:
     """What the providers cannot be asked that speak another language than OpenAI's."""
-    return {ProviderName.ANTHROPIC: _check(_anthropic)}
+    return {ProviderName.ANTHROPIC: _check(_anthropic), ProviderName.GEMINI: _check(_gemini)}
 
 
 def _anthropic() -> Wire:
@@ -88,7 +88,13 @@ def _anthropic() -> Wire:
         AnthropicWire,  # some milliseconds, which most inputs need not pay
     )
 
-    return AnthropicWire(name=ProviderName.ANTHROPIC, base_url="https://api.anthropic.com", api_keys=())
+    return AnthropicWire()
+
+
+def _gemini() -> Wire:
+    from batchmill.providers.gemini.wire import GeminiWire
+
+    return GeminiWire()
 
 
 def _check(make_wire: Callable[[], Wire]) -> Check:

@@ -2,26 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
 from batchmill.errors import SettingsError
 from batchmill.money.prices import Pricer
+from batchmill.providers.base import Provider
 from batchmill.providers.names import ProviderName
 from batchmill.requests.judge import Judge, RetryRules
+from batchmill.routing.circuits import CircuitRules
 from batchmill.settings import Settings
-from batchmill.settings.providers import ProviderSettings
+from batchmill.settings.providers import GeminiSettings, GeminiTransport, ProviderSettings
 from db import schema
 from db.engine import Database
 from workers.addresses import missing_key, upstreams_of
 from workers.prices import file_prices
 
-if TYPE_CHECKING:
-    from batchmill.providers.http import HttpProvider
-
-PROVIDER = "openai"
-"""What every call is booked as: today all go to one account, at OpenAI or whoever speaks its API."""
+MOST_OPEN = 30
+"""A circuit stays open so many times as long as at first, at most."""
 
 
 def make_database(settings: Settings, *, patience_s: float = 60.0) -> Database:
@@ -110,7 +109,7 @@ def require_account(settings: Settings) -> None:
         raise missing_key(settings.openai)
 
 
-def make_provider(settings: Settings, concurrency: int) -> "HttpProvider":
+def make_provider(settings: Settings, concurrency: int) -> Provider:
     """The provider that calls go to."""
     account = settings.openai
     return _on_openai_wire(
@@ -118,24 +117,47 @@ def make_provider(settings: Settings, concurrency: int) -> "HttpProvider":
     )
 
 
-def make_providers(settings: Settings, concurrency: int) -> "dict[ProviderName, HttpProvider]":
+def make_providers(settings: Settings, concurrency: int) -> dict[ProviderName, Provider]:
     """Every provider that calls can go to, by name: those that are usable, and that this version can speak to."""
-    makers: Mapping[ProviderName, Callable[[], HttpProvider]] = {
+    makers: Mapping[ProviderName, Callable[[], Provider]] = {
         ProviderName.OPENAI: lambda: make_provider(settings, concurrency),
         ProviderName.ANTHROPIC: lambda: _anthropic(settings.anthropic, concurrency),
+        ProviderName.GEMINI: lambda: _gemini(settings.gemini, concurrency),
         ProviderName.OPENROUTER: lambda: _openrouter(settings.openrouter, concurrency),
         ProviderName.LOCAL: lambda: _on_openai_wire(settings.local, concurrency),
     }
     return {name: make() for name, make in makers.items() if settings.providers[name].is_usable}
 
 
-def _anthropic(account: ProviderSettings, concurrency: int) -> "HttpProvider":
+def _anthropic(account: ProviderSettings, concurrency: int) -> Provider:
     from batchmill.providers.anthropic.wire import Anthropic
 
     return Anthropic(base_url=account.upstream, api_keys=account.api_keys, concurrency=concurrency)
 
 
-def _openrouter(account: ProviderSettings, concurrency: int) -> "HttpProvider":
+def _gemini(account: GeminiSettings, concurrency: int) -> Provider:
+    """Gemini by whichever transport is wanted; the SDKs are imported only then."""
+    told: dict[str, Any] = {
+        "base_url": account.upstream,
+        "api_keys": account.api_keys,
+        "concurrency": concurrency,
+    }
+    match account.transport:
+        case GeminiTransport.GOOGLE_GENAI:
+            from batchmill.providers.gemini.sdk import GeminiSdk
+
+            return GeminiSdk(**told, api_version=account.api_version.value)
+        case GeminiTransport.GOOGLE_GENERATIVEAI:
+            from batchmill.providers.gemini.legacy import GeminiLegacy
+
+            return GeminiLegacy(**told)
+        case GeminiTransport.HTTP:
+            from batchmill.providers.gemini.wire import Gemini
+
+            return Gemini(**told, api_version=account.api_version.value)
+
+
+def _openrouter(account: ProviderSettings, concurrency: int) -> Provider:
     from batchmill.providers.openrouter import OpenRouter
 
     return OpenRouter(base_url=account.upstream, api_keys=account.api_keys, concurrency=concurrency)
@@ -143,7 +165,7 @@ def _openrouter(account: ProviderSettings, concurrency: int) -> "HttpProvider":
 
 def _on_openai_wire(
     account: ProviderSettings, concurrency: int, *, organization: str = "", project: str = ""
-) -> "HttpProvider":
+) -> Provider:
     from batchmill.providers.http import HttpProvider  # brings httptools, which only workers need
     from batchmill.providers.openai import OpenAIWire
 
@@ -155,6 +177,14 @@ def _on_openai_wire(
         project=project,
     )
     return HttpProvider(wire=wire, origin=wire.base, keys=wire.keys, concurrency=concurrency)
+
+
+def circuit_rules(settings: Settings) -> CircuitRules:
+    """When models that do not answer are left alone, and for how long."""
+    first_ms = int(settings.circuits.open_s * 1000)
+    return CircuitRules(
+        threshold=settings.circuits.failures, failing_ms=first_ms, failing_most_ms=MOST_OPEN * first_ms
+    )
 
 
 def make_judge(settings: Settings, prices: Pricer | None = None) -> Judge:

@@ -13,6 +13,7 @@ from batchmill.clock import SystemClock
 from batchmill.errors import MisuseError, NotFoundError, UnpricedError
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
+from batchmill.providers.names import ProviderName
 from batchmill.requests.model import BatchOptions
 from batchmill.settings import Settings
 from db import batches, catalogue, sweep
@@ -20,7 +21,6 @@ from db.budgets import definitions
 from db.budgets.opening import spent_so_far
 from db.budgets.standings import standings
 from db.engine import Database, Transaction
-from workers.assembly import PROVIDER
 from workers.naming import batch_named
 from workers.prices import file_prices, owner_prices
 
@@ -196,7 +196,7 @@ def chosen(tx: Transaction, scope: Scope, name: str, periods: Sequence[Period]) 
 def _require_price(tx: Transaction, settings: Settings, name: str) -> None:
     """Make sure that a price is known of the model, at the provider that is named with it or at any."""
     provider, _, model = name.partition("/")
-    keys = [(PROVIDER, name), *([(provider, model)] if model else [])]
+    keys = [(each.value, name) for each in ProviderName] + ([(provider, model)] if model else [])
     keys += [entry.key for entry in catalogue.entries(tx) if entry.model == name]
     pricer = Pricer(owner_prices(tx, file_prices(settings)))
     if any(not isinstance(pricer.tariff(provider=key[0], model=key[1]), Unpriced) for key in keys):

@@ -32,7 +32,7 @@ from db import workers as worker_rows
 from db.engine import Database
 from db.journal import Journal
 from workers.addresses import ENDPOINTS, misfit_of, upstreams_of
-from workers.assembly import make_database, make_judge, make_providers
+from workers.assembly import circuit_rules, make_database, make_judge, make_providers
 from workers.budgets import define_environment_budgets
 from workers.limits import make_gate
 from workers.prices import FollowedPrices, file_prices
@@ -134,6 +134,7 @@ class Child:
             upstreams=upstreams_of(settings).served(),
             runs_too=self.duty.runs_too,
             call_timeout_s=settings.calls.timeout_s,
+            rules=circuit_rules(settings),
         )
         kept.prices.outlook.open_circuits = journal.open_circuits
         async with journal.open(), kept.prices.followed(every_s=settings.workers.lease_s / 3):

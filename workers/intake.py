@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 
 from batchmill.cache.lines import LineKeys
-from batchmill.errors import DatabaseError, InputError, InvalidLinesError
+from batchmill.errors import ConflictError, DatabaseError, InputError, InvalidLinesError
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine, told_bad
 from batchmill.requests.names import Names, duplicate
 from batchmill.routing.upstreams import NOWHERE, Upstreams
-from db import batches, requests, sweep
+from db import batches, catalogue, requests, sweep
 from db.engine import Database
 from workers.unpriced import PriceGuard
 
@@ -79,6 +79,7 @@ def _take_in(
     bad: set[int | None] = set()
     names = Names(MOST_NAMES)
     chunk = _Chunk(batch.id, LineKeys(options, upstreams))
+    auto = _Auto(database)
     for line in lines:
         check()
         if isinstance(line, LineError):
@@ -86,6 +87,8 @@ def _take_in(
             on_bad_line(line)
             continue
         names.add(line.custom_id)
+        if not line.provider:
+            auto.require_models()
         if prices is not None:
             prices.see(line)
         chunk.add(line, by_name_only=bool(bad) or (prices is not None and prices.has_refused))
@@ -108,6 +111,30 @@ def _take_in(
         if not batches.start(tx, batch.id, endpoint=chunk.endpoint, total=chunk.place, upstream=upstream):
             raise _given_up()
     return chunk.place
+
+
+class _Auto:
+    """Whether there is anything to choose from, looked up once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._has_models = False
+
+    def require_models(self) -> None:
+        """Make sure that a line may leave the choice to us.
+
+        Raises:
+            ConflictError: The catalogue has no model that may be chosen.
+        """
+        if self._has_models:
+            return
+        with self._database.read() as tx:
+            self._has_models = bool(catalogue.entries(tx, active_only=True))
+        if not self._has_models:
+            raise ConflictError(
+                "a line asks for the model auto, and the catalogue has no model to choose from; nothing was accepted",
+                "fill it with `batchmill providers setup`, or name a model",
+            )
 
 
 class _Chunk:

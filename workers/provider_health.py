@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
+from batchmill.providers.base import Provider
 from batchmill.providers.health import Check
-from batchmill.providers.http import HttpProvider
 from batchmill.providers.names import ProviderName
 from batchmill.settings import Settings
 from db import provider_checks
@@ -47,7 +47,7 @@ def check_providers(
 
 
 async def _probe(
-    settings: Settings, providers: Mapping[ProviderName, HttpProvider], timeout_s: float
+    settings: Settings, providers: Mapping[ProviderName, Provider], timeout_s: float
 ) -> dict[ProviderName, Check]:
     upstreams = {name: settings.providers[name].upstream for name in providers}
     found = await asyncio.gather(
@@ -56,7 +56,7 @@ async def _probe(
     return dict(zip(providers, found, strict=True))
 
 
-async def _check(name: ProviderName, upstream: str, provider: HttpProvider, timeout_s: float) -> Check:
+async def _check(name: ProviderName, upstream: str, provider: Provider, timeout_s: float) -> Check:
     try:
         probe = await provider.probe(timeout_s=timeout_s)
     finally:

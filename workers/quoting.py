@@ -1,37 +1,37 @@
 """Quotes of an installation: by its prices, its cache, its experience and its budgets. Nothing is written or sent."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from batchmill.budgets.model import Origin
-from batchmill.budgets.standing import CallFacts, Standing
 from batchmill.cache.lines import LineKeys
+from batchmill.catalogue.entries import ModelEntry
 from batchmill.catalogue.shipped import read_shipped
-from batchmill.errors import InputError, InvalidLinesError
-from batchmill.money.bounds import Bounds
+from batchmill.clock import SystemClock
+from batchmill.errors import InputError, InvalidLinesError, MisuseError
+from batchmill.money.bounds import Bounds, Model
 from batchmill.money.prices import Pricer
+from batchmill.providers.names import ProviderName
 from batchmill.quotes.crew import Crew
+from batchmill.quotes.destinations import Destinations, Placed
 from batchmill.quotes.duration import Pace
-from batchmill.quotes.forecast import Forecaster
-from batchmill.quotes.quote import BudgetQuote, Quote, compile_quote, verdict
-from batchmill.quotes.survey import FindHits, Survey
-from batchmill.quotes.tally import Question, Tallies, Tally, Teller
+from batchmill.quotes.forecast import Experiences, Forecaster
+from batchmill.quotes.quote import Quote, compile_quote
+from batchmill.quotes.survey import FindHits, Survey, question_about
+from batchmill.quotes.tally import Tallies, Teller
 from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine, told_bad
 from batchmill.requests.names import Names, duplicates
 from batchmill.requests.source import InputFile
+from batchmill.routing.names import Target, parse_target
+from batchmill.routing.outlook import Outlook
 from batchmill.settings import Settings
-from db import cache
-from db.budgets import coverage
+from db import cache, circuits
 from db.engine import Database
 from db.experience import experiences
-from workers.addresses import upstreams_of
-from workers.assembly import PROVIDER
-from workers.budgets import undefined_budgets
+from workers.addresses import ENDPOINTS, addressing_of, upstreams_of
 from workers.prices import Terms, file_prices, read_terms
+from workers.quoted_budgets import quoted_budgets
 
 MOST_NAMES = 50_000_000
 """So many lines are told apart (400 MB); one name twice among more than that is told by `run` only."""
@@ -51,6 +51,8 @@ class Quoter:
     database: Database | None
     teller: Teller
     forecaster: Forecaster
+    outlook: Outlook
+    models: Sequence[ModelEntry]
 
     @classmethod
     def of(cls, settings: Settings, database: Database | None) -> "Quoter":
@@ -62,10 +64,11 @@ class Quoter:
         """
         from_file = file_prices(settings)
         terms = Terms(prices=from_file, models=(), percents={})
-        known = {}
+        known: Experiences = {}
+        resting: Mapping[Model, int] = {}
         if database is not None:
             with database.read() as tx:
-                terms, known = read_terms(tx, from_file), dict(experiences(tx))
+                terms, known, resting = read_terms(tx, from_file), experiences(tx), circuits.resting(tx)
         pricer = Pricer(terms.prices)
         entries = [*read_shipped().entries, *terms.models]
         forecaster = Forecaster(
@@ -78,8 +81,22 @@ class Quoter:
             caps=terms.caps,
             percents=terms.percents,
         )
-        teller = Teller(PROVIDER, bounds=bounds, pricer=pricer, forecaster=forecaster)
-        return cls(settings=settings, database=database, teller=teller, forecaster=forecaster)
+        outlook = Outlook(
+            pricer,
+            providers=upstreams_of(settings).usable,
+            endpoints=ENDPOINTS,
+            now_ms=SystemClock().now_ms if database is None else database.now_ms,
+            open_circuits=lambda: resting,
+        )
+        outlook.set_experiences(known)
+        return cls(
+            settings=settings,
+            database=database,
+            teller=Teller(bounds=bounds, pricer=pricer, forecaster=forecaster),
+            forecaster=forecaster,
+            outlook=outlook,
+            models=terms.models,
+        )
 
     def batch(
         self,
@@ -96,48 +113,80 @@ class Quoter:
         """Quote a batch, its lines as they stream by: one quote, or one for each of the models to be compared.
 
         Args:
+            as_models: As lines name them, `auto` aside.
             processes: That count tokens; more than one only where this process has no threads.
             on_bad_line: Told of every bad line; repeated custom_ids last.
             on_lines: Told how many lines there were so far.
             check: Called for every line; what it raises ends the quote.
 
         Raises:
-            InvalidLinesError: Some lines are bad.
+            MisuseError: A model to be compared is none.
+            InvalidLinesError: Some lines are bad, or no model fits them.
+            ProviderError: A line is for a provider that cannot be called.
             InputError: The input cannot be read to its end, or has no requests.
         """
+        targets = list(dict.fromkeys(map(_compared, as_models)))
+        alternatives: list[Target | None] = [*targets] or [None]
         crew = Crew(self.teller, processes=processes, before_fork=self._disconnect)
-        models = list(dict.fromkeys(as_models)) or [""]
         keys = LineKeys(options, upstreams_of(self.settings))
         surveys = [
-            Survey(options, crew=crew, find_hits=self._find_hits(), keys=keys, as_model=model)
-            for model in models
+            Survey(
+                options,
+                crew=crew,
+                find_hits=self._find_hits(),
+                keys=keys,
+                destinations=self._destinations(options, target),
+            )
+            for target in alternatives
         ]
         with crew.working():
             self._read(source, surveys, on_bad_line, on_lines, check)
-        by_model = [
-            {kind: tally for kind, tally in crew.tallies.items() if model in ("", kind[0])}
-            for model in models
+        if not targets:
+            return [self._quote(crew.tallies, options, pace)]
+        return [
+            self._quote(
+                {kind: tally for kind, tally in crew.tallies.items() if kind[:2] == target.key}, options, pace
+            )
+            for target in targets
         ]
-        return [self._quote(tallies, options, pace) for tallies in by_model]
 
     def request(
         self, endpoint: Endpoint, body: Mapping[str, Any], models: Iterable[str], options: BatchOptions
     ) -> list[Quote]:
-        """Quote a single request, for each of these models."""
-        quotes = []
+        """Quote a single request, for each of these models; for `auto`, at what would be chosen.
+
+        Raises:
+            InputError: One of them cannot be asked that, or none fits.
+            ProviderError: One is of a provider that cannot be called.
+        """
+        destinations = self._destinations(options)
+        placed: dict[Model, Placed] = {}
         for model in dict.fromkeys(models):
-            asked = orjson.dumps({**body, "model": model})
-            question = Question(model, options.request_type, endpoint, asked, False, False)
-            quotes.append(self._quote(self.teller.tally([question]), options, Pace(concurrency=1)))
-        return quotes
+            found = destinations.place(RequestLine(1, "", endpoint, model, {**body, "model": model}))
+            if isinstance(found, LineError):
+                raise InputError(f"{model}: {found.message}", "name another model")
+            placed.setdefault((found.line.provider, found.line.model), found)
+        return [self._quote_of(one, options) for one in placed.values()]
+
+    def _quote_of(self, placed: Placed, options: BatchOptions) -> Quote:
+        question = question_about(placed, options)
+        return self._quote(self.teller.tally([question]), options, Pace(concurrency=1))
 
     def _quote(self, tallies: Tallies, options: BatchOptions, pace: Pace) -> Quote:
         return compile_quote(
             tallies,
-            provider=PROVIDER,
             forecaster=self.forecaster,
             pace=pace,
-            budgets=self._budgets(tallies, options),
+            budgets=quoted_budgets(self.database, self.settings, tallies, options),
+        )
+
+    def _destinations(self, options: BatchOptions, as_target: Target | None = None) -> Destinations:
+        return Destinations(
+            options,
+            addressing=addressing_of(self.settings),
+            models=self.models,
+            outlook=self.outlook,
+            as_target=as_target,
         )
 
     def _read(
@@ -152,18 +201,20 @@ class Quoter:
         names, count = Names(MOST_NAMES), 0
         for line in source.lines():
             check()
-            if isinstance(line, LineError):
-                bad.add(line.line)
-                on_bad_line(line)
+            placed = line if isinstance(line, LineError) else _placed(surveys, line)
+            if isinstance(placed, LineError):
+                bad.add(placed.line)
+                on_bad_line(placed)
                 continue
-            names.add(line.custom_id)
+            names.add(placed[0].line.custom_id)
             count += 1
             if not bad:
-                _survey(surveys, line)
+                for survey, one in zip(surveys, placed, strict=True):
+                    survey.add(one)
             if count % TELL_EVERY == 0:
                 on_lines(count)
         if repeated := names.repeated():
-            for again in duplicates(_checked(source.lines(), check), repeated):
+            for again in duplicates(_good(source.lines(), bad, check), repeated):
                 bad.add(again.line)
                 on_bad_line(again)
         if bad:
@@ -190,83 +241,39 @@ class Quoter:
         if self.database is not None:
             self.database.close()
 
-    def _budgets(self, tallies: Tallies, options: BatchOptions) -> list[BudgetQuote]:
-        """Every budget that covers some of the requests, those that are still to be made too."""
-        if self.database is None:
-            return _budget_quotes(
-                tallies, [()] * len(tallies), undefined_budgets(None, self.settings), options
-            )
-        with self.database.read() as tx:
-            undefined = undefined_budgets(tx, self.settings)
-            covering = [coverage.covering(tx, _facts(options, *kind)) for kind in tallies]
-        return _budget_quotes(tallies, covering, undefined, options)
-
 
 def counting_processes() -> int:
     """How many processes may count tokens on this machine."""
     return min(MOST_PROCESSES, os.cpu_count() or 1)
 
 
-def _checked(
-    lines: Iterable[RequestLine | LineError], check: Callable[[], None]
-) -> Iterator[RequestLine | LineError]:
-    for line in lines:
-        check()
-        yield line
+def _compared(model: str) -> Target:
+    """A model that every line is to be quoted at."""
+    target = parse_target(model, default_provider=ProviderName.OPENAI)
+    if target.is_auto:
+        raise MisuseError(
+            "auto is no model to quote every line at: it is another for each line",
+            "let the lines name it, or leave out --as and give --model auto for those that name none",
+        )
+    return target
 
 
-def _survey(surveys: Sequence[Survey], line: RequestLine) -> None:
+def _placed(surveys: Sequence[Survey], line: RequestLine) -> list[Placed] | LineError:
+    """Where a line goes in each survey; or the first reason why it cannot go anywhere."""
+    found = []
     for survey in surveys:
-        survey.add(line)
-
-
-def _facts(options: BatchOptions, model: str, request_type: str) -> CallFacts:
-    return CallFacts(
-        tenant=options.tenant,
-        user=options.user,
-        provider=PROVIDER,
-        model=model,
-        request_type=request_type,
-    )
-
-
-def _budget_quotes(
-    tallies: Tallies,
-    covering: Sequence[Sequence[Standing]],
-    undefined: Sequence[Standing],
-    options: BatchOptions,
-) -> list[BudgetQuote]:
-    """What is wanted of each budget.
-
-    Args:
-        covering: For each tally, the budgets there are.
-        undefined: Global ones that will take the place of those variables set before.
-    """
-    anew = {standing.budget.period for standing in undefined}
-    everything = Tally()
-    wanted: dict[int, tuple[Standing, Tally]] = {}
-    for tally, standings in zip(tallies.values(), covering, strict=True):
-        everything.add(tally)
-        for standing in standings:
-            if standing.budget.origin is not Origin.ENVIRONMENT or standing.budget.period not in anew:
-                wanted.setdefault(standing.budget.id, (standing, Tally()))[1].add(tally)
-    found = [_of_standing(standing, tally) for standing, tally in wanted.values()]
-    found += [_of_standing(standing, everything) for standing in undefined]
-    if options.budget_nanos is not None:
-        found.append(_budget_quote("the batch's own budget", everything, options.budget_nanos))
+        placed = survey.place(line)
+        if isinstance(placed, LineError):
+            return placed
+        found.append(placed)
     return found
 
 
-def _of_standing(standing: Standing, tally: Tally) -> BudgetQuote:
-    budget = standing.budget
-    return _budget_quote(budget.title, tally, standing.left_nanos, allows_unpriced=budget.allows_unpriced)
-
-
-def _budget_quote(title: str, tally: Tally, left_nanos: int, *, allows_unpriced: bool = False) -> BudgetQuote:
-    return BudgetQuote(
-        title=title,
-        left_nanos=left_nanos,
-        expected_nanos=tally.expected_nanos,
-        most_nanos=tally.most_nanos,
-        verdict=verdict(tally, left_nanos=left_nanos, allows_unpriced=allows_unpriced),
-    )
+def _good(
+    lines: Iterable[RequestLine | LineError], bad: Container[int | None], check: Callable[[], None]
+) -> Iterator[RequestLine | LineError]:
+    """The lines without those that have been found bad."""
+    for line in lines:
+        check()
+        if line.line not in bad:
+            yield line

@@ -4,7 +4,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from batchmill.limits.state import CONCURRENCY, HORIZON_US, RATES_, BucketState, Turn
+from batchmill.limits.state import CONCURRENCY, EVERY_RATE, HORIZON_US, BucketState, Turn
 from batchmill.limits.window import US_PER_S
 
 LEASE_US: Final = 15 * US_PER_S
@@ -38,7 +38,7 @@ class Answer:
 
 def answer(buckets: Sequence[InPlay], permit: str, costs: Sequence[int], now_us: int) -> Answer:
     """Answer one ask, and count it everywhere when it is granted."""
-    if any(0 < bucket.limits[d] < costs[d] for bucket in buckets for d in RATES_):
+    if any(0 < bucket.limits[d] < costs[d] for bucket in buckets for d in EVERY_RATE):
         return Answer()
     if any(_has_no_slot(bucket, permit) for bucket in buckets):
         return Answer(retry_us=SLOT_POLL_US)

@@ -1,6 +1,7 @@
 """The limiter of a worker: shared while the server answers, its own part of the limits while it does not."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
@@ -12,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from batchmill.limits.memory import MemoryLimiter
-from batchmill.limits.model import Admission, Ask, Settlement
+from batchmill.limits.model import Admission, Ask, Bucket, Settlement
 from batchmill.limits.valkey import ValkeyLimiter
 
 log = structlog.get_logger()
@@ -71,6 +72,10 @@ class FallbackLimiter:
                 self._shared.forget()
         return answers
 
+    def lets_through(self, buckets: Sequence[Bucket]) -> bool:
+        """Whether nothing limits a call in these buckets, as far as is known now."""
+        return (self._own if self._is_lost else self._shared).lets_through(buckets)
+
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Give slots back, and learn from how calls ended. A permit that is not out is passed over."""
         own, shared = self._own.permits.take(settlements), self._shared.permits.take(settlements)
@@ -86,8 +91,9 @@ class FallbackLimiter:
 
     async def close(self) -> None:
         """Let go of every connection."""
-        await self._own.close()
-        await self._reach(self._shared.close)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._shared.close()
 
     async def _reach(self, act: Callable[[], Awaitable[None]]) -> bool:
         """Do something with the server, unless it is lost and was tried just now; whether that went well."""

@@ -8,7 +8,7 @@ there is room for others; further ones are told to come back.
 import asyncio
 import itertools
 import os
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -31,11 +31,13 @@ LATE_S = 0.02
 """A call that is later than its moment by more than that waits for another: the pace has gone on without it."""
 MOST_ASKED = 64
 """At once."""
+MOST_LINES = 10_000
 REST_S, LONGEST_REST_S = 60.0, 600.0
 """How long a key rests that its provider has turned away, doubled each time; its others go on."""
 
 _TOKENS = frozenset({Dimension.TOKENS, Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS})
 NO_LIMITS = Limits()
+FREE = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Pass:
     """Leave for one call.
 
     Attributes:
+        permit: What the limiter knows it by; "" where nothing is limited.
         account: Which of the provider's keys it is for, counted from 0.
         starts_at_s: When it is to be sent, by the loop's clock.
     """
@@ -119,7 +122,7 @@ class Gate:
         self._out: dict[str, Pass] = {}
         self._resting: dict[tuple[str, int], tuple[float, float]] = {}
         self._counting_tokens: set[Target] = set()
-        self._next_account: dict[str, int] = defaultdict(int)
+        self._turns: Counter[str] = Counter()
         self._numbers = itertools.count(1)
         self._name = f"{os.getpid()}-{os.urandom(4).hex()}"
 
@@ -143,11 +146,22 @@ class Gate:
 
     async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
         """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
-        line = self._lines[target]
+        line = self._line(target)
+        self._turns[target.provider] += 1
+        if not line.waiting:
+            account = self._in_turn(target.provider)[0]
+            if self._limiter.lets_through(self._buckets_of(target, account)):
+                return Pass(
+                    permit=FREE,
+                    target=target,
+                    account=account,
+                    demand=demand,
+                    starts_at_s=self._clock(),
+                )
         if len(line.waiting) >= self._room:
             return NoPass(wait_s=max(1.0, line.wait_s))
         waiter = _Waiter(
-            permit=f"{self._name}-{next(self._numbers)}",
+            permit=self._new_permit(),
             demand=demand,
             told=asyncio.get_running_loop().create_future(),
         )
@@ -165,7 +179,7 @@ class Gate:
 
     async def start(self, given: Pass) -> Pass:
         """Wait for the moment of a pass; who is late for it waits for another moment. The pass in force."""
-        while True:
+        while given.permit:
             early_s = given.starts_at_s - self._clock()
             if early_s > 0:
                 await asyncio.sleep(early_s)
@@ -176,6 +190,7 @@ class Gate:
             if again is None:
                 return given
             given = again
+        return given
 
     async def give_back(self, given: Pass) -> None:
         """The call is not made after all. It stays counted, but holds no slot."""
@@ -185,11 +200,14 @@ class Gate:
 
     async def leave(self, given: Pass, reply: Reply) -> None:
         """The call has ended so."""
+        target, is_throttled = given.target, reply.verdict is Verdict.THROTTLED
+        if not given.permit:
+            if not reply.quotas and not is_throttled:
+                return  # nearly always, where nothing is limited
+            given = await self._counted(given)
         self._out.pop(given.permit, None)
-        target = given.target
         if any(quota.dimension in _TOKENS for quota in reply.quotas):
             self._counting_tokens.add(target)
-        is_throttled = reply.verdict is Verdict.THROTTLED
         settlement = Settlement(
             permit=given.permit,
             actual=counted(target.provider, given.demand, reply.usage) if given.demand != NOTHING else None,
@@ -207,7 +225,7 @@ class Gate:
         if until_s <= now:
             rest_s = min(LONGEST_REST_S, 2 * rest_s)
             self._resting[key] = now + rest_s, rest_s
-        return any(True for _ in self._awake(given.target.provider))
+        return bool(self._awake(given.target.provider))
 
     async def renew_on(self) -> None:
         """Keep the slots of the calls that are out, for ever."""
@@ -225,12 +243,29 @@ class Gate:
                 _tell(line.waiting.popleft(), NoPass())
         await self._limiter.close()
 
+    def _line(self, target: Target) -> _Line:
+        """The line before a model. Models are named by producers: those that nobody waits for are forgotten in time."""
+        if target not in self._lines and len(self._lines) >= MOST_LINES:
+            idle = [other for other, line in self._lines.items() if not line.is_asked_for]
+            for other in idle:
+                del self._lines[other]
+            self._buckets.clear()
+            self._counting_tokens.clear()
+        return self._lines[target]
+
+    async def _counted(self, given: Pass) -> Pass:
+        """A pass that was not asked for, as something limits it after all."""
+        permit = self._new_permit()
+        await self._limiter.admit([self._ask_of(given.target, given.account, permit, given.demand)])
+        return replace(given, permit=permit)
+
+    def _new_permit(self) -> str:
+        return f"{self._name}-{next(self._numbers)}"
+
     async def _again(self, given: Pass) -> Pass | None:
         """Another pass, before all who wait; None where there is none to be had, and none is missed."""
         while True:
-            ask = self._ask_of(
-                given.target, given.account, f"{self._name}-{next(self._numbers)}", given.demand
-            )
+            ask = self._ask_of(given.target, given.account, self._new_permit(), given.demand)
             admission = (await self._limiter.admit([ask]))[0]
             if admission.never:
                 return None
@@ -299,15 +334,14 @@ class Gate:
         return given
 
     def _in_turn(self, provider: str) -> list[int]:
-        """The keys of a provider that do not rest, another one first each time; all where all rest."""
-        awake = list(self._awake(provider)) or list(range(len(self._accounts[provider])))
-        if len(awake) == 1:
-            return awake
-        self._next_account[provider] += 1
-        first = self._next_account[provider] % len(awake)
+        """The keys of a provider that do not rest, the one whose turn it is first; all where all rest."""
+        if len(self._accounts[provider]) == 1:
+            return [0]
+        awake = self._awake(provider) or list(range(len(self._accounts[provider])))
+        first = self._turns[provider] % len(awake)
         return awake[first:] + awake[:first]
 
-    def _awake(self, provider: str) -> Sequence[int]:
+    def _awake(self, provider: str) -> list[int]:
         now = self._clock()
         return [
             account

@@ -157,10 +157,15 @@ local function limits_of(s, explicit)
   return limits
 end
 
+local function has_rate(limits)
+  return limits[1] > 0 or limits[2] > 0 or limits[3] > 0 or limits[4] > 0
+end
+
 local function learn(s, d, limit, explicit)
-  local is_new = s.learned[d] == 0 and explicit[d] == 0
+  local before = limits_of(s, explicit)
   s.learned[d] = limit
-  if is_new and d ~= CONCURRENCY and s.born + SPAN_US > now then
+  local was_counted = has_rate(before) and s.born + SPAN_US <= now
+  if before[d] == 0 and d ~= CONCURRENCY and not was_counted then
     begin(s, limits_of(s, explicit), {0, 0, 0, 0}, false)
   end
 end
@@ -469,7 +474,8 @@ local function answer(permit, places, costs)
     if b.slots then b.slots = b.slots + redis.call('ZADD', b.leases, at + LEASE_US, permit) end
   end
   for _, i in ipairs(places) do
-    if buckets[i].state then say(unpack(buckets[i].state.used)) else say(-1, -1, -1, -1) end
+    local b = buckets[i]
+    if b.state and has_rate(b.limits) then say(unpack(b.state.used)) else say(-1, -1, -1, -1) end
   end
 end
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from batchmill.limits.admission import LEASE_US, Answer, InPlay, answer
 from batchmill.limits.model import Admission, Ask, Bucket, Dimension, Limits, Settlement
-from batchmill.limits.permits import Closing, Permit, Permits, Report
+from batchmill.limits.permits import NOT_COUNTED, Closing, Permit, Permits, Report
 from batchmill.limits.state import CONCURRENCY, BucketState, Others
 from batchmill.limits.window import US_PER_S
 
@@ -39,6 +39,10 @@ class MemoryLimiter:
         """Answer each ask, in their order; what is behind another in the same bucket does not pass it."""
         now_us, play = self._now_us(), dict[str, InPlay]()
         return [self._admit(ask, play, now_us) for ask in asks]
+
+    def lets_through(self, buckets: Sequence[Bucket]) -> bool:
+        """Whether nothing limits a call in these buckets."""
+        return not any(bucket.limits or self._is_held(bucket.name) for bucket in buckets)
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Give slots back, and learn from how calls ended. A permit that is not out is passed over."""
@@ -78,6 +82,13 @@ class MemoryLimiter:
         for name in self._states:
             self._begin(name, self._now_us(), seen=True)
 
+    def _is_held(self, name: str) -> bool:
+        """Whether a bucket has learned of a limit, or was told to wait."""
+        state = self._states.get(name)
+        return name in self._learned or (
+            state is not None and (any(state.learned) or state.closed_until_us > self._now_us())
+        )
+
     def _now_us(self) -> int:
         return int(self._clock() * US_PER_S)
 
@@ -90,7 +101,10 @@ class MemoryLimiter:
         buckets = [play[bucket.name] for bucket in ask.buckets]
         found = answer(buckets, ask.permit, costs, now_us)
         if found.start_us is not None:
-            used = [tuple(bucket.state.window.used) for bucket in buckets]
+            used = [
+                tuple(bucket.state.window.used) if any(bucket.limits[:CONCURRENCY]) else NOT_COUNTED
+                for bucket in buckets
+            ]
             self.permits.keep(Permit(ask=ask, start_us=found.start_us, used=used))
         return admission_of(found, now_us, now_us / US_PER_S)
 

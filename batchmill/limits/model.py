@@ -173,6 +173,10 @@ class Limiter(Protocol):
         """Answer each ask, in their order; what is behind another in the same bucket does not pass it."""
         ...
 
+    def lets_through(self, buckets: Sequence[Bucket]) -> bool:
+        """Whether nothing limits a call in these buckets, as far as is known now: it need not be asked for."""
+        ...
+
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Give slots back, and learn from how calls ended. A permit that is not out is passed over."""
         ...

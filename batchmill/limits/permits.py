@@ -10,13 +10,17 @@ from batchmill.limits.window import SPAN_US, US_PER_S
 ORDER: Final = {dimension: place for place, dimension in enumerate((*RATES, Dimension.CONCURRENCY))}
 
 
+NOT_COUNTED: Final = (-1, -1, -1, -1)
+"""What stands for the use of a bucket that had no limit when a call was let through."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
     """A call that may leave, or has left.
 
     Attributes:
         start_us: When it counts from; 0 where that is not known.
-        used: For each bucket what our calls came to with it, by dimension; empty where nobody counted.
+        used: For each bucket what our calls came to with it, by dimension; empty where nobody asked.
     """
 
     ask: Ask

@@ -37,8 +37,8 @@ MOST_GAPS: Final = 8
 
 REQUESTS: Final = 0
 CONCURRENCY: Final = 4
-RATES_: Final = range(4)
-TOKENS_: Final = range(1, 4)
+EVERY_RATE: Final = range(4)
+TOKEN_RATES: Final = range(1, 4)
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
@@ -115,13 +115,15 @@ class BucketState:
         """
         behind_us = HORIZON_US
         if seen:
-            lasts = [self._interval_us(d, limits[d], largest[d]) // self.share for d in TOKENS_ if limits[d]]
+            lasts = [
+                self._interval_us(d, limits[d], largest[d]) // self.share for d in TOKEN_RATES if limits[d]
+            ]
             behind_us += CREDIT_US + max(lasts) if lasts else 0
         self.born_us = now_us
         self.slots_from_us = now_us + SLOTS_HELD_US if seen else now_us
         self.window = Window()
         end_us = now_us + min(behind_us, MINUTE_US)
-        mosts = [self._most(limits[d]) if limits[d] else 0 for d in RATES_]
+        mosts = [self._most(limits[d]) if limits[d] else 0 for d in EVERY_RATE]
         for part in range(SPREAD) if any(mosts) else ():
             at_us = end_us - MINUTE_US + (2 * part + 1) * MINUTE_US // (2 * SPREAD)
             self.window.enter(at_us, [m * (part + 1) // SPREAD - m * part // SPREAD for m in mosts])
@@ -158,14 +160,14 @@ class BucketState:
         at_us = max(from_us, self.closed_until_us)
         if limits[REQUESTS]:
             at_us = self._place_us(at_us, self._interval_us(REQUESTS, limits[REQUESTS], 1, rate))
-        for d in TOKENS_:
+        for d in TOKEN_RATES:
             if limits[d] and costs[d]:
                 at_us = max(at_us, self.next_us[d] - CREDIT_US)
         waits = self._delays_head(at_us, costs, limits, rate)
         if waits and self.head:
             d = self.head.dimension
             at_us = max(at_us, self.head.at_us + self._interval_us(d, limits[d], self.head.cost, rate))
-        for d in RATES_:
+        for d in EVERY_RATE:
             if limits[d] and costs[d]:
                 room_us = self._room_us(d, now_us, costs[d], limits[d], waits=waits)
                 if room_us > at_us:
@@ -178,7 +180,7 @@ class BucketState:
         self.window.enter(at_us, costs)
         if limits[REQUESTS]:
             self._take_place(now_us, at_us, self._interval_us(REQUESTS, limits[REQUESTS], 1, rate))
-        for d in TOKENS_:
+        for d in TOKEN_RATES:
             if limits[d]:
                 paced_us = self._interval_us(d, limits[d], costs[d], rate)
                 self.next_us[d] = max(self.next_us[d], at_us - CREDIT_US) + paced_us
@@ -197,7 +199,7 @@ class BucketState:
         """When the next one would go, if one went then."""
         rate = self.rate_at(now_us)
         return at_us + max(
-            (self._interval_us(d, limits[d], costs[d], rate) for d in RATES_ if limits[d]), default=0
+            (self._interval_us(d, limits[d], costs[d], rate) for d in EVERY_RATE if limits[d]), default=0
         )
 
     def correct(self, at_us: int, more: Sequence[int], limits: Sequence[int]) -> None:
@@ -205,7 +207,7 @@ class BucketState:
         if at_us < self.born_us:
             more = [max(0, change) for change in more]
         self.window.correct(at_us, more)
-        for d in TOKENS_:
+        for d in TOKEN_RATES:
             if limits[d] and more[d]:
                 self.next_us[d] += self._interval_us(d, limits[d], more[d])
 
@@ -221,9 +223,10 @@ class BucketState:
     def learn(self, now_us: int, dimension: int, limit: int, explicit: Sequence[int]) -> None:
         """Know a limit that the provider named. One that is new holds as if it had just been used up, unless all of
         the last minute was counted."""
-        is_new = not self.learned[dimension] and not explicit[dimension]
+        before = self.limits(explicit)
         self.learned[dimension] = limit
-        if is_new and dimension != CONCURRENCY and self.born_us + SPAN_US > now_us:
+        was_counted = any(before[:CONCURRENCY]) and self.born_us + SPAN_US <= now_us
+        if not before[dimension] and dimension != CONCURRENCY and not was_counted:
             self.begin(now_us, self.limits(explicit), [0] * 4, seen=False)
 
     def note_others(self, dimension: int, others: Others, limit: int) -> None:

@@ -119,6 +119,10 @@ class Provider(Protocol):
         """Send one call and classify what comes back. Raises nothing but CancelledError."""
         ...
 
+    async def probe(self, *, account: int = 0, timeout_s: float = 10.0) -> Probe:
+        """Ask what costs nothing. Raises nothing but CancelledError."""
+        ...
+
     async def close(self) -> None:
         """Close every connection."""
         ...

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
-from batchmill.providers import answers
+from batchmill.providers import answers, signals
 from batchmill.providers.base import Call
 from batchmill.providers.fields import Field
 from batchmill.providers.http import HttpProvider
@@ -84,6 +84,10 @@ class OpenAIWire:
         """What its `usage` says."""
         named = isinstance(answer, dict) and answer.get("usage")
         return answers.read_usage(endpoint, answer) if named else None
+
+    def explain(self, status: int, answer: Any) -> ErrorObject:
+        """What its error object says."""
+        return signals.explain(status, answer)
 
     def error_body(self, error: ErrorObject, body: bytes | None) -> bytes | None:
         """The body as it is."""

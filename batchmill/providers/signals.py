@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from batchmill.limits.model import Dimension, Quota
+from batchmill.providers import rpc_status
 from batchmill.providers.base import Verdict
 
 LONGEST_WAIT_S: Final = 86_400.0
@@ -48,6 +49,7 @@ _BY_WORD: Final[Mapping[str, Verdict]] = {
     "billing_error": Verdict.BLOCKED,
     "account_deactivated": Verdict.BLOCKED,
     "invalid_api_key": Verdict.BLOCKED,
+    "api_key_invalid": Verdict.BLOCKED,  # Gemini's OpenAI endpoint, with 400
     # One model out of reach says nothing about the others the same key may use.
     "model_not_found": Verdict.REFUSED,
     "context_length_exceeded": Verdict.REFUSED,
@@ -120,12 +122,14 @@ class ErrorObject:
 
     Attributes:
         status: The HTTP status named inside the error, as OpenRouter and Gemini do.
+        retry_after_s: The wait that the error itself asks for, as Gemini's do.
     """
 
     code: str = ""
     type: str = ""
     message: str = ""
     status: int | None = None
+    retry_after_s: float | None = None
 
 
 def find_error(answer: Any) -> ErrorObject | None:
@@ -188,7 +192,9 @@ def classify(status: int, error: ErrorObject, meanings: Meanings = OPENAI) -> tu
     return (Verdict.RETRY if status >= 500 else Verdict.REFUSED), cause
 
 
-def retry_after_s(headers: Mapping[str, str], message: str, now: float) -> float | None:
+def retry_after_s(
+    headers: Mapping[str, str], message: str, now: float, asked_s: float | None = None
+) -> float | None:
     """Seconds until the provider wants to hear from us again, 0.0 to a day; None when it does not say.
 
     Looked for in `retry-after-ms`, `retry-after` (seconds or date), the reset of whichever
@@ -198,6 +204,7 @@ def retry_after_s(headers: Mapping[str, str], message: str, now: float) -> float
     Args:
         headers: Looked up in lower case; give a case-insensitive mapping.
         now: Seconds since the epoch, for a date when the answer has no `date` of its own.
+        asked_s: The wait that the error object asks for.
     """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
@@ -208,6 +215,8 @@ def retry_after_s(headers: Mapping[str, str], message: str, now: float) -> float
         seconds = _until(after, headers.get("date"), now)
     if seconds is None:
         seconds = _reset_s(headers, now)
+    if seconds is None:
+        seconds = asked_s
     if seconds is None:
         seconds = _asked_in_words(message)
     return None if seconds is None else _bounded(seconds)
@@ -274,12 +283,14 @@ def _read_error(error: Mapping[str, Any]) -> ErrorObject:
     metadata = error.get("metadata")
     if isinstance(metadata, dict) and ("flagged_input" in metadata or "reasons" in metadata):
         code = code or "input_flagged"  # OpenRouter's 403 for moderation: the request's fault, not the key's
+    details = error.get("details")
     message = error.get("message")
     return ErrorObject(
-        code=_text(code),
+        code=_text(code) or rpc_status.reason(details),
         type=_text(error.get("type")) or _text(error.get("status")).lower(),
         message=str(message) if message else "",
         status=status,
+        retry_after_s=rpc_status.wait_s(details),
     )
 
 

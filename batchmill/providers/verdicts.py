@@ -23,6 +23,8 @@ from batchmill.requests.model import Endpoint
 MALFORMED: Final = "malformed_answer"
 LONGEST_MESSAGE: Final = 500
 """Characters of an error message that are kept."""
+EXCERPT_BYTES: Final = 8_192
+"""Bytes of a page whose words may become a message."""
 
 _SHORTEST_SECRET: Final = 8
 _SECRET_SHAPES = re.compile(
@@ -90,8 +92,8 @@ class ReplyReader:
         try:
             answer, _ = answers.parse(exchange.body or b"")
         except ValueError:
-            answer = _excerpt(exchange.body or b"")
-        error = signals.explain(exchange.status, answer)
+            answer = self._excerpt(exchange.body or b"")
+        error = self.wire.explain(exchange.status, answer)
         _, code = signals.classify(exchange.status, error, self.wire.meanings)
         return Probe(
             latency_ms=latency_ms, error_code=self._clean(code), error_message=self._clean(error.message)
@@ -118,7 +120,7 @@ class ReplyReader:
         except ValueError:
             if fine:
                 return self._malformed(endpoint, "is not JSON")
-            return self._failed(endpoint, exchange, status, _excerpt(raw), None)
+            return self._failed(endpoint, exchange, status, self._excerpt(raw), None)
         if not fine or signals.find_error(answer) is not None:
             return self._failed(endpoint, exchange, status, answer, body)
         said = self.wire.read(endpoint, answer, body)
@@ -146,7 +148,7 @@ class ReplyReader:
         self, endpoint: Endpoint, exchange: Exchange, status: int, answer: Any, body: bytes | None
     ) -> Reply:
         """An error, by its status or inside a 200; usage is kept where a 200 names it."""
-        error = signals.explain(status, answer)
+        error = self.wire.explain(status, answer)
         verdict, code = signals.classify(status, error, self.wire.meanings)
         message = error.message or f"{self.name} answered {code}"
         if code == signals.REDIRECTED:
@@ -158,7 +160,9 @@ class ReplyReader:
             body=self._without_keys(self.wire.error_body(error, body)),
             error_code=self._clean(code),
             error_message=self._clean(message),
-            retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock()) if waits else None,
+            retry_after_s=signals.retry_after_s(exchange.headers, message, self.clock(), error.retry_after_s)
+            if waits
+            else None,
             usage=self.wire.usage(endpoint, answer) if status < 300 else None,
         )
 
@@ -168,6 +172,11 @@ class ReplyReader:
             text = text.replace(key, "[key]")
         text = " ".join(_SECRET_SHAPES.sub("[key]", text).split())
         return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+    def _excerpt(self, body: bytes) -> Mapping[str, str]:
+        """The first words of a body that is no JSON, a proxy's page mostly, as an answer with a message."""
+        words = (self._without_keys(body) or b"")[:EXCERPT_BYTES].decode("utf-8", "replace")
+        return {"message": " ".join(_MARKUP.sub(" ", words).split())}
 
     def _without_keys(self, body: bytes | None) -> bytes | None:
         if body is not None:
@@ -201,11 +210,6 @@ def _answered(endpoint: Endpoint, answer: Answer, seen: _Seen) -> Reply:
         usage=answers.read_usage(endpoint, content),
         is_empty=answers.is_empty(endpoint, content),
     )
-
-
-def _excerpt(body: bytes) -> Mapping[str, str]:
-    """The first words of a body that is no JSON, a proxy's page mostly, as an answer with a message."""
-    return {"message": " ".join(_MARKUP.sub(" ", body[:8192].decode("utf-8", "replace")).split())}
 
 
 def _describe(trouble: Exception | None) -> str:

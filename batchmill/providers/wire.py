@@ -92,6 +92,14 @@ class Wire(Protocol):
         """The tokens that any JSON of the provider's names; None where it names none. Raises nothing."""
         ...
 
+    def explain(self, status: int, answer: Any) -> ErrorObject:
+        """What an answer that is an error says, in the words that `meanings` knows. Raises nothing.
+
+        Args:
+            status: As HTTP said it.
+        """
+        ...
+
     def error_body(self, error: ErrorObject, body: bytes | None) -> bytes | None:
         """The body of an error, in OpenAI's shape."""
         ...

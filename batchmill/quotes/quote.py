@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from batchmill.money.bounds import Model
 from batchmill.quotes.duration import Load, Pace
 from batchmill.quotes.forecast import Basis, Forecaster
 from batchmill.quotes.tally import Kind, Tallies, Tally
@@ -24,9 +25,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelQuote:
-    """The requests of one model.
+    """The requests to one model.
 
     Attributes:
+        provider: Whose model it is.
         output_basis: What the output tokens are based on.
         latency_ms: Of one call, on average; None when nobody knows.
         duration_s: As if they were the only ones; None when nothing is known that limits them.
@@ -91,39 +93,36 @@ def verdict(tally: Tally, *, left_nanos: int, allows_unpriced: bool) -> Verdict:
 def compile_quote(
     tallies: Tallies,
     *,
-    provider: str,
     forecaster: Forecaster,
     pace: Pace,
     budgets: Sequence[BudgetQuote] = (),
 ) -> Quote:
     """The quote that these tallies make, models in order of their appearance."""
     total, load = Tally(), Load()
-    by_model: dict[str, dict[Kind, Tally]] = {}
+    by_model: dict[Model, dict[Kind, Tally]] = {}
     for kind, tally in tallies.items():
-        by_model.setdefault(kind[0], {})[kind] = tally
+        by_model.setdefault(kind[:2], {})[kind] = tally
         total.add(tally)
-        _add_load(load, provider, kind, tally, forecaster)
+        _add_load(load, kind, tally, forecaster)
     return Quote(
-        models=[_of_model(provider, model, kinds, forecaster, pace) for model, kinds in by_model.items()],
+        models=[_of_model(model, kinds, forecaster, pace) for model, kinds in by_model.items()],
         total=total,
         duration_s=load.duration_s(pace),
         budgets=budgets,
     )
 
 
-def _of_model(
-    provider: str, model: str, kinds: Mapping[Kind, Tally], forecaster: Forecaster, pace: Pace
-) -> ModelQuote:
+def _of_model(model: Model, kinds: Mapping[Kind, Tally], forecaster: Forecaster, pace: Pace) -> ModelQuote:
     total, load = Tally(), Load()
     for kind, tally in kinds.items():
         total.add(tally)
-        _add_load(load, provider, kind, tally, forecaster)
-    forecasts = [forecaster.forecast(provider, model, request_type) for _, request_type in kinds]
+        _add_load(load, kind, tally, forecaster)
+    forecasts = [forecaster.forecast(*kind) for kind in kinds]
     first = forecasts[0]
     is_known = load.latency_ms is not None and load.calls
     return ModelQuote(
-        provider=provider,
-        model=model,
+        provider=model[0],
+        model=model[1],
         tally=total,
         output_basis=_weakest([forecast.output_basis for forecast in forecasts]),
         latency_ms=(load.latency_ms or 0) // load.calls if is_known else first.latency_ms,
@@ -132,11 +131,11 @@ def _of_model(
     )
 
 
-def _add_load(load: Load, provider: str, kind: Kind, tally: Tally, forecaster: Forecaster) -> None:
+def _add_load(load: Load, kind: Kind, tally: Tally, forecaster: Forecaster) -> None:
     load.add(
         calls=tally.calls,
         tokens=tally.called_input_tokens + tally.output_tokens,
-        latency_ms=forecaster.forecast(provider, *kind).latency_ms,
+        latency_ms=forecaster.forecast(*kind).latency_ms,
     )
 
 

@@ -1,12 +1,12 @@
-"""What the requests of one model and type add up to."""
+"""What the requests to one model of one type add up to."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import orjson
 
-from batchmill.money.bounds import Bounds
+from batchmill.money.bounds import Bounds, Model
 from batchmill.money.expected import expected_units
 from batchmill.money.list_prices import Tariff
 from batchmill.money.nanos import divide_half_even
@@ -34,10 +34,13 @@ class Tally:
         called_input_tokens: Of the calls.
         output_tokens: What the calls are expected to give out.
         expected_units: What the calls are expected to cost, in the units of `Rates`.
-        most_nanos: What all lines can cost at most, one call each: hits may expire, an answer that is cut off is
-            nobody else's.
+        most_nanos: What all lines can cost at most, one call each, to the dearest of the models that it may go to: hits
+            may expire, an answer that is cut off is nobody else's.
         unpriced: Lines that are in neither sum, as they have no known price.
         reason: Why the first of them has none.
+        most_nanos_by_other: By model: what the lines that may go there instead can cost there at most.
+        unpriced_others: Lines that may go to a model without a known price instead; what they cost there is not in
+            `most_nanos`.
     """
 
     lines: int = 0
@@ -52,6 +55,8 @@ class Tally:
     most_nanos: int = 0
     unpriced: int = 0
     reason: str = ""
+    most_nanos_by_other: dict[Model, int] = field(default_factory=dict)
+    unpriced_others: int = 0
 
     @property
     def expected_nanos(self) -> int:
@@ -64,6 +69,23 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.is_exact &= other.is_exact
         self.reason = self.reason or other.reason
+        for model, nanos in other.most_nanos_by_other.items():
+            self._add_other(model, nanos)
+
+    def add_most(self, nanos: int, others: Mapping[Model, int | None]) -> None:
+        """Add what one line can cost at most: where it goes, and at each model that it may go to instead.
+
+        Args:
+            others: None for one without a known price.
+        """
+        known = {model: there for model, there in others.items() if there is not None}
+        self.most_nanos += max([nanos, *known.values()])
+        self.unpriced_others += len(known) < len(others)
+        for model, there in known.items():
+            self._add_other(model, there)
+
+    def _add_other(self, model: Model, nanos: int) -> None:
+        self.most_nanos_by_other[model] = self.most_nanos_by_other.get(model, 0) + nanos
 
 
 _SUMS = (
@@ -77,6 +99,7 @@ _SUMS = (
     "expected_units",
     "most_nanos",
     "unpriced",
+    "unpriced_others",
 )
 
 
@@ -87,36 +110,38 @@ class Question(NamedTuple):
         body: As JSON, with the model that it asks.
         is_hit: The cache has an answer.
         is_repeat: One before it asks the same.
+        others: The models that it may be put to instead.
     """
 
+    provider: str
     model: str
     request_type: str
     endpoint: Endpoint
     body: bytes
     is_hit: bool
     is_repeat: bool
+    others: tuple[Model, ...] = ()
 
 
-Kind = tuple[str, str]
-"""Model and request type."""
+Kind = tuple[str, str, str]
+"""Provider, model and request type."""
 Tallies = dict[Kind, Tally]
 
 
 class Teller:
-    """Tallies requests to one provider. Not shared between threads."""
+    """Tallies requests. Not shared between threads."""
 
-    def __init__(self, provider: str, *, bounds: Bounds, pricer: Pricer, forecaster: Forecaster) -> None:
-        self._provider = provider
+    def __init__(self, *, bounds: Bounds, pricer: Pricer, forecaster: Forecaster) -> None:
         self._bounds = bounds
         self._pricer = pricer
         self._forecaster = forecaster
         self._rules: dict[Kind, tuple[Forecast, Rates | Tariff | Unpriced]] = {}
 
     def tally(self, questions: Iterable[Question]) -> Tallies:
-        """What these requests add up to, by model and type in order of appearance."""
+        """What these requests add up to, by provider, model and type in order of appearance."""
         tallies: Tallies = {}
         for question in questions:
-            kind = question.model, question.request_type
+            kind = question.provider, question.model, question.request_type
             tally = tallies.get(kind)
             if tally is None:
                 tally = tallies[kind] = Tally()
@@ -127,7 +152,7 @@ class Teller:
         model, endpoint, body = question.model, question.endpoint, orjson.loads(question.body)
         forecast, tariff = self._rules.get(kind) or self._learn(kind)
         bound = self._bounds.bound(
-            provider=self._provider, model=model, endpoint=endpoint, body=question.body, parsed=body
+            provider=question.provider, model=model, endpoint=endpoint, body=question.body, parsed=body
         )
         tokens = bound.input_tokens
         if not bound.is_exact:
@@ -150,15 +175,25 @@ class Teller:
             tally.unpriced += 1
             tally.reason = tally.reason or bound.reason or Unpriced.UNPRICED_TOKENS
         else:
-            tally.most_nanos += bound.nanos
+            others = {other: self._most_nanos(other, endpoint, body) for other in question.others}
+            tally.add_most(bound.nanos, others)
             tally.expected_units += units if is_call else 0
+
+    def _most_nanos(self, other: Model, endpoint: Endpoint, body: dict[str, Any]) -> int | None:
+        """What a request can cost at most at another model than it asks; None when no price is known."""
+        provider, model = other
+        body = body | {"model": model}
+        raw = orjson.dumps(body)
+        return self._bounds.bound(
+            provider=provider, model=model, endpoint=endpoint, body=raw, parsed=body
+        ).nanos
 
     def _learn(self, kind: Kind) -> tuple[Forecast, Rates | Tariff | Unpriced]:
         if len(self._rules) >= _MOST_KINDS:  # both names come from producers: never without end
             self._rules.clear()
-        model, request_type = kind
+        provider, model, request_type = kind
         self._rules[kind] = (
-            self._forecaster.forecast(self._provider, model, request_type),
-            self._pricer.tariff(provider=self._provider, model=model),
+            self._forecaster.forecast(provider, model, request_type),
+            self._pricer.tariff(provider=provider, model=model),
         )
         return self._rules[kind]

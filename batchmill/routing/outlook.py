@@ -1,7 +1,7 @@
 """The outlook: what is known of models at the moment a request for any of them comes, by which it is decided."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchmill.catalogue.entries import ModelEntry
 from batchmill.money.expected import expected_nanos
@@ -21,6 +21,27 @@ _WRITES_TEXT = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.COMPLETIONS)
 
 OpenCircuits = Callable[[], Mapping[tuple[str, str], int]]
 """Until when each model that does not answer is left alone, in ms; by provider and model."""
+
+
+class Size(NamedTuple):
+    """How large a request is, by what its cost is foreseen.
+
+    Attributes:
+        tokens: Of its input, as `ANY_MODEL` counts them.
+        most_output: The most tokens that its answers may have together; 0 when it does not say.
+        answers: How many texts it asks for; 0 where it asks for none, but vectors for instance.
+    """
+
+    tokens: int
+    most_output: int
+    answers: int
+
+
+def size_of(endpoint: Endpoint, body: Mapping[str, Any]) -> Size:
+    """How large a request is."""
+    answers = answer_count(endpoint, body) if endpoint in _WRITES_TEXT else 0
+    tokens = count_request(ANY_MODEL, endpoint, body).tokens
+    return Size(tokens, (own_limit(endpoint, body) or 0) * answers, answers)
 
 
 class Outlook:
@@ -67,16 +88,18 @@ class Outlook:
 
     def situation(self, job: Job, body: Mapping[str, Any]) -> Situation:
         """What the choice of a model for a request goes by."""
+        return self.situation_of(size_of(job.batch.endpoint, body), job.request_type)
+
+    def situation_of(self, size: Size, request_type: str) -> Situation:
+        """The same for any request of that size."""
         self.is_wanted = True
-        endpoint = job.batch.endpoint
-        tokens, answers = count_request(ANY_MODEL, endpoint, body).tokens, answer_count(endpoint, body)
-        most_output = (own_limit(endpoint, body) or 0) * answers
+        tokens, most_output, answers = size
 
         def cost_nanos(model: ModelEntry) -> int | None:
-            forecast = self._forecaster.forecast(model.provider, model.model, job.request_type)
+            forecast = self._forecaster.forecast(model.provider, model.model, request_type)
             # Without a limit anywhere an answer is still written, and a model of unknown cap is not free for that.
-            cap = (model.output_cap_tokens or self._output_cap_tokens) if endpoint in _WRITES_TEXT else 0
-            output = forecast.expected_output(most_output or cap * answers, answers)
+            cap_tokens = model.output_cap_tokens or self._output_cap_tokens
+            output = forecast.expected_output(most_output or cap_tokens * answers, answers)
             tariff = self._pricer.tariff(provider=model.provider, model=model.model)
             return expected_nanos(tariff, tokens, output)
 

@@ -1,5 +1,6 @@
 """The path of a request: whom it was to go to, whom it went to, and why, as its owner may read it afterwards."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -68,34 +69,39 @@ class Path:
         return sum(step.count for step in self.steps if step.what is What.TRIED)
 
     def added(self, step: Step) -> "Path":
-        """Return the path with one more step; one that only repeats the last is counted there."""
+        """Return the path with one more step; one that only repeats what just was is counted there."""
         step = replace(step, why=_cut(step.why))
-        if self.steps and _is_repeated(self.steps[-1], step):
-            last = replace(self.steps[-1], count=self.steps[-1].count + step.count)
-            return replace(self, steps=(*self.steps[:-1], last))
+        place = self._place_of_repeated(step)
+        if place is not None:
+            again = replace(self.steps[place], count=self.steps[place].count + step.count)
+            return replace(self, steps=(*self.steps[:place], again, *self.steps[place + 1 :]))
         steps, dropped = (*self.steps, step), self.dropped
         if len(steps) > MOST_STEPS:
-            dropped += steps[FIRST_STEPS].count
-            steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + 1 :]
+            place = _place_to_drop(steps)
+            dropped += steps[place].count
+            steps = steps[:place] + steps[place + 1 :]
         return Path(steps=steps, dropped=dropped)
+
+    def _place_of_repeated(self, step: Step) -> int | None:
+        """Where the same step is: the last, or among the last ones if they all tell who could not be asked."""
+        for place in range(len(self.steps) - 1, -1, -1):
+            if _is_repeated(self.steps[place], step):
+                return place
+            if step.what is not What.SKIPPED or self.steps[place].what is not What.SKIPPED:
+                return None
+        return None
 
 
 EMPTY = Path()
 
 
 def dump_path(path: Path) -> str:
-    """Return it as JSON; "" for one without steps."""
+    """Return it as JSON; "" for one without steps. A step is `[provider, model, what, why, at_ms, count]`: there may be
+    millions of paths, and names of fields would be most of them."""
     if not path.steps:
         return ""
     steps = [
-        {
-            "provider": step.target.provider,
-            "model": step.target.model,
-            "what": step.what,
-            "why": step.why,
-            "at_ms": step.at_ms,
-            "count": step.count,
-        }
+        [step.target.provider, step.target.model, step.what, step.why, step.at_ms, step.count]
         for step in path.steps
     ]
     return orjson.dumps({"steps": steps, "dropped": path.dropped}).decode()
@@ -109,14 +115,17 @@ def load_path(text: str) -> Path:
     return Path(steps=tuple(map(_step, given["steps"])), dropped=given["dropped"])
 
 
-def _step(given: dict[str, Any]) -> Step:
+def _step(given: Sequence[Any]) -> Step:
+    provider, model, what, why, at_ms, count = given
     return Step(
-        target=Target(provider=given["provider"], model=given["model"]),
-        what=What(given["what"]),
-        why=given["why"],
-        at_ms=given["at_ms"],
-        count=given["count"],
+        target=Target(provider=provider, model=model), what=What(what), why=why, at_ms=at_ms, count=count
     )
+
+
+def _place_to_drop(steps: Sequence[Step]) -> int:
+    """The oldest of those that are not the first; who has been given up is never forgotten while others are there."""
+    places = range(FIRST_STEPS, len(steps) - 1)
+    return next((place for place in places if steps[place].what is not What.TRIED), FIRST_STEPS)
 
 
 def _is_repeated(last: Step, step: Step) -> bool:

@@ -4,7 +4,7 @@ That is whom it asks for and then its fallbacks: its own, else those of the cata
 the selection makes of the catalogue. Whoever has been given up for a request is not asked again for it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +62,7 @@ class Router:
     def set_models(self, models: Sequence[ModelEntry]) -> None:
         """Choose from these, as the catalogue has them."""
         self.models = models
-        self._fallbacks = {model.key: model.fallback for model in models if model.fallback}
+        self._fallbacks = fallbacks_of(models)
 
     def course(self, job: Job) -> Course:
         """Whom a request may go to from here on; what it is kept from is noted on its path."""
@@ -115,8 +115,17 @@ class Router:
         return Fault(NO_MODEL_LEFT, f"No model is left to ask. {told}.", "body.model")
 
     def _step(self, considered: Considered) -> Step:
-        what = What.CHOSEN if considered.why_not is None else What.REJECTED
-        return Step(target=considered.target, what=what, why=considered.reason, at_ms=self.now_ms())
+        if considered.why_not is None:
+            return Step(
+                target=considered.target, what=What.CHOSEN, why=considered.reason, at_ms=self.now_ms()
+            )
+        why = considered.why_not.value  # there is one for nearly every model of the catalogue: a word will do
+        return Step(target=considered.target, what=What.REJECTED, why=why, at_ms=self.now_ms())
+
+
+def fallbacks_of(models: Iterable[ModelEntry]) -> dict[tuple[str, str], tuple[Target, ...]]:
+    """Whom the catalogue has asked when a model does not answer and its request names nobody."""
+    return {model.key: model.fallback for model in models if model.fallback}
 
 
 def body_for(job: Job, target: Target) -> bytes:

@@ -1,6 +1,7 @@
 """What the sandbox does with a request: find its route, let it in, log it, bill it, answer it or spoil the answer.
 
-Logged and billed when it comes, before any delay: like a provider, it charges for answers nobody waited for.
+The same on every wire; what differs is the wire's. Logged and billed when it comes, before any delay: like a
+provider, it charges for answers nobody waited for.
 """
 
 import random
@@ -11,28 +12,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from batchmill.requests.model import Endpoint
-from batchmill.sandbox.bill import DEFAULT_PRICE, PRICES, Bill, Price, Tokens
+from batchmill.sandbox.bill import DEFAULT_PRICE, Bill, Price, Tokens
 from batchmill.sandbox.compose import compose
-from batchmill.sandbox.draws import PREFIX, Draws
-from batchmill.sandbox.faults import FAULTS, SAME_AS, Fault
+from batchmill.sandbox.draws import Draws
+from batchmill.sandbox.faults import Fault
 from batchmill.sandbox.files import CallLog
-from batchmill.sandbox.http import Request
-from batchmill.sandbox.limits import NO_LIMITS, Headers, LimitRules, Limits
+from batchmill.sandbox.limits import NO_LIMITS, LimitRules, Limits
+from batchmill.sandbox.outages import read_outage
 from batchmill.sandbox.outcomes import (
     NOT_A_MODEL,
     Answer,
+    Complaint,
     ComplaintError,
+    Headers,
     Outcome,
     Reaction,
     as_json,
-    complaint,
 )
-from batchmill.sandbox.prompts import Asked, parse_body, read_call
+from batchmill.sandbox.prompts import Asked, read_object
+from batchmill.sandbox.request import Request
+from batchmill.sandbox.wires.base import Route, Wire
+from batchmill.sandbox.wires.routes import find_route, wire_of
 
-_ENDPOINTS: Final[Mapping[str, Endpoint]] = {endpoint.value: endpoint for endpoint in Endpoint}
 DRIP_S: Final = 10.0
-_PAGES: Final = ("/health", "/v1/models", "/sandbox/bill")
+_BILL, _FAULTS, _HEALTH = "/sandbox/bill", "/sandbox/faults", "/health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,61 +84,78 @@ class Sandbox:
 
     def handle(self, request: Request) -> Reaction:
         """What becomes of a request. Never raises: a fault of the sandbox itself is an HTTP 500."""
-        endpoint = _ENDPOINTS.get(request.path)
+        route = find_route(request)
+        wire = route.wire if route is not None else wire_of(request)
         try:
-            if endpoint is None or request.method != "POST":
-                return Reaction(outcome=self._page(request, endpoint))
-            return Reaction(outcome=self._call(endpoint, request), delay_s=self._latency_s())
+            if route is None or request.method != "POST":
+                return Reaction(outcome=self._page(request, route, wire))
+            return Reaction(outcome=self._call(route, request), delay_s=self._latency_s())
+        except ComplaintError as error:
+            return Reaction(outcome=wire.refuse(error.complaint, request.request_id))
         except Exception:  # one call's trouble must not take the others' connections down
             traceback.print_exc(file=sys.stderr)
-            answer = complaint(500, "The sandbox itself failed; see its stderr.", type="server_error")
-            return Reaction(outcome=answer)
+            complaint = Complaint(status=500, message="The sandbox itself failed; see its stderr.")
+            return Reaction(outcome=wire.refuse(complaint, request.request_id))
 
-    def _call(self, endpoint: Endpoint, request: Request) -> Outcome:
+    def _call(self, route: Route, request: Request) -> Outcome:
+        wire = route.wire
         asked: Asked | None = None
         fault: Fault | None = None
         billed: Tokens | None = None
+        cost_nanos = 0
         admission = NO_LIMITS
+        headers: Headers = ()
         outcome: Outcome
         try:
-            asked = read_call(endpoint, parse_body(request.body))
+            asked = wire.read(route, request)
             if self._limits is not None:
-                admission = self._limits.admit(asked)
+                admission = self._limits.admit(asked, wire)
+                headers = admission.headers
             if admission.refusal is not None:
-                outcome = admission.refusal
+                outcome = wire.refuse(admission.refusal, request.request_id)
             else:
                 fault = self._draws.fault_of(asked)
-                outcome, billed = self._answer(asked, fault, request.request_id, admission.headers)
+                outcome, billed, cost_nanos = self._answer(wire, asked, fault, request.request_id, headers)
+                if self._limits is not None and wire.settles_output and billed is not None:
+                    headers = self._limits.settle(asked, wire, billed.output)
+                    if isinstance(outcome, Answer):
+                        outcome = replace(outcome, headers=headers)
         except ComplaintError as error:
-            fault, outcome = None, error.answer
-        if isinstance(outcome, Answer) and outcome.headers is not admission.headers:
-            outcome = _with_headers(outcome, admission.headers)
-        self._record(endpoint, request, asked, fault, outcome, billed)
+            fault, outcome = None, wire.refuse(error.complaint, request.request_id)
+        if isinstance(outcome, Answer) and outcome.headers is not headers:
+            outcome = _with_headers(outcome, headers)
+        self._record(route, request, asked, fault, outcome, billed, cost_nanos)
         return outcome
 
     def _answer(
-        self, asked: Asked, fault: Fault | None, request_id: str, headers: Headers
-    ) -> tuple[Outcome, Tokens | None]:
-        """The answer, or what the fault makes of it, and what is charged for."""
-        composed = compose(asked, self._behaviour.replies, request_id, fault.cut_at if fault else None)
-        answer = Answer(body=as_json(composed.answer), headers=headers)
-        if fault is None:
-            return answer, composed.tokens
+        self, wire: Wire, asked: Asked, fault: Fault | None, request_id: str, headers: Headers
+    ) -> tuple[Outcome, Tokens | None, int]:
+        """The answer, or what the fault makes of it; what is charged for; and how much."""
+        composed = compose(asked, self._behaviour.replies, fault.cut_at if fault else None)
+        cost_nanos = self.bill.cost_nanos(asked.model, composed.tokens)
+        shaped = wire.shape(asked, composed, request_id, cost_nanos)
+        if fault is not None and fault.spoil is None:
+            return wire.refuse(wire.faults[fault.name], request_id), None, 0
+        answer = Answer(body=as_json(shaped), headers=headers, id_header=wire.id_header)
+        if fault is None or fault.spoil is None:
+            return answer, composed.tokens, cost_nanos
         if fault.drips:
             answer = replace(answer, drip_s=self._behaviour.drip_s)
-        return fault.spoil(answer), composed.tokens if fault.billed else None
+        if fault.billed:
+            return fault.spoil(answer), composed.tokens, cost_nanos
+        return fault.spoil(answer), None, 0
 
     def _record(
         self,
-        endpoint: Endpoint,
+        route: Route,
         request: Request,
         asked: Asked | None,
         fault: Fault | None,
         outcome: Outcome,
         billed: Tokens | None,
+        cost_nanos: int,
     ) -> None:
-        model = asked.model if asked else ""
-        cost_nanos = self.bill.cost_nanos(model, billed) if billed else 0
+        model = asked.model if asked else route.model
         ended = outcome.status if isinstance(outcome, Answer) else outcome.value
         if self._log is not None:
             self._log.write(
@@ -143,7 +163,8 @@ class Sandbox:
                     "time": time.time(),
                     "request_id": request.request_id,
                     "client_request_id": request.client_request_id,
-                    "endpoint": endpoint.value,
+                    "wire": route.wire.name,
+                    "endpoint": route.name,
                     "model": model,
                     "prompt_sha256": asked.prompt_sha256 if asked else "",
                     "outcome": ended,
@@ -155,23 +176,30 @@ class Sandbox:
             )
         self.bill.enter(model, billed, cost_nanos, ended, fault.name if fault else "")
 
-    def _page(self, request: Request, endpoint: Endpoint | None) -> Answer:
-        if endpoint is None and request.path not in _PAGES:
-            message = f"Invalid URL ({request.method} {request.path})"
-            return complaint(404, message, code="unknown_url")
-        if endpoint is not None or request.method != "GET":
-            message = f"Not allowed to {request.method} on {request.path}."
-            return complaint(405, message, code="method_not_supported")
-        return Answer(body=as_json(self._page_content(request.path)))
+    def _page(self, request: Request, route: Route | None, wire: Wire) -> Answer:
+        if request.method == "POST" and request.path == _FAULTS:
+            self._draws.order(read_outage(read_object(request.body)))
+        elif request.method != "GET" or route is not None:
+            raise ComplaintError(self._unknown_page(request, route, wire))
+        content = self._own_page(request.path) or wire.page(request)
+        if content is None:
+            raise ComplaintError(self._unknown_page(request, route, wire))
+        return Answer(body=as_json(content), id_header=wire.id_header)
 
-    def _page_content(self, path: str) -> dict[str, Any]:
-        if path == "/sandbox/bill":
+    def _own_page(self, path: str) -> dict[str, Any] | None:
+        if path == _BILL:
             return self.bill.statement() | {"limits": self._limits.statement() if self._limits else {}}
-        if path == "/health":
-            return {"status": "ok", "sandbox": NOT_A_MODEL}
-        names = [*PRICES, *(PREFIX + name for name in (*FAULTS, *SAME_AS))]
-        models = [{"id": n, "object": "model", "created": 0, "owned_by": "batchmill-sandbox"} for n in names]
-        return {"object": "list", "data": models, "sandbox": NOT_A_MODEL}
+        if path == _FAULTS:
+            return {"sandbox": NOT_A_MODEL, "faults": self._draws.statement()}
+        return {"status": "ok", "sandbox": NOT_A_MODEL} if path == _HEALTH else None
+
+    def _unknown_page(self, request: Request, route: Route | None, wire: Wire) -> Complaint:
+        known = (_BILL, _FAULTS, _HEALTH, "/v1/models", "/v1beta/models")
+        if route is None and request.path not in known:
+            message = f"Invalid URL ({request.method} {request.path})"
+            return Complaint(status=404, message=message, code="unknown_url")
+        message = f"Not allowed to {request.method} on {request.path}."
+        return Complaint(status=405, message=message, code="method_not_supported")
 
     def _latency_s(self) -> float:
         shortest, longest = self._behaviour.latency_s

@@ -49,8 +49,15 @@ PRICES: Final[Mapping[str, Price]] = {
     "text-embedding-3-small": price("0.02", "0"),
     "text-embedding-3-large": price("0.13", "0"),
     "omni-moderation-latest": price("0", "0"),
+    "claude-opus-4-5": price("5.00", "25.00"),
+    "claude-sonnet-4-5": price("3.00", "15.00"),
+    "claude-haiku-4-5": price("1.00", "5.00"),
+    "gemini-2.5-pro": price("1.25", "10.00"),
+    "gemini-2.5-flash": price("0.30", "2.50"),
+    "gemini-2.5-flash-lite": price("0.10", "0.40"),
+    "gemini-embedding-001": price("0.15", "0"),
 }
-"""OpenAI's list prices, so that the figures look like those one would pay."""
+"""The providers' list prices, so that the figures look like those one would pay."""
 
 
 @dataclass(slots=True)

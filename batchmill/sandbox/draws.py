@@ -9,10 +9,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from batchmill.sandbox.faults import FAULTS, Fault, find_fault
-from batchmill.sandbox.prompts import Asked
+from batchmill.sandbox.outages import Outage
+from batchmill.sandbox.prompts import Asked, WireName
 
 PREFIX: Final = "sandbox/"
 FLAKY: Final = "flaky-"
@@ -35,9 +36,8 @@ class Draws:
     """
 
     def __init__(self, rates: Mapping[str, float], seed: int) -> None:
-        ordered = sorted(rates)
-        self._faults = [FAULTS[name] for name in ordered]
-        self._bounds = list(accumulate(rates[name] for name in ordered))
+        self._rates = _Rates(rates)
+        self._narrower: dict[tuple[WireName | None, str | None], _Rates] = {}
         self._seed = seed
         self._calls = CallCounts()
 
@@ -49,14 +49,53 @@ class Draws:
                 return FAULTS["500"] if self._calls.add(asked) < int(name.removeprefix(FLAKY)) else None
             if fault := find_fault(name):
                 return fault
-        return self._draw(asked) if self._faults else None
+        rates = self._rates_for(asked) if self._narrower else self._rates
+        return self._draw(asked, rates) if rates.faults else None
 
-    def _draw(self, asked: Asked) -> Fault | None:
+    def order(self, outage: Outage) -> None:
+        """Other rates from now on. Those for one wire or model go before those for all, and last until others for
+        all are ordered."""
+        if outage.wire is None and outage.model is None:
+            self._rates = _Rates(outage.rates)
+            self._narrower.clear()
+        else:
+            self._narrower[outage.wire, outage.model] = _Rates(outage.rates)
+
+    def statement(self) -> list[dict[str, Any]]:
+        """The rates in force, those for all first."""
+        narrower = [
+            {"wire": wire, "model": model, "rates": dict(rates.given)}
+            for (wire, model), rates in self._narrower.items()
+        ]
+        return [{"wire": None, "model": None, "rates": dict(self._rates.given)}, *narrower]
+
+    def _rates_for(self, asked: Asked) -> "_Rates":
+        """The narrowest that there are: for wire and model, for the model, for the wire, for all."""
+        for scope in ((asked.wire, asked.model), (None, asked.model), (asked.wire, None)):
+            if scope in self._narrower:
+                return self._narrower[scope]
+        return self._rates
+
+    def _draw(self, asked: Asked, rates: "_Rates") -> Fault | None:
         nth = self._calls.add(asked)
         drawn = f"{self._seed} {asked.prompt_sha256} {nth} {asked.model}".encode("utf-8", "replace")
         digest = blake2b(drawn, digest_size=_HASH_BYTES).digest()
-        place = bisect_right(self._bounds, int.from_bytes(digest, "big") / _ALL_HASHES)
-        return self._faults[place] if place < len(self._faults) else None
+        return rates.at(int.from_bytes(digest, "big") / _ALL_HASHES)
+
+
+class _Rates:
+    """Faults side by side on the line from 0 to 1, each as long as its rate."""
+
+    def __init__(self, rates: Mapping[str, float]) -> None:
+        ordered = sorted(rates)
+        self.given = rates
+        self.faults = [FAULTS[name] for name in ordered]
+        self._bounds = list(accumulate(rates[name] for name in ordered))
+
+    def at(self, point: float) -> Fault | None:
+        """The fault at that point; None beyond the last."""
+        place = bisect_right(self._bounds, point)
+        return self.faults[place] if place < len(self.faults) else None
 
 
 class CallCounts:

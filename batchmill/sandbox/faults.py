@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from batchmill.sandbox.outcomes import Answer, NoAnswer, Outcome, complaint
+from batchmill.sandbox.outcomes import Answer, NoAnswer, Outcome
 
 SHORT_TOKENS: Final = 4
 
@@ -20,7 +20,8 @@ class Fault:
     Attributes:
         name: What it is asked for by.
         summary: What the client sees, for `--help`.
-        spoil: Makes what is sent from the answer that was composed.
+        spoil: Makes what is sent from the answer that was composed; None where the wire's own error of that name
+            is sent instead, from its table.
         billed: Whether the answer is charged for all the same.
         cut_at: Most tokens of each text; None leaves it whole.
         drips: Whether the answer trickles out, over the time that the sandbox was told.
@@ -28,7 +29,7 @@ class Fault:
 
     name: str
     summary: str
-    spoil: Callable[[Answer], Outcome]
+    spoil: Callable[[Answer], Outcome] | None = None
     billed: bool = False
     cut_at: int | None = None
     drips: bool = False
@@ -43,85 +44,35 @@ def _whole(answer: Answer) -> Outcome:
 
 
 def _half(answer: Answer) -> Outcome:
-    return Answer(body=answer.body[: len(answer.body) // 2])
+    return replace(answer, body=answer.body[: len(answer.body) // 2])
 
 
 def _broken(answer: Answer) -> Outcome:
     return replace(answer, break_after=len(answer.body) // 2)
 
 
-def _error(
-    status: int, code: str | None, kind: str, message: str, **headers: str
-) -> Callable[[Answer], Outcome]:
-    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return _fixed(complaint(status, f"{message} (sandbox fault)", code=code, type=kind, headers=named))
+def _error(name: str, summary: str = "") -> Fault:
+    return Fault(name=name, summary=summary or f"HTTP {name}")
 
-
-def _plain(status: int, message: str, kind: str) -> Fault:
-    return Fault(name=str(status), summary=f"HTTP {status}", spoil=_error(status, None, kind, message))
-
-
-_INNER_ERROR: Final = Answer(
-    body=b'{"error":{"code":502,"message":"Provider returned error (sandbox fault)"}}'
-)
 
 _TABLE: Final = (
-    _plain(400, "Invalid request.", "invalid_request_error"),
-    Fault(
-        name="401",
-        summary="HTTP 401 invalid_api_key",
-        spoil=_error(401, "invalid_api_key", "invalid_request_error", "Incorrect API key provided."),
-    ),
-    _plain(402, "Insufficient credits.", "billing_error"),
-    _plain(403, "You are not allowed to do this.", "permission_error"),
-    Fault(
-        name="404",
-        summary="HTTP 404 model_not_found",
-        spoil=_error(404, "model_not_found", "invalid_request_error", "The model does not exist."),
-    ),
-    _plain(408, "Request timed out.", "server_error"),
-    _plain(409, "The resource is locked by another request.", "conflict_error"),
-    _plain(422, "Unprocessable entity.", "invalid_request_error"),
-    Fault(
-        name="429",
-        summary="HTTP 429 rate_limit_exceeded, welcome again in 0.2 s",
-        spoil=_error(
-            429,
-            "rate_limit_exceeded",
-            "requests",
-            "Rate limit reached on requests per min (RPM): Limit 500, Used 500, Requested 1. "
-            "Please try again in 200ms.",
-            retry_after_ms="200",
-            x_ratelimit_limit_requests="500",
-            x_ratelimit_remaining_requests="0",
-            x_ratelimit_reset_requests="200ms",
-        ),
-    ),
-    _plain(500, "The server had an error.", "server_error"),
-    _plain(502, "Bad gateway.", "server_error"),
-    Fault(
-        name="503",
-        summary="HTTP 503 slow_down",
-        spoil=_error(503, "slow_down", "server_error", "Slow down.", retry_after="1"),
-    ),
-    _plain(504, "Gateway timeout.", "server_error"),
-    _plain(529, "Overloaded.", "overloaded_error"),
-    Fault(
-        name="quota",
-        summary="HTTP 429 insufficient_quota: no money left",
-        spoil=_error(429, "insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
-    ),
-    Fault(
-        name="too-large",
-        summary="HTTP 429 that no waiting cures: larger than the limit",
-        spoil=_error(
-            429,
-            "rate_limit_exceeded",
-            "tokens",
-            "Request too large on tokens per min (TPM): Limit 30000, Requested 34307.",
-        ),
-    ),
-    Fault(name="200-error", summary="HTTP 200 with an error inside", spoil=_fixed(_INNER_ERROR)),
+    _error("400"),
+    _error("401", "HTTP 401: the key is not accepted"),
+    _error("402"),
+    _error("403"),
+    _error("404", "HTTP 404: no such model"),
+    _error("408"),
+    _error("409"),
+    _error("422"),
+    _error("429", "HTTP 429: too fast, welcome again in 0.2 s (Anthropic: 1 s)"),
+    _error("500"),
+    _error("502"),
+    _error("503", "HTTP 503: slow down"),
+    _error("504"),
+    _error("529"),
+    _error("quota", "HTTP 429: no money left"),
+    _error("too-large", "larger than the limit, no waiting cures it: HTTP 429 (Anthropic 413, Gemini 400)"),
+    _error("200-error", "HTTP 200 with an error inside"),
     Fault(name="malformed", summary="HTTP 200 with half an answer; billed", spoil=_half, billed=True),
     Fault(
         name="truncated",
@@ -150,7 +101,7 @@ _TABLE: Final = (
     Fault(name="timeout", summary="no answer, ever", spoil=_fixed(NoAnswer.HANG)),
     Fault(
         name="length",
-        summary=f"an answer cut at {SHORT_TOKENS} tokens, finish_reason length; billed as such",
+        summary=f"an answer cut at {SHORT_TOKENS} tokens; billed as such",
         spoil=_whole,
         billed=True,
         cut_at=SHORT_TOKENS,

@@ -10,41 +10,29 @@ import secrets
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final, cast
 
 import httptools
 
-from batchmill.sandbox.outcomes import NOT_A_MODEL, Answer, NoAnswer, Outcome, Reaction, complaint
+from batchmill.sandbox.outcomes import NOT_A_MODEL, Answer, Complaint, NoAnswer, Outcome, Reaction
+from batchmill.sandbox.request import Request
+from batchmill.sandbox.wires.openai.wire import OPENAI
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 SHORTEST_PAUSE_S: Final = 0.02
 """Between two pieces of a dripping answer."""
 
+KEPT_HEADERS: Final[Mapping[bytes, str]] = {
+    name.encode(): name
+    for name in ("x-client-request-id", "authorization", "x-api-key", "anthropic-version", "x-goog-api-key")
+}
+"""Those that matter here."""
+
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 _RUN: Final = secrets.token_hex(5)
 _NUMBERS = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One request, whole.
-
-    Attributes:
-        path: Without its query.
-        request_id: Ours, sent back as `x-request-id`.
-        client_request_id: The `X-Client-Request-Id` it came with; "" when it had none.
-    """
-
-    method: str
-    path: str
-    body: bytes
-    request_id: str
-    client_request_id: str
-    keep_alive: bool = True
-
 
 Handler = Callable[[Request], Reaction]
 
@@ -90,14 +78,14 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._give_up(complaint(400, "This is not HTTP/1.1 as the sandbox reads it."))
+            self._give_up(Complaint(message="This is not HTTP/1.1 as the sandbox reads it."))
 
     # httptools' calls
 
     def on_message_begin(self) -> None:
         """Start a new request."""
         self._url = b""
-        self._client_request_id = ""
+        self._headers: dict[str, str] = {}
         self._expects = False
         self._body: list[bytes] = []
         self._room = MAX_BODY_BYTES
@@ -109,8 +97,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; few of them matter here."""
         lower = name.lower()
-        if lower == b"x-client-request-id":
-            self._client_request_id = value.decode("latin-1")
+        if kept := KEPT_HEADERS.get(lower):
+            self._headers[kept] = value.decode("latin-1")
         elif lower == b"expect":
             self._expects = True
 
@@ -125,19 +113,23 @@ class Connection(asyncio.Protocol):
         if self._room >= 0:
             self._body.append(body)
         elif not self._transport.is_closing():
-            self._give_up(complaint(413, f"The body is larger than {MAX_BODY_BYTES} bytes."))
+            message = f"The body is larger than {MAX_BODY_BYTES} bytes."
+            self._give_up(Complaint(status=413, message=message))
 
     def on_message_complete(self) -> None:
         """Take the request up, or let it wait for the one before."""
         if self._transport.is_closing():
             return
+        path, _, query = self._url.decode("latin-1").partition("?")
         self._waiting.append(
             Request(
                 method=self._parser.get_method().decode("latin-1"),
-                path=self._url.split(b"?", 1)[0].decode("latin-1"),
+                path=path,
+                query=query,
                 body=b"".join(self._body),
                 request_id=f"req_{_RUN}{next(_NUMBERS):08x}",
-                client_request_id=self._client_request_id,
+                client_request_id=self._headers.get("x-client-request-id", ""),
+                headers=self._headers,
                 keep_alive=self._parser.should_keep_alive(),
             )
         )
@@ -210,8 +202,10 @@ class Connection(asyncio.Protocol):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
-    def _give_up(self, answer: Answer) -> None:
-        head = encode_head(answer, f"req_{_RUN}{next(_NUMBERS):08x}", keep_alive=False)
+    def _give_up(self, complaint: Complaint) -> None:
+        request_id = f"req_{_RUN}{next(_NUMBERS):08x}"
+        answer = OPENAI.refuse(complaint, request_id)  # nothing was read that tells another wire
+        head = encode_head(answer, request_id, keep_alive=False)
         self._transport.write(head + answer.body)
         self._transport.close()
 
@@ -222,7 +216,7 @@ def encode_head(answer: Answer, request_id: str, *, keep_alive: bool) -> bytes:
         f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}\r\n"
         "content-type: application/json\r\n"
         f"content-length: {len(answer.body)}\r\n"
-        f"x-request-id: {request_id}\r\n"
+        f"{answer.id_header}: {request_id}\r\n"
         f"x-batchmill-sandbox: {NOT_A_MODEL}\r\n"
     )
     for name, value in answer.headers:

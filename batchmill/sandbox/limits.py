@@ -1,33 +1,40 @@
-"""Rate limits as OpenAI's wire has them: requests and tokens per minute, by model, counted when a call arrives.
+"""Rate limits: requests and tokens per minute, by model, counted when a call arrives.
 
-A call's tokens are those of its prompt and the most it may be answered with, `max_tokens` × `n`; a call that
-does not bound its answer counts `UNBOUNDED_TOKENS` for each choice, the default of the completions endpoint.
-Nothing is given back when the answer turns out shorter. Calls that fail count like those that are answered,
-and so do calls that are refused (a client that keeps knocking keeps the window full, as OpenAI warns), unless
-they are forgiven. A call larger than the whole limit counts as a request, its tokens do not count.
+What a call counts is told by its wire (`demands`): OpenAI's counts the prompt and the most it may be answered
+with, and gives nothing back when the answer turns out shorter; Gemini's counts the prompt; Anthropic's counts the
+prompt and, once it is known, what was really answered. Calls that fail count like those that are answered, and
+so do calls that are refused (a client that keeps knocking keeps the window full, as OpenAI warns), unless they
+are forgiven. A call larger than the whole limit counts as a request, its tokens do not count.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-from batchmill.requests.model import Endpoint
-from batchmill.sandbox.compose import count_input_tokens
-from batchmill.sandbox.outcomes import Answer, complaint
+from batchmill.sandbox.outcomes import Complaint, Headers
 from batchmill.sandbox.prompts import Asked
 from batchmill.sandbox.windows import NANOS_PER_S, SlidingWindow
 
-UNBOUNDED_TOKENS: Final = 16
 WINDOW_S: Final = 60.0
 
-_WRITES: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
 _NANOS_PER_MS: Final = 1_000_000
 
-LIMITED: Final = "rate_limit_exceeded"
 
-Headers = tuple[tuple[str, str], ...]
+class Counted(StrEnum):
+    """What a limit counts, as the wires' headers call it."""
+
+    __hash__ = str.__hash__  # Enum's own is written in Python, and asked several times a call
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    INPUT_TOKENS = "input-tokens"
+    OUTPUT_TOKENS = "output-tokens"
+
+
+Demands: TypeAlias = Sequence[tuple[Counted, int]]
+"""How much a call counts. Output tokens of 0 are counted later; until then any room for them will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,8 @@ class LimitRules:
     Attributes:
         rpm: Requests in one window.
         tpm: Tokens in one window.
+        itpm: Input tokens in one window, on Anthropic's wire.
+        otpm: Output tokens in one window, on Anthropic's wire.
         window_s: How long a call counts; with providers a minute.
         per_second: Requests are also held to their part of a window for each second; below one a second, to
             one in as many seconds as it takes.
@@ -65,12 +74,71 @@ class LimitRules:
 
     rpm: Allowance = field(default_factory=Allowance)
     tpm: Allowance = field(default_factory=Allowance)
+    itpm: Allowance = field(default_factory=Allowance)
+    otpm: Allowance = field(default_factory=Allowance)
     window_s: float = WINDOW_S
     per_second: bool = False
     forgive_refused: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.rpm) or bool(self.tpm)
+        return any((self.rpm, self.tpm, self.itpm, self.otpm))
+
+    def allowances(self) -> Iterable[tuple[Counted, Allowance]]:
+        """By what they count."""
+        return zip(Counted, (self.rpm, self.tpm, self.itpm, self.otpm), strict=True)
+
+
+class Gauge(NamedTuple):
+    """How one limit stands.
+
+    Attributes:
+        limit: The most that fits into a window.
+        remaining: What is left of it.
+        empty_in_ns: Nanoseconds until all of it is left, if nothing else comes.
+    """
+
+    counted: Counted
+    limit: int
+    remaining: int
+    empty_in_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """Which limit a call does not fit into.
+
+    Attributes:
+        requested: What the call counts.
+        wait_ns: Nanoseconds until it fits, if nothing else comes; None when it never will.
+    """
+
+    model: str
+    counted: Counted
+    limit: int
+    used: int
+    requested: int
+    wait_ns: int | None
+
+    @property
+    def wait_ms(self) -> int:
+        """Whole milliseconds, rounded up; 0 when no wait helps."""
+        return whole_ms(self.wait_ns or 0)
+
+
+class Wording(Protocol):
+    """How a wire counts, and what it tells about limits."""
+
+    def demands(self, asked: Asked) -> Demands:
+        """What the call counts when it comes."""
+        ...
+
+    def limit_headers(self, gauges: Iterable[Gauge]) -> Headers:
+        """What every answer tells about the limits."""
+        ...
+
+    def too_much(self, excess: Excess) -> Complaint:
+        """The refusal."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +150,7 @@ class Admission:
         headers: What every answer to it tells about the limits.
     """
 
-    refusal: Answer | None
+    refusal: Complaint | None
     headers: Headers
 
 
@@ -90,14 +158,14 @@ NO_LIMITS: Final = Admission(refusal=None, headers=())
 
 
 class Limits:
-    """The windows of every model, made when the model is first called."""
+    """The windows of every model, made when the model is first called; a model's are the same on every wire."""
 
     def __init__(self, rules: LimitRules, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._rules = rules
         self._clock_ns = clock_ns
-        self._models: dict[str, tuple[_Limit, ...]] = {}
+        self._models: dict[str, dict[Counted, _Limit]] = {}
 
-    def admit(self, asked: Asked) -> Admission:
+    def admit(self, asked: Asked, wording: Wording) -> Admission:
         """Count a call that has just come, and say whether it may go on."""
         limits = self._models.get(asked.model)
         if limits is None:
@@ -106,23 +174,37 @@ class Limits:
             return NO_LIMITS
         now_ns = self._clock_ns()
         demands = []
-        for limit in limits:
-            limit.slide_to(now_ns)
-            demands.append((limit, bound_tokens(asked) if limit.counts_tokens else 1))
-        refusal = self._judge(asked.model, demands)
-        headers = [header for limit in limits for header in limit.headers()]
-        return Admission(refusal=refusal, headers=tuple(headers))
+        for counted, cost in wording.demands(asked):
+            if (limit := limits.get(counted)) is not None:
+                limit.slide_to(now_ns)
+                demands.append((limit, cost))
+        excess = self._judge(asked.model, demands)
+        refusal = None if excess is None else wording.too_much(excess)
+        return Admission(
+            refusal=refusal, headers=wording.limit_headers([limit.gauge() for limit, _ in demands])
+        )
+
+    def settle(self, asked: Asked, wording: Wording, output_tokens: int) -> Headers:
+        """Count what a call was answered with, whether it fits or not; what its answer tells after that."""
+        limits = self._models.get(asked.model) or {}
+        now_ns = self._clock_ns()
+        for counted in (Counted.TOKENS, Counted.OUTPUT_TOKENS):
+            if output_tokens and (limit := limits.get(counted)) is not None:
+                limit.slide_to(now_ns)
+                limit.enter(output_tokens)
+        named = [counted for counted, _ in wording.demands(asked)]
+        return wording.limit_headers([limits[counted].gauge() for counted in named if counted in limits])
 
     def statement(self) -> dict[str, Any]:
         """By model and limit: how high it is, the most that any window held, how many calls it refused."""
         return {
-            model: {limit.name: limit.figures() for limit in limits}
+            model: figures
             for model, limits in sorted(self._models.items())
-            if limits
+            if (figures := {limit.counted.value: limit.figures() for limit in limits.values() if limit.asked})
         }
 
-    def _judge(self, model: str, demands: list[tuple["_Limit", int]]) -> Answer | None:
-        """Enter what counts; the refusal, or None when all of it fits."""
+    def _judge(self, model: str, demands: list[tuple["_Limit", int]]) -> Excess | None:
+        """Enter what counts; the limit that has no room, or None when all of it fits."""
         if all(limit.fits(cost) for limit, cost in demands):
             for limit, cost in demands:
                 limit.enter(cost)
@@ -134,7 +216,7 @@ class Limits:
                 limit.enter(cost)
         for limit, cost in demands:
             if cost > limit.most:
-                return limit.refuse_for_good(model, cost)
+                return limit.refuse(model, cost, None)
         wait_ns = max(limit.wait_ns(cost) for limit, cost in possible)
         return first.refuse(model, requested, wait_ns)
 
@@ -142,103 +224,75 @@ class Limits:
 class _Limit:
     """One limit of one model, and its windows: the long one, and perhaps one of a second."""
 
-    def __init__(self, name: str, title: str, *windows: SlidingWindow) -> None:
-        self.name = name
-        self.counts_tokens = name == "tokens"
+    def __init__(self, counted: Counted, *windows: SlidingWindow) -> None:
+        self.counted = counted
         self.most = windows[0].limit
-        self._limit_header = (f"x-ratelimit-limit-{name}", str(self.most))
-        self._remaining = f"x-ratelimit-remaining-{name}"
-        self._reset = f"x-ratelimit-reset-{name}"
-        self._title = title
+        self.asked = False
         self._windows = windows
         self._refused = 0
 
     def slide_to(self, now_ns: int) -> None:
         """Move every window."""
+        self.asked = True
         for window in self._windows:
             window.slide_to(now_ns)
 
     def fits(self, cost: int) -> bool:
         """Whether every window has room for the cost now."""
-        return all(window.used + cost <= window.limit for window in self._windows)
+        room = self._room_for(cost)
+        return all(window.used + room <= window.limit for window in self._windows)
 
     def wait_ns(self, cost: int) -> int:
         """Until the cost fits into every window; 0 when it does."""
-        return max(window.wait_ns(cost) for window in self._windows)
+        return max(window.wait_ns(self._room_for(cost)) for window in self._windows)
 
     def enter(self, cost: int) -> None:
         """Count a cost in every window."""
-        for window in self._windows:
-            window.enter(cost)
+        if cost or self.counted is not Counted.OUTPUT_TOKENS:
+            for window in self._windows:
+                window.enter(cost)
 
-    def headers(self) -> Headers:
-        """The limit, what remains of it, and in how long all of it will."""
+    def gauge(self) -> Gauge:
+        """How the long window stands."""
         window = self._windows[0]
-        return (
-            self._limit_header,
-            (self._remaining, str(max(0, self.most - window.used))),
-            (self._reset, go_duration(_whole_ms(window.empty_in_ns()))),
+        return Gauge(
+            counted=self.counted,
+            limit=self.most,
+            remaining=max(0, self.most - window.used),
+            empty_in_ns=window.empty_in_ns(),
         )
 
-    def refuse(self, model: str, cost: int, wait_ns: int) -> Answer:
-        """Too fast; the same call fits after the wait."""
+    def refuse(self, model: str, cost: int, wait_ns: int | None) -> Excess:
+        """The refusal's figures; the same call fits after the wait."""
         self._refused += 1
-        wait_ms = _whole_ms(wait_ns)
-        used = min(self.most, self._windows[0].used)
-        message = (
-            f"Rate limit reached for {model} in organization org-sandbox on {self._title}: Limit {self.most}, "
-            f"Used {used}, Requested {cost}. Please try again in {go_duration(wait_ms)}."
+        return Excess(
+            model=model,
+            counted=self.counted,
+            limit=self.most,
+            used=min(self.most, self._windows[0].used),
+            requested=cost,
+            wait_ns=wait_ns,
         )
-        headers = (("retry-after-ms", str(wait_ms)), ("retry-after", str(-(-wait_ms // 1000))))
-        return complaint(429, message, code=LIMITED, type=self.name, headers=headers)
-
-    def refuse_for_good(self, model: str, cost: int) -> Answer:
-        """Larger than the limit itself: no waiting helps, so none is asked for."""
-        self._refused += 1
-        message = (
-            f"Request too large for {model} in organization org-sandbox on {self._title}: Limit {self.most}, "
-            f"Requested {cost}. The input or output tokens must be reduced in order to run successfully."
-        )
-        return complaint(429, message, code=LIMITED, type=self.name)
 
     def figures(self) -> dict[str, int]:
         """For the statement."""
         return {"limit": self.most, "most_in_a_window": self._windows[0].most, "refused": self._refused}
 
-
-def bound_tokens(asked: Asked) -> int:
-    """The most tokens that a call may come to: its prompt and every answer at its longest."""
-    prompt = count_input_tokens(asked.context)
-    if asked.endpoint not in _WRITES:
-        return prompt
-    longest = UNBOUNDED_TOKENS if asked.max_tokens is None else asked.max_tokens
-    return prompt + len(asked.prompts) * asked.choices * longest
+    def _room_for(self, cost: int) -> int:
+        """Output is not known before it is made: it may come as long as the window is not full."""
+        return 1 if self.counted is Counted.OUTPUT_TOKENS else cost
 
 
-@lru_cache(maxsize=1024)
-def go_duration(ms: int) -> str:
-    """Milliseconds as Go writes a duration: `0s`, `12ms`, `1.146s`, `6m0s`, `1h0m0.5s`."""
-    if 0 < ms < 1000:
-        return f"{ms}ms"
-    minutes, ms = divmod(ms, 60_000)
-    seconds = f"{ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{seconds}"
-    return f"{minutes}m{seconds}" if minutes else seconds
-
-
-def _limits_of(model: str, rules: LimitRules) -> tuple[_Limit, ...]:
+def _limits_of(model: str, rules: LimitRules) -> dict[Counted, _Limit]:
     span_ns = round(rules.window_s * NANOS_PER_S)
-    limits = []
-    if (rpm := rules.rpm.of(model)) is not None:
-        windows = [SlidingWindow(rpm, span_ns)]
-        if rules.per_second:
-            windows.append(_second(rpm, span_ns))
-        limits.append(_Limit("requests", "requests per min (RPM)", *windows))
-    if (tpm := rules.tpm.of(model)) is not None:
-        limits.append(_Limit("tokens", "tokens per min (TPM)", SlidingWindow(tpm, span_ns)))
-    return tuple(limits)
+    limits = {}
+    for counted, allowance in rules.allowances():
+        if (most := allowance.of(model)) is not None:
+            windows = [SlidingWindow(most, span_ns)]
+            if counted is Counted.REQUESTS and rules.per_second:
+                windows.append(_second(most, span_ns))
+            limits[counted] = _Limit(counted, *windows)
+    return limits
 
 
 def _second(limit: int, span_ns: int) -> SlidingWindow:
@@ -247,5 +301,6 @@ def _second(limit: int, span_ns: int) -> SlidingWindow:
     return SlidingWindow(part, NANOS_PER_S) if part else SlidingWindow(1, -(-span_ns // limit))
 
 
-def _whole_ms(ns: int) -> int:
+def whole_ms(ns: int) -> int:
+    """Milliseconds, rounded up."""
     return -(-ns // _NANOS_PER_MS)

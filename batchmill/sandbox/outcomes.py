@@ -1,5 +1,6 @@
 """What can become of a request to the sandbox: an answer, or none of two kinds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeAlias
@@ -7,6 +8,8 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 NOT_A_MODEL: Final = "not a model"
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class NoAnswer(Enum):
@@ -25,6 +28,7 @@ class Answer:
     Attributes:
         body: JSON, or what a fault made of it.
         headers: Beside those that every answer has.
+        id_header: The header that carries the request's id.
         break_after: Bytes of the body after which the connection is closed, though more was promised; None
             sends all of it.
         drip_s: Seconds over which the body trickles out; 0 sends it at once.
@@ -32,7 +36,8 @@ class Answer:
 
     status: int = 200
     body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
+    id_header: str = "x-request-id"
     break_after: int | None = None
     drip_s: float = 0.0
 
@@ -52,34 +57,32 @@ class Reaction:
     delay_s: float = field(default=0.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """An error before a wire gives it its shape.
+
+    Attributes:
+        kind: OpenAI's and Anthropic's `type`, Gemini's `status`; "" for the usual one of the HTTP status.
+        code: OpenAI's `code`.
+        param: OpenAI's `param`.
+        details: Anthropic's and Gemini's `details`; None for none.
+    """
+
+    status: int = 400
+    message: str
+    kind: str = ""
+    code: str | None = None
+    param: str | None = None
+    details: Mapping[str, Any] | tuple[Mapping[str, Any], ...] | None = None
+    headers: Headers = ()
+
+
 class ComplaintError(Exception):
-    """The request is at fault; becomes an error in OpenAI's shape."""
+    """The request is at fault; becomes an error in the shape of the wire that it came by."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 400,
-        code: str | None = None,
-        param: str | None = None,
-        type: str = "invalid_request_error",
-    ) -> None:
-        super().__init__(message)
-        self.answer = complaint(status, message, code=code, param=param, type=type)
-
-
-def complaint(
-    status: int,
-    message: str,
-    *,
-    code: str | None = None,
-    param: str | None = None,
-    type: str = "invalid_request_error",
-    headers: tuple[tuple[str, str], ...] = (),
-) -> Answer:
-    """An error as OpenAI words it: `{"error": {message, type, param, code}}`."""
-    error = {"message": message, "type": type, "param": param, "code": code}
-    return Answer(status=status, body=as_json({"error": error}), headers=headers)
+    def __init__(self, complaint: Complaint) -> None:
+        super().__init__(complaint)
+        self.complaint = complaint
 
 
 def as_json(value: Any) -> bytes:

@@ -160,6 +160,20 @@ class CallSettings(Group):
     )
 
 
+class CircuitSettings(Group):
+    """When a model that does not answer is left alone."""
+
+    failures: int = whole(
+        5,
+        "BATCHMILL_CIRCUIT_FAILURES",
+        "Failures in a row after which a model is left alone.",
+        most=1_000_000,
+    )
+    open_s: float = seconds(
+        10.0, "BATCHMILL_CIRCUIT_OPEN_S", "How long, at first; doubled up to 30 times as long.", least=0.1
+    )
+
+
 class InputSettings(Group):
     """What is taken in."""
 
@@ -274,6 +288,7 @@ class Settings(Group):
     limits: LimitSettings
     workers: WorkerSettings
     calls: CallSettings
+    circuits: CircuitSettings
     input: InputSettings
     cache: CacheSettings
     budgets: BudgetSettings

@@ -90,6 +90,19 @@ def test_the_list_has_what_a_provider_needs(installation: Mill) -> None:
     assert "3 unknown calls, 2 of them shown, charged at $" in done.stderr
 
 
+def test_calls_to_several_providers_are_told_apart(own: Mill) -> None:
+    """As soon as one is not OpenAI's, each model is named with its provider."""
+    plain = own.quickly("budget", "reconcile").stdout
+    own.execute(
+        "UPDATE attempts SET provider = 'anthropic'"
+        " WHERE id = (SELECT min(id) FROM attempts WHERE state = 'unknown')"
+    )
+    shown = own.quickly("budget", "reconcile").stdout
+    assert "/" + RESET not in plain
+    assert [f"/{RESET}" in row for row in shown.splitlines()] == [False, True, True, True]
+    assert shown.count(f"anthropic/{RESET}") == 1
+
+
 def test_the_status_says_where_to_look(installation: Mill) -> None:
     """A batch with unknown calls names the command that settles them, and that command takes it."""
     shown = installation.quickly("status", "latest").stdout

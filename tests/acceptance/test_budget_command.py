@@ -50,6 +50,15 @@ def told(mill: Mill, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_a_budget_of_nobody_is_told(mill: Mill) -> None:
+    """A provider's name that is none covers nothing; one of any provider that is known says nothing."""
+    known = mill.quickly("budget", "set", "provider", "anthropic", "--day", "5")
+    misspelt = mill.quickly("budget", "set", "provider", "antropic", "--day", "5")
+    assert (known.returncode, misspelt.returncode) == (0, 0)
+    assert "covers no call" not in known.stderr
+    assert "it covers no call: providers are openai, anthropic, gemini, openrouter, local" in misspelt.stderr
+
+
 def test_what_cannot_be_set_is_told_and_changes_nothing(mill: Mill) -> None:
     """Naming what is wrong and how it is written; the budgets that are there stay as they are."""
     told(mill, "set", "tenant", "acme2", "--day", "1")

@@ -82,10 +82,26 @@ def test_doctor_beside_a_running_mill(mill: Mill, tmp_path: Path) -> None:
 
 def test_doctor_where_nothing_is_yet(mill: Mill) -> None:
     """A home that does not exist is no illness; and looking makes none."""
+    mill.environ["OPENAI_API_KEY"] = ""
     found = examined(mill)
     assert "there is none yet" in found["database"]["message"]
     assert found["key"]["level"] == "warning"
     assert not mill.home.exists()
+
+
+def test_doctor_where_keys_lie_open(mill: Mill, tmp_path: Path) -> None:
+    """A secrets file that other users may read is named, and what to do about it."""
+    path = tmp_path / "secrets"
+    path.write_text("OPENAI_API_KEY=any\n")
+    path.chmod(0o644)
+    mill.environ["BATCHMILL_SECRETS"] = str(path)
+    found = examined(mill)
+    assert found["settings"]["level"] == "warning"
+    assert str(path) in found["settings"]["message"]
+    assert "chmod 600" in found["settings"]["message"]
+    assert found["key"]["level"] == "ok"
+    path.chmod(0o600)
+    assert examined(mill)["settings"]["level"] == "ok"
 
 
 def test_doctor_where_nothing_answers(mill: Mill) -> None:

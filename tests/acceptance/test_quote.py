@@ -69,6 +69,7 @@ def test_the_json_says_the_same(mill: Mill, input_path: Path) -> None:
         "most_usd": "0.0001236",
         "unpriced_lines": 0,
         "unpriced_reason": None,
+        "unpriced_fallback_lines": 0,
         "output_basis": "rule",
         "latency_ms": None,
         "latency_basis": "nothing",
@@ -76,6 +77,67 @@ def test_the_json_says_the_same(mill: Mill, input_path: Path) -> None:
     }
     assert (told["total"]["lines"], told["total"]["duration_s"]) == (3, 2.0)
     assert (told["budgets"], told["fits"]) == ([], True)
+
+
+def test_models_are_named_with_their_providers(mill: Mill, tmp_path: Path) -> None:
+    """As soon as one of them is not OpenAI's; as JSON the provider is always apart, and the model bare."""
+    line = chat_line("d", "And a mill?", max_tokens=100, model="anthropic/claude-sonnet-4-5")
+    path = write_lines(tmp_path / "mixed.jsonl", [*LINES, line])
+    shown = mill("quote", path)
+    assert shown.returncode == 0, shown.stderr
+    rows = [row.split() for row in shown.stdout.splitlines()[1:]]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("openai/gpt-4o-mini", "2"),
+        ("openai/gpt-6-luna", "1"),
+        ("anthropic/claude-sonnet-4-5", "1"),
+        ("(all)", "4"),
+    ]
+    assert "nobody knows how long a call of openai/gpt-4o-mini" in shown.stderr
+    told = json.loads(mill.quickly("quote", path, "--json").stdout)
+    assert [(model["provider"], model["model"]) for model in told["models"]] == [
+        ("openai", "gpt-4o-mini"),
+        ("openai", "gpt-6-luna"),
+        ("anthropic", "claude-sonnet-4-5"),
+    ]
+    assert all(model["expected_usd"] for model in told["models"])
+
+
+def test_any_model_is_quoted_at_the_choice(mill: Mill, tmp_path: Path) -> None:
+    """Without a catalogue nothing fits, and each line says so; with one it is what would be asked, and at most the
+    dearest that stands by; `estimate` says the same of one request."""
+    mill.environ["OPENAI_API_KEY"] = "sk-test"
+    path = write_lines(tmp_path / "any.jsonl", [chat_line("a", "hi", model="auto", max_tokens=100)])
+    refused = mill.refused("quote", path)
+    assert "line 1: no_model_fits (body.model): The catalogue has no model to choose from" in refused
+    assert "1 line is not valid; nothing was quoted" in refused
+    assert "The catalogue has no model" in mill.refused("estimate", "--prompt", "hi", "--model", "auto")
+    assert mill.quickly("providers", "setup").returncode == 0
+    (model,) = json.loads(mill.quickly("quote", path, "--json").stdout)["models"]
+    name = f"{model['provider']}/{model['model']}"
+    compared = json.loads(mill.quickly("quote", path, "--as", name, "--json").stdout)
+    (named,) = compared["alternatives"][0]["models"]
+    assert (named["model"], named["expected_usd"]) == (model["model"], model["expected_usd"])
+    assert float(named["most_usd"]) < float(model["most_usd"])
+    line = ("estimate", "--prompt", "hi", "--max-tokens", "100", "--json", "--model")
+    (estimated,) = json.loads(mill.quickly(*line, "auto").stdout)["estimates"]
+    assert (estimated["provider"], estimated["model"]) == (model["provider"], model["model"])
+
+
+def test_a_batchs_fallbacks_count_at_most(mill: Mill, input_path: Path) -> None:
+    """What is expected stays; at most each line costs what it does at the dearest of them."""
+    alone, falling, dear = (
+        json.loads(mill.quickly("quote", input_path, "--json", *options).stdout)
+        for options in ((), ("--fallback", "gpt-4o"), ("--as", "gpt-4o"))
+    )
+    assert falling["total"]["expected_usd"] == alone["total"]["expected_usd"]
+    assert falling["total"]["most_usd"] == dear["alternatives"][0]["total"]["most_usd"]
+
+
+def test_a_fallback_without_a_price_is_told(mill: Mill, tmp_path: Path) -> None:
+    """What it costs is not in AT MOST, and the quote says so."""
+    line = json.loads(LINES[0]) | {"routing": {"fallback": ["local/made-up"]}}
+    shown = mill.quickly("quote", write_lines(tmp_path / "in.jsonl", [json.dumps(line)]))
+    assert "gpt-4o-mini: 1 line may fall back to models without a known price" in shown.stderr
 
 
 def test_models_are_compared_cheapest_first(mill: Mill, input_path: Path) -> None:
@@ -220,6 +282,9 @@ def test_a_body_on_standard_input(mill: Mill) -> None:
         (("estimate", "none.json", "--model", "m"), "'body.messages' is empty"),
         (("estimate", "stream.json", "--model", "m"), "Streaming is not supported"),
         (("estimate", "deep.json", "--model", "m"), "nested deeper than 200 levels"),
+        (("quote", "in.jsonl", "--as", "gpt-4o", "--as", "auto"), "auto is no model to quote every line at"),
+        (("quote", "in.jsonl", "--as", "anthropic/"), "'anthropic/' names no model"),
+        (("estimate", "--prompt", "x", "--model", "local/"), "'local/' names no model"),
         (("quote", "no.jsonl"), 'input file "no.jsonl" does not exist'),
         (("quote", "in.jsonl", "--rpm", "0"), "0 is not in the range"),
         (("quote", "in.jsonl", "--concurrency", "many"), "'many' is not a valid integer"),

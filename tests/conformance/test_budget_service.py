@@ -108,7 +108,7 @@ def test_a_model_needs_a_price(database: Database, settings: Settings) -> None:
     limits = {Period.DAY: 5}
     with pytest.raises(UnpricedError, match="no price is known"):
         set_budgets(database, settings, Scope.MODEL, "gpt-4o-minni", limits, NOTHING)
-    for name in ("gpt-4o-mini", "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5"):
+    for name in ("gpt-4o-mini", "openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "claude-sonnet-4-5"):
         set_budgets(database, settings, Scope.MODEL, name, limits, NOTHING)
     set_budgets(database, settings, Scope.MODEL, "own", limits, Changes(allows_unpriced=True))
     set_budgets(database, settings, Scope.MODEL, "own", {Period.DAY: 6}, NOTHING)
@@ -118,7 +118,7 @@ def test_a_model_needs_a_price(database: Database, settings: Settings) -> None:
         set_budgets(database, settings, Scope.MODEL, "own", {}, Changes(allows_unpriced=False))
     *_, own = all_budgets(database)
     assert (own.budget.name, own.budget.limit_nanos, own.budget.allows_unpriced) == ("own", 6, True)
-    assert len(all_budgets(database)) == 4
+    assert len(all_budgets(database)) == 5
 
 
 def test_unnamed_and_unknown_budgets_are_told(database: Database, settings: Settings) -> None:

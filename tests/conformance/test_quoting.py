@@ -1,6 +1,7 @@
 """Quotes of an installation: by its own calls, its cache and its budgets, on either database."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import insert
 
 from batchmill.budgets.model import Scope
 from batchmill.cache.keys import request_key
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.errors import InputError, InvalidLinesError
 from batchmill.money.nanos import NANOS_PER_USD
 from batchmill.quotes.duration import Pace
@@ -16,10 +18,12 @@ from batchmill.quotes.forecast import Basis, Experience
 from batchmill.quotes.quote import Quote, Verdict
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError
 from batchmill.requests.source import InputFile
+from batchmill.routing.names import Target
 from batchmill.settings import Settings, load_settings
+from db import catalogue
 from db.engine import Database
 from db.experience import experiences
-from db.tables import budget_periods, budgets, hold_factors, ledger
+from db.tables import budget_periods, budgets, circuits, hold_factors, ledger
 from tests.conformance.test_usage import entry, write
 from tests.support.budgets import add_budget
 from tests.support.hands import Worker, add_batch
@@ -35,8 +39,8 @@ PACE = Pace(concurrency=10)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Nothing set but the home."""
-    return load_settings({"BATCHMILL_HOME": str(tmp_path / "home")}, {})
+    """Nothing set but the home and a key."""
+    return load_settings({"BATCHMILL_HOME": str(tmp_path / "home"), "OPENAI_API_KEY": "sk-test"}, {})
 
 
 def quoted(
@@ -143,6 +147,146 @@ def test_a_batch_is_held_against_what_is_left(database: Database, settings: Sett
     assert not found.fits
 
 
+def test_each_line_is_quoted_at_its_own_provider(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """However it is written; experience, price and budgets are those of that provider, and of nobody else."""
+    write(database, [entry(provider="anthropic", model="claude-sonnet-4-5", output_tokens=7)] * 10)
+    add_budget(database, NANOS_PER_USD, scope=Scope.PROVIDER, name="anthropic")
+    lines = [
+        chat_line("a", "hi", model="gpt-4o"),
+        chat_line("b", "hi", model="openai/gpt-4o"),
+        chat_line("c", "hi", model="anthropic/claude-sonnet-4-5", max_tokens=100),
+    ]
+    found = quoted(database, settings, tmp_path, *lines)
+    assert [
+        (model.provider, model.model, model.tally.lines, model.tally.repeats) for model in found.models
+    ] == [
+        ("openai", "gpt-4o", 2, 1),
+        ("anthropic", "claude-sonnet-4-5", 1, 0),
+    ]
+    theirs = found.models[1]
+    assert (theirs.output_basis, theirs.tally.output_tokens) == (Basis.HISTORY, 7)
+    (wanted,) = found.budgets
+    assert wanted.title == "the budget of provider anthropic"
+    assert (wanted.expected_nanos, wanted.most_nanos) == (
+        theirs.tally.expected_nanos,
+        theirs.tally.most_nanos,
+    )
+
+
+def test_a_bare_models_budget_covers_it_everywhere(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """One with a provider's name before it covers it there alone."""
+    add_budget(database, NANOS_PER_USD, scope=Scope.MODEL, name="gpt-4o", allows_unpriced=True)
+    add_budget(database, NANOS_PER_USD, scope=Scope.MODEL, name="openrouter/gpt-4o", allows_unpriced=True)
+    lines = [chat_line("a", "hi", model="gpt-4o"), chat_line("b", "hi", model="openrouter/gpt-4o")]
+    found = quoted(database, settings, tmp_path, *lines)
+    assert [budget.title for budget in found.budgets] == [
+        "the budget of model gpt-4o",
+        "the budget of model openrouter/gpt-4o",
+    ]
+    everywhere, there = found.budgets
+    assert (everywhere.most_nanos, there.most_nanos) == (found.total.most_nanos, 0)
+
+
+def test_a_budget_of_fallbacks_alone_expects_nothing(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """It may be used all the same, by as much as the line can cost there."""
+    add_budget(database, 1, scope=Scope.PROVIDER, name="anthropic")
+    add_budget(database, 1, scope=Scope.MODEL, name="anthropic/claude-opus-4-5")
+    routing = {"fallback": ["anthropic/claude-sonnet-4-5", "anthropic/claude-haiku-4-5"]}
+    line = json.dumps(json.loads(chat_line("a", "hi", max_tokens=100)) | {"routing": routing})
+    found = quoted(database, settings, tmp_path, line)
+    (wanted,) = found.budgets
+    assert wanted.title == "the budget of provider anthropic"
+    assert (wanted.expected_nanos, wanted.verdict) == (0, Verdict.LIKELY)
+    assert 0 < wanted.most_nanos == found.total.most_nanos
+
+
+def test_a_line_for_any_model_is_quoted_at_its_choice(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """By the catalogue, line by line; a model that rests now is passed over, and so may be asked at most."""
+    cheap, dear = _catalogued("gpt-4o-mini", quality=0.75), _catalogued("gpt-4o", quality=0.95)
+    with database.write() as tx:
+        catalogue.add(tx, cheap)
+        catalogue.add(tx, dear)
+    lines = [
+        chat_line("a", "hi", model="auto", max_tokens=10),
+        chat_line("b", "Prove step by step why it is so", model="auto", max_tokens=10),
+    ]
+    found = quoted(database, settings, tmp_path, *lines)
+    assert [(model.model, model.tally.lines) for model in found.models] == [("gpt-4o-mini", 1), ("gpt-4o", 1)]
+    assert found.total.most_nanos == sum(
+        quoted(database, settings, tmp_path, line.replace("auto", "gpt-4o")).total.most_nanos
+        for line in lines
+    )
+    with database.write() as tx:
+        tx.run(insert(circuits).values(_open_circuit("gpt-4o-mini", tx.now_ms + 60_000)))
+    resting = quoted(database, settings, tmp_path, lines[0])
+    assert [model.model for model in resting.models] == ["gpt-4o"]
+    assert list(resting.total.most_nanos_by_other) == [("openai", "gpt-4o-mini")]
+
+
+def _catalogued(model: str, *, quality: float) -> ModelEntry:
+    return ModelEntry(provider="openai", model=model, tier=Tier.NORMAL, quality=quality)
+
+
+def _open_circuit(model: str, until_ms: int) -> dict[str, Any]:
+    return {
+        "provider": "openai",
+        "model": model,
+        "state": "open",
+        "failures": 0,
+        "opened_times": 1,
+        "open_until_ms": until_ms,
+        "probe_until_ms": 0,
+        "counts_from_ms": 0,
+        "cause": "failing",
+        "reason": "",
+    }
+
+
+def test_the_catalogues_fallbacks_count_at_most(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """They are asked where a line names none."""
+    line = chat_line("a", "hi", max_tokens=10)
+    alone = quoted(database, settings, tmp_path, line)
+    fallback = (Target(provider="openai", model="gpt-4o"),)
+    with database.write() as tx:
+        catalogue.add(tx, replace(_catalogued("gpt-4o-mini", quality=0.75), fallback=fallback))
+    found = quoted(database, settings, tmp_path, line)
+    assert found.total.expected_nanos == alone.total.expected_nanos
+    assert found.total.most_nanos > 10 * alone.total.most_nanos
+
+
+@pytest.mark.parametrize("has_database", [True, False])
+def test_lines_that_no_model_fits_are_all_told(
+    database: Database, settings: Settings, tmp_path: Path, has_database: bool
+) -> None:
+    """Each with why, beside the other bad ones, also in an installation without a catalogue; none of them is told
+    twice where a name is, too."""
+    told: list[LineError] = []
+    lines = [
+        chat_line("a", "hi", model="auto"),
+        chat_line("b", "hi"),
+        chat_line("b", "ho", model="auto"),
+        chat_line("b", "hi", model=""),
+        chat_line("b", "ho"),
+    ]
+    with pytest.raises(InvalidLinesError, match="4 lines are not valid"):
+        quoted(database if has_database else None, settings, tmp_path, *lines, on_bad_line=told.append)
+    assert [(fault.line, fault.code) for fault in told if fault.code == "no_model_fits"] == [
+        (1, "no_model_fits"),
+        (3, "no_model_fits"),
+    ]
+    assert [fault.line for fault in told if fault.code == "duplicate_custom_id"] == [5]
+
+
 def test_budgets_that_are_still_to_be_made_count(database: Database, tmp_path: Path) -> None:
     """Those of variables, with what their period has spent so far, and the batch's own: none of them is written."""
     settings = load_settings({"BATCHMILL_HOME": str(tmp_path / "home"), "AI_DAILY_BUDGET": "1"}, {})
@@ -184,6 +328,30 @@ def test_models_are_compared(database: Database, settings: Settings, tmp_path: P
         ("gpt-4o", 2),
         ("gpt-6-luna", 2),
     ]
+
+
+def test_models_of_several_providers_are_compared(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """Lines of any provider, and lines that leave the choice to us, are quoted at each; two names of one are once."""
+    lines = [
+        chat_line("a", "hi", model="gemini/gemini-2.5-pro"),
+        chat_line("b", "hi", model="auto"),
+        chat_line("c", "ho"),
+    ]
+    source = InputFile(write_lines(tmp_path / "in.jsonl", lines))
+    found = Quoter.of(settings, database).batch(
+        source,
+        OPTIONS,
+        pace=PACE,
+        as_models=["openai/gpt-4o", "anthropic/gpt-4o", "gpt-4o"],
+        on_bad_line=lambda _: None,
+    )
+    assert [(quote.models[0].provider, quote.models[0].model, quote.total.lines) for quote in found] == [
+        ("openai", "gpt-4o", 3),
+        ("anthropic", "gpt-4o", 3),
+    ]
+    assert [(quote.total.repeats, quote.total.unpriced) for quote in found] == [(1, 0), (1, 3)]
 
 
 def test_nothing_is_written(database: Database, settings: Settings, tmp_path: Path) -> None:

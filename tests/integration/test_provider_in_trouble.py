@@ -11,10 +11,10 @@ import pytest
 
 from batchmill.providers.base import Call, Reply, Verdict
 from batchmill.providers.openai import OpenAICompatible
-from batchmill.providers.verdicts import LONGEST_MESSAGE
+from batchmill.providers.verdicts import EXCERPT_BYTES, LONGEST_MESSAGE
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.app import Behaviour, Sandbox
-from batchmill.sandbox.http import Request
+from batchmill.sandbox.request import Request
 from batchmill.sandbox.server import Server
 from tests.support.provider_servers import (
     KEY,
@@ -309,6 +309,15 @@ def test_echoed_key_is_scrubbed() -> None:
     assert KEY not in repr(reply)
     assert KEY[:10] not in reply.error_message
     assert len(reply.error_message) <= LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize("shown", range(1, len(KEY)))
+def test_no_part_of_a_key_is_left_where_a_page_is_cut(shown: int) -> None:
+    """Only the first words of a page are kept; wherever they end, a key at their end is gone as a whole."""
+    page = b"<p>told: " + b" " * (EXCERPT_BYTES - 9 - shown) + KEY.encode()
+    assert page[:EXCERPT_BYTES].endswith(KEY[:shown].encode())
+    reply = reply_of(answers(http(500, page)))
+    assert reply.error_message in ("told: [key]", "told: " + "[key]"[:shown])
 
 
 def test_key_is_not_shown_by_the_provider() -> None:

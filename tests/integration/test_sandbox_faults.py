@@ -277,6 +277,27 @@ def test_limits_on_the_wire() -> None:
     assert (bill["calls"], bill["billed_calls"]) == (5, 2)
 
 
+def test_outage_is_ordered_while_the_sandbox_runs() -> None:
+    """A POST of `/sandbox/faults` breaks what it names and heals it again; the page shows what is in force."""
+
+    async def run() -> tuple[list[int], Any, int]:
+        async with serving(Behaviour()) as (base_url, _), aiohttp.ClientSession() as session:
+            page, seen = base_url.replace("/v1", "/sandbox/faults"), []
+            for order in ({"500": 1.0}, {}):
+                async with session.post(page, json={"rates": order, "wire": "openai"}) as response:
+                    assert response.status == 200
+                seen.append((await post(base_url))[0])
+            async with session.get(page) as response:
+                shown = await response.json()
+            async with session.post(page, json={"rates": {"nonsense": 1}}) as response:
+                return seen, shown["faults"], response.status
+
+    seen, shown, refused = asyncio.run(run())
+    assert seen == [500, 200]
+    assert shown[1:] == [{"wire": "openai", "model": None, "rates": {}}]
+    assert refused == 400
+
+
 def test_faults_do_not_hang_on_concurrency() -> None:
     """60 prompts, one at a time or all at once: the same calls fail in the same way, and as the bill says."""
     behaviour = Behaviour(fault_rates={"500": 0.2, "reset-after": 0.1, "529": 0.1}, seed=5)

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,29 +54,31 @@ def halves(key: str) -> list[str]:
 def files_holding(
     folder: Path, needles: Iterable[str], *, apart_from: Iterable[Path] = (), most_bytes: int | None = None
 ) -> list[Path]:
-    """The files below a folder that hold one of these, or are named after one.
+    """The files below a folder that hold one of these, or are named after one; what cannot be read is passed over.
 
     Args:
         apart_from: Files that may.
         most_bytes: So much is searched, the smaller files first; None for all of it.
     """
-    wanted = [needle.encode() for needle in needles]
+    wanted, spared = [needle.encode() for needle in needles], set(apart_from)
     left = float("inf") if most_bytes is None else most_bytes
     found = []
     for size, path in sorted(_files(folder)):
         left -= size
         if left < 0:
             break
-        if path not in set(apart_from) and (_is_named(path, wanted) or _holds(path, wanted)):
-            found.append(path)
+        with suppress(OSError):
+            if path not in spared and (_is_named(path, wanted) or _holds(path, wanted)):
+                found.append(path)
     return found
 
 
 def _files(folder: Path) -> Iterator[tuple[int, Path]]:
     for place, _, names in os.walk(folder):
         for path in (Path(place, name) for name in names):
-            if path.is_file() and not path.is_symlink():
-                yield path.stat().st_size, path
+            with suppress(OSError):
+                if path.is_file() and not path.is_symlink():
+                    yield path.stat().st_size, path
 
 
 def _is_named(path: Path, needles: list[bytes]) -> bool:

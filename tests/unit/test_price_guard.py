@@ -70,6 +70,30 @@ def test_only_what_a_budget_covers_is_refused() -> None:
         by_model.require_prices()
 
 
+def test_a_line_is_priced_at_its_own_provider() -> None:
+    """One name at two providers is two models, each with a price or without, and covered or not."""
+    of_provider = Budget(scope=Scope.PROVIDER, name="anthropic", period=Period.DAY, limit_nanos=1)
+    watching = guard(of_provider)
+    watching.see(line(1, "gpt-4o-mini"))
+    watching.see(line(2, "own"))
+    watching.see(line(3, "own")._replace(provider="gemini"))
+    assert not watching.has_refused
+    watching.see(line(4, "gpt-4o-mini")._replace(provider="anthropic"))
+    with pytest.raises(UnpricedError) as refused:
+        watching.require_prices()
+    assert refused.value.message.startswith("no price is known for anthropic/gpt-4o-mini (line 4), and")
+    assert "providers add anthropic/gpt-4o-mini" in refused.value.hint
+
+
+def test_a_line_for_any_model_is_not_refused() -> None:
+    """Who is asked is chosen later, and one without a price would be withheld then."""
+    watching = guard(GLOBAL)
+    watching.see(line(1, "auto")._replace(provider=""))
+    watching.require_prices()
+    watching.see(line(2, "auto"))
+    assert watching.has_refused
+
+
 def test_a_batchs_own_budget_is_not_to_be_changed_but_left_out() -> None:
     """Its batch is not accepted, so there will be none to allow anything for."""
     watching = guard(OF_BATCH)

@@ -3,7 +3,7 @@
 import multiprocessing
 import pickle
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.cache.lines import LineKeys
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.errors import BatchmillError
-from batchmill.money.bounds import Bounds
+from batchmill.money.bounds import Bounds, Model
 from batchmill.money.owner_prices import parse_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
 from batchmill.money.usage import Usage
 from batchmill.quotes.crew import ALONE, Crew
+from batchmill.quotes.destinations import Destinations, Placed
 from batchmill.quotes.duration import Load, Pace
 from batchmill.quotes.forecast import Basis, Experience, Experiences, Forecast, Forecaster
 from batchmill.quotes.quote import Verdict, compile_quote, verdict
@@ -27,7 +29,11 @@ from batchmill.quotes.survey import CHUNK, Survey
 from batchmill.quotes.tally import Question, Tallies, Tally, Teller
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, LineError, RequestLine
 from batchmill.requests.names import Names, duplicates
+from batchmill.routing.addressing import Addressing, Check
+from batchmill.routing.names import Target, parse_target
+from batchmill.routing.outlook import Outlook
 from batchmill.routing.upstreams import NOWHERE
+from batchmill.routing.wants import Wants, dump_wants
 from batchmill.tokens.count import count_request
 
 OWN = parse_owner_prices(
@@ -35,16 +41,50 @@ OWN = parse_owner_prices(
         "openai/own": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2", "usd_per_request": "0.5"},
         "openai/other": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2"},
         "openai/input-only": {"input_usd_per_mtok": "1"},
+        "anthropic/other": {"input_usd_per_mtok": "10", "output_usd_per_mtok": "20"},
     }
 )
 PRICER = Pricer(OWN)
 NO_EXPERIENCE = Forecaster(experiences={}, latencies_ms={})
 TELLER = Teller(
-    "openai",
     bounds=Bounds(PRICER, output_cap_tokens=1_000),
     pricer=PRICER,
     forecaster=NO_EXPERIENCE,
 )
+OUTLOOK = Outlook(PRICER, providers={"openai", "anthropic"}, endpoints={}, now_ms=lambda: 0)
+OURS = Target(provider="openai", model="other")
+THEIRS = Target(provider="anthropic", model="other")
+
+
+def ours(model: str) -> Target:
+    return Target(provider="openai", model=model)
+
+
+def entry(target: Target, **fields: Any) -> ModelEntry:
+    """One that is good enough for anything."""
+    return ModelEntry(provider=target.provider, model=target.model, tier=Tier.NORMAL, quality=1.0, **fields)
+
+
+def destinations(
+    models: Sequence[ModelEntry],
+    resting: Mapping[Model, int] | None = None,
+    addressing: Addressing | None = None,
+) -> Destinations:
+    """Those of a batch without wishes."""
+    outlook = Outlook(
+        PRICER,
+        providers={"openai", "anthropic"},
+        endpoints={},
+        now_ms=lambda: 0,
+        open_circuits=lambda: resting or {},
+    )
+    return Destinations(BatchOptions(), addressing=addressing or Addressing(), models=models, outlook=outlook)
+
+
+def goes_to(placed: Placed | LineError) -> tuple[Model, tuple[Model, ...]]:
+    """Where a line goes, and where it may go instead."""
+    assert isinstance(placed, Placed), placed
+    return (placed.asked.provider, placed.asked.model), placed.others
 
 
 def line(text: str = "What is a mill?", *, nth: int = 1, request_type: str = "", **body: Any) -> RequestLine:
@@ -60,24 +100,29 @@ def surveyed(
     as_model: str = "",
     processes: int = 1,
     before_fork: Callable[[], None] = lambda: None,
+    models: Sequence[ModelEntry] = (),
     **options: Any,
 ) -> Tallies:
     """What lines add up to; `hits` None has the cache answer everything."""
     forecaster = Forecaster(experiences=experiences or {}, latencies_ms={})
-    teller = Teller(
-        "openai", bounds=Bounds(PRICER, output_cap_tokens=1_000), pricer=PRICER, forecaster=forecaster
-    )
+    teller = Teller(bounds=Bounds(PRICER, output_cap_tokens=1_000), pricer=PRICER, forecaster=forecaster)
     crew = Crew(teller, processes=processes, before_fork=before_fork)
+    as_target = parse_target(as_model, default_provider="openai") if as_model else None
+    destinations = Destinations(
+        BatchOptions(**options), addressing=Addressing(), models=models, outlook=OUTLOOK, as_target=as_target
+    )
     survey = Survey(
         BatchOptions(**options),
         crew=crew,
         find_hits=lambda keys: keys if hits is None else hits,
         keys=LineKeys(BatchOptions(**options), NOWHERE),
-        as_model=as_model,
+        destinations=destinations,
     )
     with crew.working():
         for each in lines:
-            survey.add(each)
+            placed = survey.place(each)
+            assert isinstance(placed, Placed)
+            survey.add(placed)
         survey.flush()
     return crew.tallies
 
@@ -87,7 +132,7 @@ def test_a_tally_is_the_price_of_its_calls() -> None:
     given = [line("one", n=2), line("two words")]
     tokens = sum(count_request("gpt-4o", Endpoint.CHAT, each.body).tokens for each in given)
     ((kind, tally),) = surveyed(*given, hits=()).items()
-    assert kind == ("gpt-4o", "")
+    assert kind == ("openai", "gpt-4o", "")
     assert (tally.lines, tally.calls, tally.input_tokens, tally.is_exact) == (2, 2, tokens, True)
     assert tally.output_tokens == 100 + 50  # half of what they may give out
     assert (
@@ -137,7 +182,127 @@ def test_the_cache_mode_counts(
 def test_models_and_types_are_apart() -> None:
     """Each has its own tally; a line's own type goes before its batch's."""
     tallies = surveyed(line(model="own"), line(request_type="trend"), line(), hits=(), request_type="churn")
-    assert list(tallies) == [("own", "churn"), ("gpt-4o", "trend"), ("gpt-4o", "churn")]
+    assert list(tallies) == [
+        ("openai", "own", "churn"),
+        ("openai", "gpt-4o", "trend"),
+        ("openai", "gpt-4o", "churn"),
+    ]
+
+
+def test_one_model_of_two_providers_is_two_models() -> None:
+    """Each is counted and priced as its own provider's, and repeats nothing of the other."""
+    tallies = surveyed(line(model="other"), line(model="anthropic/other"), hits=())
+    assert list(tallies) == [("openai", "other", ""), ("anthropic", "other", "")]
+    ours, theirs = tallies.values()
+    assert (ours.repeats, theirs.repeats) == (0, 0)
+    assert theirs.expected_units == 10 * ours.expected_units
+
+
+def test_at_most_is_the_dearest_of_whom_may_be_asked() -> None:
+    """A line may go to its fallbacks; what is expected goes by the model that it asks for."""
+    alone, dear = surveyed(line(model="other"), line(model="anthropic/other"), hits=()).values()
+    falling = line(model="other")._replace(routing=dump_wants(Wants(fallback=(THEIRS, OURS))))
+    (tally,) = surveyed(falling, hits=()).values()
+    assert tally.expected_nanos == alone.expected_nanos
+    assert tally.most_nanos == dear.most_nanos > alone.most_nanos
+    assert tally.most_nanos_by_other == {THEIRS.key: dear.most_nanos}
+
+
+def test_a_fallback_without_a_price_is_told() -> None:
+    """The line keeps its price; what its fallback costs is in no sum, and each such line is counted."""
+    (alone,) = surveyed(line(model="other"), hits=()).values()
+    wants = Wants(fallback=(Target(provider="local", model="made-up"),))
+    (tally,) = surveyed(line(model="other")._replace(routing=dump_wants(wants)), hits=()).values()
+    assert (tally.unpriced, tally.unpriced_others) == (0, 1)
+    assert (tally.expected_nanos, tally.most_nanos) == (alone.expected_nanos, alone.most_nanos)
+
+
+@pytest.mark.parametrize(
+    ("asks", "batch", "catalogue", "other"),
+    [
+        (True, True, True, "own"),
+        (False, True, True, "gpt-4o-mini"),
+        (False, False, True, "gpt-4o"),
+        (False, False, False, None),
+    ],
+)
+def test_a_lines_own_fallbacks_go_before_its_batchs_and_the_catalogues(
+    asks: bool, batch: bool, catalogue: bool, other: str | None
+) -> None:
+    """As the router has it: the first that names anybody counts, alone."""
+    models = [entry(OURS, fallback=(ours("gpt-4o"),))] if catalogue else []
+    of_batch = dump_wants(Wants(fallback=(ours("gpt-4o-mini"),))) if batch else ""
+    own = dump_wants(Wants(fallback=(ours("own"),))) if asks else ""
+    (tally,) = surveyed(
+        line(model="other")._replace(routing=own), hits=(), models=models, routing=of_batch
+    ).values()
+    assert list(tally.most_nanos_by_other) == ([("openai", other)] if other else [])
+
+
+def test_a_line_for_any_model_is_one_of_its_choice() -> None:
+    """It is tallied and priced as the line that names the choice, and at most as the dearest candidate."""
+    models = [entry(OURS), entry(THEIRS)]
+    (named,) = surveyed(line(model="other"), hits=()).values()
+    (dear,) = surveyed(line(model="anthropic/other"), hits=()).values()
+    ((kind, tally),) = surveyed(line(model="auto"), hits=(), models=models).items()
+    assert kind == ("openai", "other", "")
+    assert (tally.input_tokens, tally.expected_nanos) == (named.input_tokens, named.expected_nanos)
+    assert tally.most_nanos == dear.most_nanos
+
+
+def test_a_line_for_any_model_takes_what_its_choice_has_said() -> None:
+    """An answer to the same question that names the choice is one to it; one of a mere candidate is none."""
+    models = [entry(OURS), entry(THEIRS)]
+    keys = LineKeys(BatchOptions(), NOWHERE)
+    for model, hits in (("openai/other", 1), ("anthropic/other", 0)):
+        named = Addressing().address(line(model=model))
+        assert isinstance(named, RequestLine)
+        known = keys.key(named)
+        assert known is not None
+        (tally,) = surveyed(line(model="auto"), hits={known.hex()}, models=models).values()
+        assert tally.hits == hits
+
+
+def test_an_unusable_catalogue_makes_lines_for_any_model_bad() -> None:
+    """The line is told with the selection's own words; nothing is thrown."""
+    placed = destinations(models=[entry(Target(provider="gemini", model="m"))]).place(
+        line(nth=7, model="auto")
+    )
+    assert isinstance(placed, LineError)
+    assert (placed.line, placed.code, placed.param) == (7, "no_model_fits", "body.model")
+    assert "gemini has no key or address here" in placed.message
+
+
+def test_a_model_that_rests_may_be_asked_later() -> None:
+    """It is not the choice but counts at most; where all rest, the line would wait for the best of them."""
+    models = [entry(OURS), entry(THEIRS)]
+    ours_rests = destinations(models=models, resting={OURS.key: 1_000}).place(line(model="auto"))
+    all_rest = destinations(models=models, resting=dict.fromkeys((OURS.key, THEIRS.key), 1_000)).place(
+        line(model="auto")
+    )
+    assert goes_to(ours_rests) == (THEIRS.key, (OURS.key,))
+    assert goes_to(all_rest) == (OURS.key, (THEIRS.key,))
+
+
+def test_who_cannot_be_asked_just_this_is_not_the_choice() -> None:
+    """A provider's own rules keep a line from it; where none is left, each says why."""
+    models = [entry(OURS), entry(THEIRS)]
+    checks: dict[str, Check] = {"openai": lambda *_: ("n", "n is too much")}
+    placing = destinations(models, addressing=Addressing(checks))
+    assert goes_to(placing.place(line(model="auto"))) == (THEIRS.key, (OURS.key,))
+    checks["anthropic"] = lambda *_: ("n", "never")
+    refused = destinations(models, addressing=Addressing(checks)).place(line(model="auto"))
+    assert isinstance(refused, LineError)
+    assert (refused.code, refused.param) == ("no_model_left", "body.model")
+    assert "openai/other: n is too much; anthropic/other: never" in refused.message
+
+
+def test_equal_questions_are_chosen_for_once_and_others_anew() -> None:
+    """What is remembered goes by all that counts: a longer text may be too long for the cheap one."""
+    small = entry(OURS, context_tokens=1_000)
+    placing = destinations(models=[small, entry(THEIRS)])
+    found = [placing.place(line(text, model="auto")) for text in ("hi", "ho", "hi " * 2_000, "hi")]
+    assert [goes_to(one)[0] for one in found] == [OURS.key, OURS.key, THEIRS.key, OURS.key]
 
 
 def test_another_model_is_another_question() -> None:
@@ -200,7 +365,7 @@ def test_a_killed_process_ends_the_quote(victim: int) -> None:
 
 
 def _keep_busy(crew: Crew, victim: int) -> None:
-    chunk = [Question("gpt-4o", "", Endpoint.CHAT, orjson.dumps(line().body), False, False)]
+    chunk = [Question("openai", "gpt-4o", "", Endpoint.CHAT, orjson.dumps(line().body), False, False)]
     with crew.working():
         for _ in range(ALONE + 1):
             crew.tally(chunk)
@@ -270,7 +435,7 @@ def test_the_tightest_limit_counts(pace: Pace, latency_ms: int | None, duration_
 def test_what_is_answered_already_takes_no_time() -> None:
     """Without a call nothing has to be known about calls."""
     tallies = surveyed(line())
-    found = compile_quote(tallies, provider="openai", forecaster=NO_EXPERIENCE, pace=Pace(concurrency=1))
+    found = compile_quote(tallies, forecaster=NO_EXPERIENCE, pace=Pace(concurrency=1))
     assert found.duration_s == 0.0
 
 
@@ -278,13 +443,9 @@ def test_one_model_that_nobody_knows_leaves_the_whole_unknown() -> None:
     """The total takes as long as its parts together, and is not known when one of them is not."""
     tallies = surveyed(line(), line(model="own"), hits=())
     pace, known = Pace(concurrency=1), {("openai", "gpt-4o"): 300, ("openai", "own"): 700}
-    both = compile_quote(
-        tallies, provider="openai", forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace
-    )
+    both = compile_quote(tallies, forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace)
     del known["openai", "own"]
-    one = compile_quote(
-        tallies, provider="openai", forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace
-    )
+    one = compile_quote(tallies, forecaster=Forecaster(experiences={}, latencies_ms=known), pace=pace)
     assert (both.duration_s, [model.duration_s for model in both.models]) == (1.0, [0.3, 0.7])
     assert (one.duration_s, [model.duration_s for model in one.models]) == (None, [0.3, None])
 

@@ -8,7 +8,8 @@ import pytest
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.draws import CallCounts, Draws
 from batchmill.sandbox.faults import FAULTS, SAME_AS, find_fault
-from batchmill.sandbox.prompts import Asked, read_call
+from batchmill.sandbox.prompts import Asked
+from batchmill.sandbox.wires.openai.read import read_call
 
 
 def ask(text: str, model: str = "m") -> Asked:

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from batchmill.providers.base import Verdict
 from batchmill.providers.signals import classify, duration_s, explain, retry_after_s
 from batchmill.requests.model import Endpoint
-from batchmill.sandbox.limits import Admission, Allowance, LimitRules, Limits, bound_tokens, go_duration
-from batchmill.sandbox.prompts import Asked, read_call
+from batchmill.sandbox.limits import Admission, Allowance, LimitRules, Limits
+from batchmill.sandbox.outcomes import Answer
+from batchmill.sandbox.prompts import Asked
+from batchmill.sandbox.wires.openai.limits import bound_tokens, go_duration
+from batchmill.sandbox.wires.openai.read import read_call
+from batchmill.sandbox.wires.openai.wire import OPENAI
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -28,7 +32,7 @@ class Gate:
 
     def call(self, tokens: int = 2, model: str = "m") -> Admission:
         """A call whose prompt and answer come to so many tokens together, 2 at least."""
-        return self.limits.admit(chat(max_tokens=tokens - 1, model=model))
+        return self.limits.admit(chat(max_tokens=tokens - 1, model=model), OPENAI)
 
     def wait_for(self, admission: Admission) -> None:
         """Wait as long as the refusal asks."""
@@ -45,9 +49,13 @@ def chat(model: str = "m", text: str = "abcd", **body: Any) -> Asked:
     return read_call(Endpoint.CHAT, {"model": model, "messages": [{"role": "user", "content": text}], **body})
 
 
-def error_of(admission: Admission) -> dict[str, Any]:
+def refusal_of(admission: Admission) -> Answer:
     assert admission.refusal is not None
-    error: dict[str, Any] = json.loads(admission.refusal.body)["error"]
+    return OPENAI.refuse(admission.refusal, "req_1")
+
+
+def error_of(admission: Admission) -> dict[str, Any]:
+    error: dict[str, Any] = json.loads(refusal_of(admission).body)["error"]
     return error
 
 
@@ -112,13 +120,15 @@ def test_models_have_windows_of_their_own() -> None:
     """One model's calls do not use up another's limit; a named one has its own; without one there are no headers."""
     rules = LimitRules(rpm=Allowance(of_all=1, of_model={"big": 2}), tpm=Allowance(of_model={"big": 50}))
     limits = Limits(rules, lambda: 0)
-    assert [limits.admit(chat(model)).refusal is None for model in ("m", "n", "m", "big", "big", "big")] == [
+    assert [
+        limits.admit(chat(model), OPENAI).refusal is None for model in ("m", "n", "m", "big", "big", "big")
+    ] == [
         *(True, True, False),
         *(True, True, False),
     ]
-    assert len(limits.admit(chat("big")).headers) == 6
+    assert len(limits.admit(chat("big"), OPENAI).headers) == 6
     only_big = Limits(LimitRules(rpm=Allowance(of_model={"big": 2})), lambda: 0)
-    assert only_big.admit(chat("m")) == Admission(refusal=None, headers=())
+    assert only_big.admit(chat("m"), OPENAI) == Admission(refusal=None, headers=())
     assert only_big.statement() == {}
 
 
@@ -183,7 +193,7 @@ def test_a_refusal_is_a_promise(arrivals: list[tuple[int, int]], forgives: bool,
         admission = gate.call(tokens)
         if admission.refusal is None:
             continue
-        error = explain(429, json.loads(admission.refusal.body))
+        error = explain(429, json.loads(refusal_of(admission).body))
         assert classify(429, error) == (Verdict.THROTTLED, "rate_limit_exceeded")
         headers = dict(admission.headers) | dict(admission.refusal.headers)
         asked_ms = int(headers["retry-after-ms"])

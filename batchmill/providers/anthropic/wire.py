@@ -11,7 +11,7 @@ import orjson
 
 from batchmill.limits.model import RATES, Quota
 from batchmill.money.usage import Usage
-from batchmill.providers import answers
+from batchmill.providers import answers, signals
 from batchmill.providers.anthropic import answer, ask
 from batchmill.providers.base import Call, Verdict
 from batchmill.providers.fields import Field
@@ -122,6 +122,10 @@ class AnthropicWire:
         """What its `usage` says."""
         usage = answer.read_usage(message)
         return None if usage is None else answers.read_usage(endpoint, {"usage": usage})
+
+    def explain(self, status: int, answer: Any) -> ErrorObject:
+        """What its error object says."""
+        return signals.explain(status, answer)
 
     def error_body(self, error: ErrorObject, body: bytes | None) -> bytes | None:
         """The error in OpenAI's shape; None where there was no JSON."""

@@ -1,0 +1,289 @@
+"""The gate: who waits for the limits, in which order, and with which key; by a clock of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+
+import pytest
+
+from batchmill.limits.gate import LATE_S, REST_S, Gate, NoPass, Pass
+from batchmill.limits.memory import MemoryLimiter
+from batchmill.limits.model import Admission, Ask, Bucket, Demand, Dimension, Limits, Quota, Settlement
+from batchmill.providers.base import Reply, Verdict
+from batchmill.routing.names import Target
+from tests.support.replies import ANSWERED, THROTTLED
+
+MODEL = Target(provider="openai", model="m")
+OTHER = Target(provider="openai", model="other")
+TOLD = replace(ANSWERED, quotas=(Quota(dimension=Dimension.TOKENS, limit=60_000, remaining=50_000),))
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Turnstile:
+    """A `Limiter` that lets one through for each turn it is given, for the moment it is given for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.turns: list[float] = []
+        self.asked: list[str] = []
+        self.lists: list[int] = []
+        self.settled: list[Settlement] = []
+        self.renewed: list[str] = []
+        self.largest = 10**9
+        self.closed_keys: set[str] = set()
+
+    def lets_through(self, buckets: Sequence[Bucket]) -> bool:
+        return False
+
+    async def admit(self, asks: Sequence[Ask]) -> list[Admission]:
+        self.lists.append(len(asks))
+        return [self._answer(ask) for ask in asks]
+
+    def _answer(self, ask: Ask) -> Admission:
+        self.asked.append(ask.buckets[-1].name)
+        if ask.demand.input_tokens > self.largest:
+            return Admission(granted=False, never=True)
+        is_closed = any(key in ask.buckets[-1].name for key in self.closed_keys)
+        if is_closed or not self.turns:
+            return Admission(granted=False, retry_after_s=0.01)
+        return Admission(granted=True, starts_at_s=self.clock.now_s + self.turns.pop(0))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        self.settled += settlements
+
+    async def renew(self, permits: Collection[str]) -> None:
+        self.renewed += permits
+
+    async def close(self) -> None:
+        pass
+
+
+def playing(
+    play: Callable[[Gate, Turnstile, Clock], Awaitable[None]], *, keys: Sequence[str] = ("k",), room: int = 8
+) -> None:
+    """Have a test's play with a gate before a turnstile."""
+
+    async def run() -> None:
+        clock = Clock()
+        turnstile = Turnstile(clock)
+        gate = Gate(turnstile, accounts={"openai": keys}, room=room, clock=clock)
+        async with asyncio.timeout(10):
+            await play(gate, turnstile, clock)
+            await gate.close()
+
+    asyncio.run(run())
+
+
+async def some_turns_of_the_loop() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+
+
+def test_first_come_first_served() -> None:
+    """Whoever waits longest leaves first, also where several may leave at once."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        left: list[int] = []
+
+        async def call(number: int) -> None:
+            assert isinstance(await gate.enter(MODEL), Pass)
+            left.append(number)
+
+        calls = [asyncio.create_task(call(number)) for number in range(6)]
+        await some_turns_of_the_loop()
+        assert left == []
+        turnstile.turns = [0.0] * 2
+        await some_turns_of_the_loop()
+        assert left == [0, 1]
+        turnstile.turns = [0.0] * 9
+        await asyncio.gather(*calls)
+        assert left == list(range(6))
+
+    playing(play)
+
+
+def test_those_who_wait_are_asked_for_together() -> None:
+    """One round trip for all of them, however many tasks they are."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        calls = [asyncio.create_task(gate.enter(MODEL)) for _ in range(6)]
+        await some_turns_of_the_loop()
+        assert max(turnstile.lists) == 6
+        turnstile.turns = [0.0] * 6
+        await asyncio.gather(*calls)
+
+    playing(play)
+
+
+def test_no_more_wait_than_there_is_room() -> None:
+    """Others are told to come back; other models have a line of their own."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        calls = [asyncio.create_task(gate.enter(MODEL)) for _ in range(2)]
+        await some_turns_of_the_loop()
+        assert gate.is_full(MODEL)
+        assert not gate.is_full(OTHER)
+        told = await gate.enter(MODEL)
+        assert isinstance(told, NoPass)
+        assert told.wait_s >= 1.0
+        turnstile.turns = [0.0] * 3
+        await asyncio.gather(*calls)
+        assert isinstance(await gate.enter(OTHER), Pass)
+
+    playing(play, room=2)
+
+
+def test_what_never_fits_is_told_so_and_holds_up_nobody() -> None:
+    """A call larger than the limit goes out of the line."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.largest = 100
+        large = asyncio.create_task(gate.enter(MODEL, Demand(input_tokens=101)))
+        small = asyncio.create_task(gate.enter(MODEL, Demand(input_tokens=1)))
+        await some_turns_of_the_loop()
+        turnstile.turns = [0.0]
+        assert await large == NoPass(never=True)
+        assert isinstance(await small, Pass)
+
+    playing(play)
+
+
+def test_who_gives_up_waiting_takes_nobodys_turn() -> None:
+    """A call that is cancelled in line is passed over; and what it was just given is given back."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        first, second, third = (asyncio.create_task(gate.enter(MODEL)) for _ in range(3))
+        await some_turns_of_the_loop()
+        first.cancel()
+        second.cancel()
+        await some_turns_of_the_loop()
+        turnstile.turns = [0.0]
+        assert isinstance(await third, Pass)
+        assert first.cancelled()
+        assert second.cancelled()
+        turnstile.turns = [0.0]
+        assert isinstance(await gate.enter(MODEL), Pass)
+
+    playing(play)
+
+
+@pytest.mark.parametrize(("late_s", "passes"), [(0.0, 1), (LATE_S / 2, 1), (2 * LATE_S, 2)])
+def test_who_is_late_waits_for_another_moment(late_s: float, passes: int) -> None:
+    """The pace has gone on without it; its slot is given back."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0, 0.0]
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        clock.now_s += late_s
+        started = await gate.start(given)
+        assert len(turnstile.asked) == passes
+        assert (started.permit == given.permit) is (passes == 1)
+        assert [settled.permit for settled in turnstile.settled] == [given.permit] * (passes - 1)
+
+    playing(play)
+
+
+def test_keys_take_turns_and_stand_in_for_each_other() -> None:
+    """Each key has limits of its own: where one lets nobody through, another is asked for at once."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0] * 8
+        used = [given.account for _ in range(4) if isinstance(given := await gate.enter(MODEL), Pass)]
+        assert sorted(used) == [0, 0, 1, 1]
+        turnstile.closed_keys = {"key-a"}
+        used = [given.account for _ in range(4) if isinstance(given := await gate.enter(MODEL), Pass)]
+        assert used == [1] * 4
+
+    playing(play, keys=("key-a", "key-b"))
+
+
+def test_a_key_that_was_turned_away_rests() -> None:
+    """Calls go out with the others meanwhile, and with it again when it has rested; the last key has no stand-in."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0] * 12
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        assert gate.rest(given), "the other key may be used"
+        used = {given.account for _ in range(4) if isinstance(given := await gate.enter(MODEL), Pass)}
+        assert len(used) == 1
+        clock.now_s += REST_S + 1
+        used = {given.account for _ in range(4) if isinstance(given := await gate.enter(MODEL), Pass)}
+        assert used == {0, 1}
+        both = [await gate.enter(MODEL) for _ in range(2)]
+        assert [gate.rest(given) for given in both if isinstance(given, Pass)] == [True, False]
+
+    playing(play, keys=("key-a", "key-b"))
+
+
+def test_limits_of_a_provider_and_of_its_model_count_together() -> None:
+    """The widest first; a provider without limits of its own has no bucket."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0] * 2
+        seen: list[tuple[Bucket, ...]] = []
+        answer = turnstile._answer
+        turnstile._answer = lambda ask: (seen.append(ask.buckets), answer(ask))[1]  # type: ignore[method-assign]
+        gate.set_limits({("openai", "m"): Limits(requests=10)})
+        await gate.enter(MODEL)
+        gate.set_limits({("openai", ""): Limits(requests=90), ("openai", "m"): Limits(requests=10)})
+        await gate.enter(MODEL)
+        assert [[(bucket.name, bucket.limits.requests) for bucket in buckets] for buckets in seen] == [
+            [("openai/k/m", 10)],
+            [("openai/k", 90), ("openai/k/m", 10)],
+        ]
+
+    playing(play)
+
+
+def test_slots_of_calls_that_are_out_are_kept() -> None:
+    """And no longer than that."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0] * 2
+        one, other = await gate.enter(MODEL), await gate.enter(MODEL)
+        assert isinstance(one, Pass)
+        assert isinstance(other, Pass)
+        await gate.leave(one, ANSWERED)
+        assert list(gate._out) == [other.permit]
+        await gate.leave(other, THROTTLED)
+        assert [(settled.permit, settled.throttled) for settled in turnstile.settled] == [
+            (one.permit, False),
+            (other.permit, True),
+        ]
+
+    playing(play)
+
+
+@pytest.mark.parametrize(
+    ("reply", "limits"), [(TOLD, Limits(tokens=60_000)), (THROTTLED, Limits()), (ANSWERED, Limits())]
+)
+def test_what_an_answer_tells_counts_from_then_on(reply: Reply, limits: Limits) -> None:
+    """Nothing is asked for while nothing is limited; headers with limits, or a refusal, change that."""
+
+    async def run() -> None:
+        clock = Clock()
+        limiter = MemoryLimiter(clock)
+        gate = Gate(limiter, accounts={"openai": ["k"]}, room=8, clock=clock)
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        assert given.permit == ""
+        assert not gate.counts_tokens(MODEL)
+        await gate.leave(given, reply)
+        is_limited = bool(limits) or reply.verdict is Verdict.THROTTLED
+        bucket = Bucket(name="openai/k/m")
+        assert limiter.lets_through([bucket]) is not is_limited
+        assert gate.counts_tokens(MODEL) is bool(limits)
+        await gate.close()
+
+    asyncio.run(run())
