@@ -7,6 +7,7 @@ import click
 
 from batchmill.money.nanos import format_usd, usd_text
 from batchmill.requests.ids import place_of
+from batchmill.routing.filters import WhyNot
 from batchmill.routing.path import Step
 from batchmill.routing.selection import Considered, Selection
 from cli.output import counted, in_one_line, print_json, print_table
@@ -145,7 +146,9 @@ def _selection_rows(plan: Plan, selection: Selection) -> list[Row]:
 
 
 def _turn(links: Mapping[Any, Link], considered: Considered) -> Turn:
-    return links[considered.target].turn if considered.target in links else Turn.OUT
+    if considered.target in links:
+        return links[considered.target].turn
+    return Turn.RESTS if considered.why_not is WhyNot.CIRCUIT else Turn.OUT
 
 
 def _why(links: Mapping[Any, Link], considered: Considered) -> str:

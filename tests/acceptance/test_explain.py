@@ -158,7 +158,7 @@ def test_who_rests_is_passed_over(stocked: Mill, tmp_path: Path) -> None:
     assert explained(stocked, source, "--fallback", GOOD)["plan"]["next"] == GOOD
     any_model = write_lines(tmp_path / "auto.jsonl", [chat_line("a", "Name a river.", model="auto")])
     chosen = explained(stocked, any_model)
-    assert turns(chosen)[CHEAP] == "out"
+    assert turns(chosen)[CHEAP] == "rests"
     assert chosen["plan"]["next"] == GOOD
     until = explained(stocked, any_model, "--max-latency", "1")["plan"]
     assert (until["next"], until["waits_until"]) == (None, circuit["until"])
