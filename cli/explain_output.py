@@ -43,7 +43,7 @@ def show_history(found: History, as_json: bool) -> None:
         click.echo()
         print_table([_step_as_row(step) for step in found.path.steps])
     if found.path.dropped:
-        click.echo(f"{counted(found.path.dropped, 'step')} after the first are left out")
+        click.echo(f"not shown: {counted(found.path.dropped, 'step')} in between")
     if plan is not None:
         _print_tables(plan)
 
