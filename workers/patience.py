@@ -14,10 +14,15 @@ UNREACHABLE = ("connect_failed", "connect_timeout")
 
 
 class Patience:
-    """Ends a run that cannot go on: nothing has moved for a while, and we know why."""
+    """Ends a run that cannot go on: nothing has moved for a while, and we know why.
 
-    def __init__(self, give_up_s: float) -> None:
+    Args:
+        begun_ms: When the run began, by the database's clock.
+    """
+
+    def __init__(self, give_up_s: float, begun_ms: int) -> None:
         self._give_up_s = give_up_s
+        self._begun_ms = begun_ms
         self._moved_at = time.monotonic()
         self._seen: tuple[int, ...] = ()
         self._restarts = 0
@@ -77,10 +82,10 @@ class Patience:
                 "check OPENAI_BASE_URL and the network, then run the same command again: it goes on",
             )
 
-        if waiting.is_all and is_idle:
+        if is_idle and waiting.is_in_vain(self._begun_ms):
             raise ProviderError(
                 f"nothing has moved for {self._give_up_s:.0f} s: {_resting(waiting)}; nothing is lost",
-                "`batchmill providers health` shows how they are; then run the same command again: it goes on",
+                "`batchmill providers health` shows how they are; run the same command again then: it goes on",
             )
 
     def _is_nobody_there(self, in_flight_ms: int) -> bool:

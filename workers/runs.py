@@ -200,7 +200,7 @@ class Run:
             crew.doorbell.remove(crew.queue)
 
     def _attend(self, batch: Any, crew: Crew) -> None:
-        patience = Patience(self._settings.calls.give_up_s)
+        patience = Patience(self._settings.calls.give_up_s, self._database.now_ms())
         while True:
             self._check()
             try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchmill.requests.model import BatchState
-from batchmill.routing.circuits import Circuit, closed_until_ms
+from batchmill.routing.circuits import Cause, Circuit, CircuitState, closed_until_ms
 from batchmill.routing.names import Target
 from batchmill.routing.path import EMPTY, Path, What
 from batchmill.routing.resting import Resting, left_alone
@@ -41,6 +41,16 @@ class Waiting:
     def in_words(self) -> str:
         """Whom and for how long; "" where nobody is waited for."""
         return "; ".join(f"{one.target.name} {one.in_words(self.now_ms)}" for one in self.resting)
+
+    def is_in_vain(self, begun_ms: int) -> bool:
+        """Whether all of it waits for those who did not answer since then, or have asked for the wait themselves.
+
+        Who failed before that, and rests only for a while, is still to be tried once more.
+        """
+        return self.is_all and all(
+            one.state is CircuitState.OPEN and (one.cause is not Cause.FAILING or one.since_ms >= begun_ms)
+            for one in self.resting
+        )
 
 
 FOR_NOBODY = Waiting()

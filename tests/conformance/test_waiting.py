@@ -51,6 +51,16 @@ def test_a_batch_whose_only_model_rests(database: Database) -> None:
     assert f"{MODEL.name} rests for" in waiting.in_words
 
 
+def test_waiting_is_in_vain_for_those_who_failed_since(database: Database, clock: FakeClock) -> None:
+    """Who began after the model had failed has not tried it yet: it waits until it has."""
+    before_ms = database.now_ms()
+    _, batch = broken(database)
+    waiting = looked_at(database, batch)
+    assert waiting.is_in_vain(before_ms)
+    clock.advance(1)
+    assert not waiting.is_in_vain(database.now_ms())
+
+
 def test_nobody_is_waited_for_when_its_time_is_over(database: Database, clock: FakeClock) -> None:
     """From then on a call goes out, to see whether it is back."""
     _, batch = broken(database)
