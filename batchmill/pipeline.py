@@ -41,7 +41,6 @@ from batchmill.routing.router import Course
 
 SHORTEST_WAIT_MS, LONGEST_WAIT_MS = 100, 60_000
 """A call whose model is left alone is claimable again when that ends, within these bounds."""
-MOST_SHUT = 1_000
 TOO_LARGE = "it is larger than what its limit lets through in a minute"
 OUT_OF_ORDER = "it has failed again and again, and rests for a while"
 TIGHT_MS = 1_000
@@ -164,7 +163,6 @@ class Pipeline:
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
-    _shut: dict[tuple[Target, tuple[Target, ...]], int] = field(default_factory=dict, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
 
     async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
@@ -185,10 +183,12 @@ class Pipeline:
         """Whether a job had better not be started yet: whom it asks for is left alone, or has too many waiting."""
         if not job.provider:
             return False
-        target = job.asked
-        if self._shut and self._shut.get((target, job.wants.fallback), 0) > self.now_ms():
+        target, is_lone = job.asked, not job.wants.fallback
+        if self.limits.is_full(target):
             return True
-        return self.limits.is_full(target)
+        if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
+            return False
+        return all(self.journal.closed_until_ms(other, is_lone=False) for other in job.wants.fallback)
 
     async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
@@ -215,9 +215,6 @@ class Pipeline:
                 job.note(Step(target=target, what=What.SKIPPED, why=OUT_OF_ORDER, at_ms=self.now_ms()))
         if not waits_ms and too_large is not None:
             return Rejection(job=job, code="request_too_large", message=f"{too_large.name}: {TOO_LARGE}")
-        if len(self._shut) >= MOST_SHUT:  # models are named by producers: never without end
-            self._shut.clear()
-        self._shut[job.asked, job.wants.fallback] = min(waits_ms)
         return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
 
     async def _ready(self, job: Job, target: Target, *, has_next: bool, is_lone: bool) -> Ready | Withheld:

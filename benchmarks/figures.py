@@ -83,7 +83,7 @@ class Figure:
         return {None: "", True: "met", False: "MISSED"}[self.is_met]
 
 
-_UNITS = ("req/s", "lines/s", "ms CPU a request", "ms CPU a call", "calls/s", "MB", "s", "x", "%")
+_UNITS = ("calls", "req/s", "lines/s", "ms CPU a request", "ms CPU a call", "calls/s", "MB", "s", "x", "%")
 
 
 def figures_of(

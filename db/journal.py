@@ -31,6 +31,9 @@ TIGHT_S = 1.0
 ASK_AGAIN_S = 0.1
 """How often that room is looked for when nothing of our own comes back: others' calls make room too."""
 
+FRESH_MS = 1_000
+"""So long it is believed what the last commit saw of circuits."""
+
 STANDS_STILL = Withheld(why=Why.STANDS_STILL)
 
 
@@ -78,6 +81,7 @@ class Journal:
         self._tight: list[_QueuedSend] = []
         self._passed_over: dict[int, float] = {}
         self._circuits: Mapping[Key, Circuit] = {}
+        self._circuits_at_ms = 0
         self._outcomes: list[tuple[Outcome, asyncio.Future[None]]] = []
         self._hand_backs: list[tuple[HandBack, asyncio.Future[None]]] = []
         self._rejections: list[tuple[Rejection, asyncio.Future[None]]] = []
@@ -134,7 +138,10 @@ class Journal:
         circuit = self._circuits.get(target.key)
         if circuit is None:
             return None
-        return closed_until_ms(circuit, self.database.now_ms(), is_lone=is_lone)
+        now_ms = self.database.now_ms()
+        if now_ms > self._circuits_at_ms + FRESH_MS:
+            return None  # who is told to send all the same learns how it is now
+        return closed_until_ms(circuit, now_ms, is_lone=is_lone)
 
     def open_circuits(self) -> dict[Key, int]:
         """Until when each model is left alone that is, as the last commit saw it."""
@@ -239,6 +246,8 @@ class Journal:
         )
 
     def _note(self, written: Written) -> None:
+        if written.circuits:
+            self._circuits_at_ms = self.database.now_ms()
         self._circuits = written.circuits
         for claim_id, gone in written.left.items():
             self._open[claim_id] -= gone

@@ -19,7 +19,7 @@ from db.engine import Database
 from workers.addresses import missing_key, upstreams_of
 from workers.prices import file_prices
 
-MOST_OPEN = 30
+MOST_OPEN = 150
 """A circuit stays open so many times as long as at first, at most."""
 
 

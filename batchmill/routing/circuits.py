@@ -25,6 +25,8 @@ from enum import StrEnum
 from batchmill.providers.base import Reply, Verdict
 
 _MOST_DOUBLINGS = 30
+PROBE_LOOK_MS = 500
+"""How soon it is looked again what came of a probe."""
 
 
 class CircuitState(StrEnum):
@@ -61,8 +63,8 @@ class CircuitRules:
         throttled_probe_ms: When to probe again at the earliest where a probe was too fast.
     """
 
-    threshold: int = 5
-    failing_ms: int = 10_000
+    threshold: int = 10
+    failing_ms: int = 2_000
     failing_most_ms: int = 300_000
     blocked_ms: int = 60_000
     blocked_most_ms: int = 600_000
@@ -182,7 +184,10 @@ def closed_until_ms(circuit: Circuit, now_ms: int, *, is_lone: bool) -> int | No
     """
     if is_lone and circuit.cause is Cause.BLOCKED:
         return None
-    return may_call(circuit, now_ms).until_ms
+    until_ms = may_call(circuit, now_ms).until_ms
+    if until_ms is not None and circuit.state is CircuitState.HALF_OPEN:
+        return min(until_ms, now_ms + PROBE_LOOK_MS)  # its probe may end at any time
+    return until_ms
 
 
 def probing(circuit: Circuit, now_ms: int, *, call_timeout_ms: int) -> Circuit:

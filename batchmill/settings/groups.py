@@ -164,13 +164,13 @@ class CircuitSettings(Group):
     """When a model that does not answer is left alone."""
 
     failures: int = whole(
-        5,
+        10,
         "BATCHMILL_CIRCUIT_FAILURES",
         "Failures in a row after which a model is left alone.",
         most=1_000_000,
     )
     open_s: float = seconds(
-        10.0, "BATCHMILL_CIRCUIT_OPEN_S", "How long, at first; doubled up to 30 times as long.", least=0.1
+        2.0, "BATCHMILL_CIRCUIT_OPEN_S", "How long, at first; doubled up to 150 times as long.", least=0.1
     )
 
 

@@ -8,8 +8,8 @@ from tests.support.quota import use_up
 
 WAYS = {"a minute": False, "a minute and a second": True}
 """What the provider holds calls to: its minutes alone, or each second to its part of one as well."""
-USED, REFUSED = "held to {}: of the tighter limit used, %", "held to {}: refused"
-FORGOTTEN = "all forgotten in the middle: refused"
+USED, REFUSED = "held to {}: of the tighter limit used, %", "held to {}: refused, calls"
+FORGOTTEN = "all forgotten in the middle: refused, calls"
 TARGETS: Mapping[str, AtLeast | AtMost] = {
     **{USED.format(way): AtLeast(97) for way in WAYS},
     **{REFUSED.format(way): AtMost(0) for way in WAYS},
@@ -27,7 +27,7 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
             {
                 USED.format(way): used.percent,
                 REFUSED.format(way): used.refused,
-                f"held to {way}: calls": used.calls,
+                f"held to {way}: made, calls": used.calls,
             },
         )
     used = use_up(stage.empty_folder(), seconds=seconds, per_second=True, flush_after_s=[seconds / 2])

@@ -32,7 +32,7 @@ def printed(mill: Mill, *arguments: str, status: int = 0) -> Any:
 @pytest.mark.timeout(180)
 def test_a_run_that_waits_for_nothing_else_is_given_up(mill: Mill, tmp_path: Path) -> None:
     """Everything fails: it ends with who rests until when; the same command tries once more, however long that is."""
-    mill.environ |= {"BATCHMILL_GIVE_UP_S": "3", "BATCHMILL_CALL_TIMEOUT_S": "2"}
+    mill.environ["BATCHMILL_GIVE_UP_S"] = "3"
     output = tmp_path / "out.jsonl"
     with sandbox(tmp_path, "--fault", "500=1.0") as broken:
         source = asking(mill, broken, tmp_path / "in.jsonl")
@@ -55,6 +55,7 @@ def test_a_run_that_waits_for_nothing_else_is_given_up(mill: Mill, tmp_path: Pat
 @pytest.mark.timeout(180)
 def test_whoever_looks_sees_who_is_left_alone(mill: Mill, tmp_path: Path) -> None:
     """`run`, `status`, `providers health` and `doctor` name the model, how long it rests, and what it has said."""
+    mill.environ["BATCHMILL_CIRCUIT_OPEN_S"] = "30"
     with sandbox(tmp_path, "--fault", "500=1.0") as broken:
         source = asking(mill, broken, tmp_path / "in.jsonl")
         running = mill.start("run", source, "-o", tmp_path / "out.jsonl")

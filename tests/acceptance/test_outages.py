@@ -100,7 +100,7 @@ def test_after_recovery_the_model_asked_for_answers_again(
     assert mill.query("SELECT state FROM circuits WHERE provider = 'openai'") in ([], [("closed",)])
     by_primary, by_fallback = len(primary.calls()) - failed, len(fallback.calls()) - answered
     assert by_primary + by_fallback == LINES
-    assert by_primary >= LINES - CONCURRENCY
+    assert by_primary >= LINES / 2, "while the probe is out, the fallback goes on"
 
 
 def test_without_a_fallback_lines_wait_and_no_attempt_is_burnt(

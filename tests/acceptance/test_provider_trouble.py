@@ -76,6 +76,9 @@ def test_limits_are_waited_for(mill: Mill, tmp_path: Path, lines: int, limits: t
     mill.environ |= {"BATCHMILL_BACKOFF_BASE_S": "0.05", "BATCHMILL_MAX_TRIES": "1"}
     with sandbox(tmp_path, *limits) as witness:
         mill.environ["OPENAI_BASE_URL"] = witness.url
+        # Higher than what is let through, so that the headers' limits, by the minute, do not count.
+        high = ("--rpm", "1000000", "--tpm", "1000000000")
+        assert mill("providers", "limit", "openai", "--model", "gpt-4o-mini", *high).returncode == 0
         report = mill.run(source, "-o", tmp_path / "out.jsonl")
         calls = witness.calls()
     outcomes = Counter(call["outcome"] for call in calls)

@@ -14,3 +14,10 @@ def test_no_call_is_refused(tmp_path: Path, flush_after_s: tuple[float, ...]) ->
     used = use_up(tmp_path, seconds=16.0, per_second=True, flush_after_s=flush_after_s)
     assert used.refused == 0
     assert used.percent >= (50 if flush_after_s else 75)
+
+
+def test_limits_that_nobody_has_set_are_learned(tmp_path: Path) -> None:
+    """From the first answers' headers: what left before them may be refused, and after that nothing is."""
+    used = use_up(tmp_path, seconds=16.0, are_set=False)
+    assert used.refused_late == 0
+    assert used.percent >= 60

@@ -29,12 +29,14 @@ class Used:
 
     Attributes:
         refused: Calls that were answered with 429.
+        refused_late: Those of them that came in the second half.
         requests_percent: How much of the limit of requests was used in the time looked at.
         tokens_percent: The same of tokens, as the sandbox counts them.
     """
 
     calls: int
     refused: int
+    refused_late: int
     requests_percent: float
     tokens_percent: float
 
@@ -50,6 +52,7 @@ def use_up(
     seconds: float,
     per_second: bool = False,
     flush_after_s: Sequence[float] = (),
+    are_set: bool = True,
     seed: int = 1,
 ) -> Used:
     """Send as fast as the limits let one, from a cold start.
@@ -57,6 +60,7 @@ def use_up(
     Args:
         seconds: How long is looked at, from the first call on.
         per_second: The sandbox holds each second to its part of the requests as well.
+        are_set: The limits are set; else they have to be learned from what the sandbox says.
         flush_after_s: When the broker forgets everything, from the first call on.
     """
     draw = random.Random(seed)
@@ -69,10 +73,8 @@ def use_up(
     with sandbox(folder, *options, *(["--per-second"] if per_second else [])) as provider:
         mill = Mill(folder=folder, environ={"OPENAI_BASE_URL": provider.url})
         try:
-            done = mill(
-                "providers", "limit", "openai", "--model", MODEL, "--rpm", str(RPM), "--tpm", str(TPM)
-            )
-            assert done.returncode == 0, done.stderr
+            if are_set:
+                _set_limits(mill)
             source = write_lines(folder / "in.jsonl", lines)
             process = mill.start(
                 "run", source, "-o", folder / "out.jsonl", "--workers", str(PROCESSES), "--concurrency", "128"
@@ -93,9 +95,15 @@ def use_up(
     return Used(
         calls=len(calls),
         refused=len(calls) - len(answered),
+        refused_late=sum(call["outcome"] != 200 and call["time"] > first_s + seconds / 2 for call in calls),
         requests_percent=len(answered) / (RPM * minutes) * 100,
         tokens_percent=tokens / (TPM * minutes) * 100,
     )
+
+
+def _set_limits(mill: Mill) -> None:
+    done = mill("providers", "limit", "openai", "--model", MODEL, "--rpm", str(RPM), "--tpm", str(TPM))
+    assert done.returncode == 0, done.stderr
 
 
 def _line_of(call: dict[str, str]) -> int:

@@ -9,18 +9,21 @@ from hypothesis import strategies as st
 
 from batchmill.providers.base import Reply, Verdict
 from batchmill.routing.circuits import (
-    DEFAULT_RULES,
+    PROBE_LOOK_MS,
     Cause,
     Circuit,
+    CircuitRules,
     CircuitState,
     Event,
     Leave,
     after,
+    closed_until_ms,
     event_of,
     may_call,
     probing,
 )
 
+RULES = CircuitRules(threshold=5, failing_ms=10_000, failing_most_ms=300_000)
 TIMEOUT_MS = 60_000
 HOUR_MS = 3_600_000
 FAILURES = [Verdict.RETRY, Verdict.UNREACHABLE, Verdict.UNKNOWN]
@@ -70,7 +73,7 @@ class Crew:
         if self.in_flight:
             sent_ms = self.in_flight.pop(which % len(self.in_flight))
             event = Event(verdict=verdict, sent_ms=sent_ms, retry_after_s=retry_after_s)
-            self.circuit = after(self.circuit, event, self.now_ms)
+            self.circuit = after(self.circuit, event, self.now_ms, RULES)
 
     def act(self, action: Action) -> None:
         """Call, let time go by, or end a call."""
@@ -94,7 +97,7 @@ def ended(
     event = Event(
         verdict=verdict, sent_ms=at_ms if sent_ms is None else sent_ms, retry_after_s=asked_s, reason="said"
     )
-    return after(circuit, event, at_ms)
+    return after(circuit, event, at_ms, RULES)
 
 
 def opened(verdict: Verdict = Verdict.RETRY, at_ms: int = 1_000, asked_s: float | None = None) -> Circuit:
@@ -125,7 +128,7 @@ def waits_ms(circuit: Circuit, verdict: Verdict, times: int) -> list[int]:
 def test_failures_in_a_row_open_it(verdict: Verdict) -> None:
     """Five by default, of any kind of failure; one fewer does not."""
     circuit = Circuit()
-    for _ in range(DEFAULT_RULES.threshold - 1):
+    for _ in range(RULES.threshold - 1):
         circuit = ended(circuit, verdict, 1_000)
     assert may_call(circuit, 1_000).leave is Leave.YES
     circuit = ended(circuit, verdict, 1_000)
@@ -137,7 +140,7 @@ def test_failures_in_a_row_open_it(verdict: Verdict) -> None:
 def test_an_answer_between_them_starts_the_count_anew(verdict: Verdict) -> None:
     """A refusal too: who refuses is alive."""
     circuit = Circuit()
-    for _ in range(3 * DEFAULT_RULES.threshold):
+    for _ in range(3 * RULES.threshold):
         circuit = ended(circuit, Verdict.RETRY, 1_000)
         circuit = ended(circuit, verdict, 1_000)
     assert circuit.state is CircuitState.CLOSED
@@ -260,7 +263,7 @@ def test_a_dead_provider_is_left_alone(width: int, taken: list[Action]) -> None:
     crew = Crew(width=width)
     for action in taken:
         crew.act(action)
-    assert crew.called <= DEFAULT_RULES.threshold + width - 1
+    assert crew.called <= RULES.threshold + width - 1
     assert all(later - sooner >= 10_000 for sooner, later in pairwise(crew.probed_at_ms))
     assert crew.circuit.opened_times <= 1 + len(crew.probed_at_ms)
 
@@ -303,3 +306,32 @@ def test_never_two_probes_at_once(taken: list[Action]) -> None:
         crew.act(action)
         if len(crew.probed_at_ms) > probes and before.state is CircuitState.HALF_OPEN:
             assert crew.now_ms >= before.probe_until_ms
+
+
+def test_a_retry_opens_nothing_and_a_failed_probe_does() -> None:
+    """Of a request that fails whenever it is asked only the first call counts; but whoever probes is taken at its word."""
+    circuit = Circuit()
+    for at_ms in range(1_000, 1_100):
+        event = Event(verdict=Verdict.RETRY, sent_ms=at_ms, is_retry=True)
+        circuit = after(circuit, event, at_ms, RULES)
+    assert circuit == Circuit()
+    circuit = opened()
+    probe_ms = circuit.open_until_ms
+    out = probing(circuit, probe_ms, call_timeout_ms=TIMEOUT_MS)
+    failed = after(out, Event(verdict=Verdict.RETRY, sent_ms=probe_ms, is_retry=True), probe_ms + 5, RULES)
+    assert failed.open_until_ms == probe_ms + 5 + 20_000
+
+
+@pytest.mark.parametrize(("is_lone", "until_ms"), [(True, None), (False, 61_000)])
+def test_a_blocked_account_is_asked_by_who_has_nobody_else(is_lone: bool, until_ms: int | None) -> None:
+    """It costs nothing, and tells what is to be put right."""
+    circuit = opened(Verdict.BLOCKED)
+    assert closed_until_ms(circuit, 2_000, is_lone=is_lone) == until_ms
+
+
+def test_what_came_of_a_probe_is_looked_at_soon() -> None:
+    """Its lease may be ten minutes, and its answer there in a second."""
+    circuit = opened()
+    now_ms = circuit.open_until_ms
+    out = probing(circuit, now_ms, call_timeout_ms=600_000)
+    assert closed_until_ms(out, now_ms, is_lone=True) == now_ms + PROBE_LOOK_MS

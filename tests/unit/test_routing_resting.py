@@ -4,10 +4,10 @@ import pytest
 
 from batchmill.providers.base import Verdict
 from batchmill.routing.circuits import (
-    DEFAULT_RULES,
     NEW,
     Cause,
     Circuit,
+    CircuitRules,
     CircuitState,
     Event,
     after,
@@ -18,17 +18,18 @@ from batchmill.routing.resting import left_alone, not_closed, open_until_ms
 
 NOW_MS = 1_000_000
 KEY = ("openai", "gpt-4o-mini")
+RULES = CircuitRules(threshold=5, failing_ms=10_000)
 
 
 def failed(circuit: Circuit, times: int, now_ms: int) -> Circuit:
     """After so many failures in a row."""
     for _ in range(times):
         event = Event(verdict=Verdict.RETRY, sent_ms=now_ms, reason="out of order")
-        circuit = after(circuit, event, now_ms)
+        circuit = after(circuit, event, now_ms, RULES)
     return circuit
 
 
-OPEN = failed(NEW, DEFAULT_RULES.threshold, NOW_MS)
+OPEN = failed(NEW, RULES.threshold, NOW_MS)
 
 
 def test_an_open_circuit_is_told_with_its_times_and_cause() -> None:
@@ -36,7 +37,7 @@ def test_an_open_circuit_is_told_with_its_times_and_cause() -> None:
     [resting] = not_closed({KEY: OPEN}, NOW_MS)
     assert resting.target.key == KEY
     assert (resting.state, resting.cause, resting.times) == (CircuitState.OPEN, Cause.FAILING, 1)
-    assert (resting.since_ms, resting.until_ms) == (NOW_MS, NOW_MS + DEFAULT_RULES.failing_ms)
+    assert (resting.since_ms, resting.until_ms) == (NOW_MS, NOW_MS + RULES.failing_ms)
     assert resting.in_words(NOW_MS + 1) == "rests for 10 s more: out of order"
 
 
@@ -45,7 +46,7 @@ def test_a_closed_circuit_is_not_told() -> None:
     assert not_closed({KEY: NEW, ("local", "x"): failed(NEW, 1, NOW_MS)}, NOW_MS) == []
 
 
-@pytest.mark.parametrize("later_ms", [0, DEFAULT_RULES.failing_ms - 1, DEFAULT_RULES.failing_ms])
+@pytest.mark.parametrize("later_ms", [0, RULES.failing_ms - 1, RULES.failing_ms])
 def test_left_alone_is_whom_no_call_goes_to(later_ms: int) -> None:
     """One whose time is over is no longer left alone, though its circuit is still open."""
     now_ms = NOW_MS + later_ms
