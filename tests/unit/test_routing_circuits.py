@@ -309,7 +309,7 @@ def test_never_two_probes_at_once(taken: list[Action]) -> None:
 
 
 def test_a_retry_opens_nothing_and_a_failed_probe_does() -> None:
-    """Of a request that fails whenever it is asked only the first call counts; a probe is taken at its word."""
+    """Of a request that always fails only the first call counts; but whoever probes is taken at its word."""
     circuit = Circuit()
     for at_ms in range(1_000, 1_100):
         event = Event(verdict=Verdict.RETRY, sent_ms=at_ms, is_retry=True)

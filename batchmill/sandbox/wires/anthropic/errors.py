@@ -66,10 +66,10 @@ FAULTS: Final[Mapping[str, Complaint]] = {
     "422": _error(422, "Unprocessable entity."),
     "429": _error(
         429,
-        "This request would exceed your organization's rate limit of 500 requests per minute.",
+        "This request would exceed your organization's rate limit of 30000 requests per minute.",
         headers=(
             ("retry-after", "1"),
-            ("anthropic-ratelimit-requests-limit", "500"),
+            ("anthropic-ratelimit-requests-limit", "30000"),
             ("anthropic-ratelimit-requests-remaining", "0"),
         ),
     ),

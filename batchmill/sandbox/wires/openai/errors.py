@@ -34,12 +34,12 @@ FAULTS: Final[Mapping[str, Complaint]] = {
     "422": _error(422, "Unprocessable entity."),
     "429": _error(
         429,
-        "Rate limit reached on requests per min (RPM): Limit 500, Used 500, Requested 1. "
+        "Rate limit reached on requests per min (RPM): Limit 30000, Used 30000, Requested 1. "
         "Please try again in 200ms.",
         "requests",
         LIMITED,
         retry_after_ms="200",
-        x_ratelimit_limit_requests="500",
+        x_ratelimit_limit_requests="30000",
         x_ratelimit_remaining_requests="0",
         x_ratelimit_reset_requests="200ms",
     ),
