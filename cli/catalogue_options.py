@@ -9,6 +9,8 @@ import click
 from batchmill.catalogue.entries import Capability, Tier, parse_name
 from batchmill.catalogue.prices import price_nanos
 from batchmill.errors import MisuseError
+from batchmill.routing.names import MOST_FALLBACKS
+from cli.text import ModelName
 
 MOST_TOKENS = 1_000_000_000
 MOST_LATENCY_MS = 86_400_000
@@ -110,6 +112,13 @@ _ENTRY_OPTIONS = (
         "--capabilities",
         type=Capabilities(),
         help=f"Commas between: {', '.join(Capability)}; text if a new model is given none.",
+    ),
+    click.option(
+        "--fallback",
+        multiple=True,
+        type=ModelName(),
+        help="Whom to ask when it does not answer and the request names nobody; several are asked in this order,"
+        f" {MOST_FALLBACKS} at most.",
     ),
     click.option("--notes", metavar="TEXT", help="For yourself."),
 )

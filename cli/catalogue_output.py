@@ -97,6 +97,8 @@ def _plain(entry: ModelEntry, name: str) -> Any:
     if isinstance(value, ModelPrices):
         parts = ((in_usd, getattr(value, name)) for name, in_usd in NAMES_IN_USD.items())
         return {in_usd: usd_text(nanos) for in_usd, nanos in parts if nanos is not None}
+    if name == "fallback":
+        return [target.name for target in value]
     return _words(value) if name == "capabilities" else value
 
 
@@ -109,7 +111,7 @@ def _words_of(entry: ModelEntry, name: str) -> str:
         return "the list's"
     if isinstance(plain, bool):
         return "yes" if plain else "no"
-    return "none" if plain in (None, "") else ",".join(plain) if isinstance(plain, list) else str(plain)
+    return "none" if plain in (None, "", []) else ",".join(plain) if isinstance(plain, list) else str(plain)
 
 
 def _as_json(entry: ModelEntry, price: PriceInForce) -> dict[str, Any]:
@@ -135,6 +137,7 @@ def _as_json(entry: ModelEntry, price: PriceInForce) -> dict[str, Any]:
         "context_tokens": entry.context_tokens,
         "output_cap_tokens": entry.output_cap_tokens,
         "capabilities": _words(entry.capabilities),
+        "fallback": [target.name for target in entry.fallback],
         "notes": entry.notes,
     }
 
@@ -156,6 +159,7 @@ def _as_row(entry: ModelEntry, price: PriceInForce) -> Mapping[str, object]:
         "context": entry.context_tokens,
         "output_cap": entry.output_cap_tokens,
         "capabilities": ",".join(_words(entry.capabilities)),
+        "fallback": ",".join(target.name for target in entry.fallback) or None,
     }
 
 

@@ -87,26 +87,43 @@ class InputArguments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchArguments:
-    """Whose batch it is and how it is answered, as given."""
+class RoutingArguments:
+    """What the choice of a model goes by, as given."""
 
-    priority: str
-    cache: str
-    on_unknown: str
-    job_name: str
     request_type: str
-    tenant: str
-    user: str
-    agent: str
-    deadline: str | None
-    budget: int | None
-    on_budget: str | None
     fallback: tuple[Target, ...]
     quality: str | None
     deep_reasoning: bool
     complexity: str | None
     user_tier: str | None
     max_latency_s: float | None
+
+    def wants(self) -> Wants:
+        """What the lines want of routing, unless they say so themselves."""
+        return Wants(
+            fallback=self.fallback,
+            quality=Quality(self.quality) if self.quality else None,
+            deep_reasoning=True if self.deep_reasoning else None,
+            complexity=Complexity(self.complexity) if self.complexity else None,
+            user_tier=Tier(self.user_tier) if self.user_tier else None,
+            max_latency_ms=None if self.max_latency_s is None else round(self.max_latency_s * 1000),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchArguments(RoutingArguments):
+    """Whose batch it is and how it is answered, as given."""
+
+    priority: str
+    cache: str
+    on_unknown: str
+    job_name: str
+    tenant: str
+    user: str
+    agent: str
+    deadline: str | None
+    budget: int | None
+    on_budget: str | None
 
     def options(self, settings: Settings) -> BatchOptions:
         """What the batch is to be."""
@@ -122,17 +139,6 @@ class BatchArguments:
             budget_nanos=self.budget,
             on_budget=OnLimit(self.on_budget) if self.on_budget else None,
             routing=dump_wants(self.wants()),
-        )
-
-    def wants(self) -> Wants:
-        """What its lines want of routing, unless they say so themselves."""
-        return Wants(
-            fallback=self.fallback,
-            quality=Quality(self.quality) if self.quality else None,
-            deep_reasoning=True if self.deep_reasoning else None,
-            complexity=Complexity(self.complexity) if self.complexity else None,
-            user_tier=Tier(self.user_tier) if self.user_tier else None,
-            max_latency_ms=None if self.max_latency_s is None else round(self.max_latency_s * 1000),
         )
 
     def deadline_ms(self, now_ms: int) -> int | None:
@@ -174,6 +180,16 @@ def reads_input(command: Command) -> Command:
     return _collecting(command, "given", InputArguments, _INPUT)
 
 
+def reads_request(command: Command) -> Command:
+    """Add REQUEST, which may be read as any INPUT is; the command gets `given: InputArguments`."""
+    return _collecting(command, "given", InputArguments, (_input_argument("REQUEST"), *_READING))
+
+
+def takes_routing(command: Command) -> Command:
+    """Add the options by which a model is chosen; the command gets `routing: RoutingArguments`."""
+    return _collecting(command, "routing", RoutingArguments, (_TYPE, *_ROUTING))
+
+
 def takes_batch(command: Command) -> Command:
     """Add the options of a batch; the command gets `batch: BatchArguments`."""
     return _collecting(command, "batch", BatchArguments, _BATCH)
@@ -193,8 +209,11 @@ def _collecting(
     return collected
 
 
-_INPUT = (
-    click.argument("input_path", metavar="INPUT", type=click.Path(path_type=Path, allow_dash=True)),
+def _input_argument(metavar: str) -> Callable[[Command], Command]:
+    return click.argument("input_path", metavar=metavar, type=click.Path(path_type=Path, allow_dash=True))
+
+
+_READING = (
     click.option(
         "--format",
         "input_format",
@@ -231,48 +250,11 @@ _INPUT = (
         help="Where the prompts go.  [default: /v1/chat/completions]",
     ),
 )
-_BATCH = (
-    click.option(
-        "--priority",
-        type=click.Choice([lane.value for lane in Lane]),
-        default="normal",
-        show_default=True,
-        help="Which lane.",
-    ),
-    click.option(
-        "--cache",
-        type=click.Choice([mode.value for mode in CacheMode]),
-        default="auto",
-        show_default=True,
-        help="When an answer given before is used again: auto = unless the request asks for variety.",
-    ),
-    click.option(
-        "--on-unknown",
-        type=click.Choice([way.value for way in OnUnknown]),
-        default="retry",
-        show_default=True,
-        help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
-    ),
-    click.option("--job-name", type=Name(), default="", help="What to call it in lists and reports."),
-    click.option(
-        "--type", "request_type", type=Name(), default="", help="Kind of question, for lines that name none."
-    ),
-    click.option(
-        "--tenant", type=Name(), default=LOCAL_TENANT, show_default=True, help="Who shares workers and cache."
-    ),
-    click.option("--user", type=Name(), default="", help="Who asks, for the books."),
-    click.option("--agent", type=Name(), default="", help="Which program asks, for the books."),
-    click.option(
-        "--deadline",
-        metavar="TIME",
-        help="No call after this: a time from now (90s, 30m, 2h, 1d) or a moment with its zone.",
-    ),
-    click.option("--budget", type=Limit(), help="Most US dollars that this batch may cost."),
-    click.option(
-        "--on-budget",
-        type=on_limit_choice,
-        help="At the limit of any budget: wait, fail the rest, or ask cheaper models.  [default: as the budget says]",
-    ),
+_INPUT = (_input_argument("INPUT"), *_READING)
+_TYPE = click.option(
+    "--type", "request_type", type=Name(), default="", help="Kind of question, for lines that name none."
+)
+_ROUTING = (
     click.option(
         "--fallback",
         multiple=True,
@@ -305,4 +287,46 @@ _BATCH = (
         type=click.FloatRange(0.001, 86_400),
         help="For model auto: the longest that an answer may typically take, in seconds.",
     ),
+)
+_BATCH = (
+    click.option(
+        "--priority",
+        type=click.Choice([lane.value for lane in Lane]),
+        default="normal",
+        show_default=True,
+        help="Which lane.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Choice([mode.value for mode in CacheMode]),
+        default="auto",
+        show_default=True,
+        help="When an answer given before is used again: auto = unless the request asks for variety.",
+    ),
+    click.option(
+        "--on-unknown",
+        type=click.Choice([way.value for way in OnUnknown]),
+        default="retry",
+        show_default=True,
+        help="What to do about a call that may have been billed without an answer: ask again, or fail the line.",
+    ),
+    click.option("--job-name", type=Name(), default="", help="What to call it in lists and reports."),
+    _TYPE,
+    click.option(
+        "--tenant", type=Name(), default=LOCAL_TENANT, show_default=True, help="Who shares workers and cache."
+    ),
+    click.option("--user", type=Name(), default="", help="Who asks, for the books."),
+    click.option("--agent", type=Name(), default="", help="Which program asks, for the books."),
+    click.option(
+        "--deadline",
+        metavar="TIME",
+        help="No call after this: a time from now (90s, 30m, 2h, 1d) or a moment with its zone.",
+    ),
+    click.option("--budget", type=Limit(), help="Most US dollars that this batch may cost."),
+    click.option(
+        "--on-budget",
+        type=on_limit_choice,
+        help="At the limit of any budget: wait, fail the rest, or ask cheaper models.  [default: as the budget says]",
+    ),
+    *_ROUTING,
 )

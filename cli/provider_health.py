@@ -1,6 +1,6 @@
-"""`batchmill providers health`: whether the providers are there and know our keys."""
+"""`batchmill providers health`: whether the providers are there and know our keys, and which models rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import click
 
 from batchmill.providers.health import Health
 from batchmill.providers.names import ProviderName
+from batchmill.routing.resting import Resting
 from batchmill.settings import Settings
 from batchmill.settings.fields import mask_url
 from batchmill.settings.providers import ProviderSettings
@@ -37,24 +38,32 @@ class State(StrEnum):
 def health(names: tuple[ProviderName, ...], stored: bool, home: Path | None, as_json: bool) -> int:
     """Ask every provider that has a key for what costs nothing, and show how it is and since when.
 
-    With several keys the first is tried. What is found is kept. Exit status 1 if a provider fails, or one that is
-    named is not set up.
+    With several keys the first is tried. What is found is kept. Below are the models that the workers leave alone,
+    as they did not answer, if there are any. Exit status 1 if a provider fails, or one that is named is not set
+    up.
     """
     settings = settings_at(home)
     wanted = tuple(dict.fromkeys(names)) or tuple(ProviderName)
-    found = _stored(settings, wanted) if stored else _checked(settings, wanted)
+    found, resting = _stored(settings, wanted) if stored else _checked(settings, wanted)
     states = {name: _state(settings.providers[name], found.get(name)) for name in wanted}
     views = [_as_json(settings.providers[name], states[name], found.get(name)) for name in wanted]
+    resting = [one for one in resting if one.target.provider in wanted]
     if as_json:
-        print_json(views)
+        print_json([view | {"circuits": _circuits_of(view["provider"], resting)} for view in views])
     else:
         print_table([_as_row(view) for view in views])
+        if resting:
+            click.echo()
+            print_table([_circuit_as_row(one) for one in resting])
     bad = {name for name in wanted if states[name] is State.FAILING}
     bad |= {name for name in names if states[name] is State.NOT_SET_UP}
     return 1 if bad else 0
 
 
-def _checked(settings: Settings, wanted: tuple[ProviderName, ...]) -> dict[str, Health]:
+Found = tuple[dict[str, Health], Sequence[Resting]]
+
+
+def _checked(settings: Settings, wanted: tuple[ProviderName, ...]) -> Found:
     from batchmill.logs import configure_logs
     from workers.assembly import prepared_database
     from workers.provider_health import check_providers
@@ -68,7 +77,7 @@ def _checked(settings: Settings, wanted: tuple[ProviderName, ...]) -> dict[str, 
         database.close()
 
 
-def _stored(settings: Settings, wanted: tuple[ProviderName, ...]) -> dict[str, Health]:
+def _stored(settings: Settings, wanted: tuple[ProviderName, ...]) -> Found:
     from workers.assembly import existing_database
 
     database = existing_database(settings)
@@ -78,14 +87,16 @@ def _stored(settings: Settings, wanted: tuple[ProviderName, ...]) -> dict[str, H
         database.close()
 
 
-def _read(database: "Database", settings: Settings, wanted: tuple[ProviderName, ...]) -> dict[str, Health]:
-    from db import provider_checks
+def _read(database: "Database", settings: Settings, wanted: tuple[ProviderName, ...]) -> Found:
+    from batchmill.routing.resting import not_closed
+    from db import circuits, provider_checks
 
     accounts = {name.value: settings.providers[name] for name in wanted}
     with database.read() as tx:
-        return provider_checks.health(
+        found = provider_checks.health(
             tx, {name: account.upstream for name, account in accounts.items() if account.is_usable}
         )
+        return found, not_closed(circuits.read(tx), tx.now_ms)
 
 
 def _state(account: ProviderSettings, health: Health | None) -> State:
@@ -96,7 +107,7 @@ def _state(account: ProviderSettings, health: Health | None) -> State:
     return State.OK if health.last.is_ok else State.FAILING
 
 
-def _as_json(account: ProviderSettings, state: State, health: Health | None) -> Mapping[str, object]:
+def _as_json(account: ProviderSettings, state: State, health: Health | None) -> dict[str, object]:
     """How a provider is, for other programs."""
     from workers.views import time_text
 
@@ -114,6 +125,12 @@ def _as_json(account: ProviderSettings, state: State, health: Health | None) -> 
     }
 
 
+def _circuits_of(provider: object, resting: Sequence[Resting]) -> list[dict[str, object]]:
+    from workers.views import circuit_view
+
+    return [circuit_view(one) for one in resting if one.target.provider == provider]
+
+
 def _as_row(view: Mapping[str, object]) -> Mapping[str, object]:
     """The same as a row of a table."""
     missing = view["missing"]
@@ -128,4 +145,18 @@ def _as_row(view: Mapping[str, object]) -> Mapping[str, object]:
         "latency_ms": view["latency_ms"],
         "last_ok": view["last_ok_at"],
         "error": error or None,
+    }
+
+
+def _circuit_as_row(one: Resting) -> Mapping[str, object]:
+    from workers.views import time_text
+
+    return {
+        "resting": one.target.name,
+        "circuit": "due" if one.is_due else str(one.state).replace("_", "-"),
+        "cause": one.cause,
+        "since": time_text(one.since_ms),
+        "until": time_text(one.until_ms),
+        "times": one.times,
+        "reason": one.reason or None,
     }

@@ -1,4 +1,4 @@
-"""`batchmill providers`: the catalogue of models, their prices and tiers; limits and health are in files beside."""
+"""`batchmill providers`: the catalogue of models, their prices and tiers; the others are in files beside."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,9 @@ from cli.text import Text
 
 ELSEWHERE = {
     "limit": LazyCommand(module="cli.provider_limits", help="Limit what goes out to a provider or model."),
+    "explain": LazyCommand(
+        module="cli.provider_explain", help="Show who would answer a request and why, or who has."
+    ),
     "health": LazyCommand(
         module="cli.provider_health", help="Show which providers are there and know your key."
     ),
@@ -33,9 +36,8 @@ ELSEWHERE = {
 def providers() -> None:
     """Providers and the catalogue: models, their prices and tiers; limits; health.
 
-    Prices count now: one set here goes before the public list's, and the file BATCHMILL_PRICES before both.
-    Everything else (tiers, quality, capabilities, defaults) is kept for choosing models automatically, which
-    comes with a later version; until then every request names its model, and all are called as `openai`.
+    A price set here goes before the public list's, and the file BATCHMILL_PRICES before both. Tiers, quality,
+    latency, limits, capabilities and defaults are what the model of a request for `auto` is chosen by.
     """
 
 
@@ -109,7 +111,7 @@ def add(name: tuple[str, str], tier: str, home: Path | None, as_json: bool, **fi
 
     The provider is what stands before the first slash; the model is written as requests name it, and may hold
     slashes. Prices are US dollars per million tokens, as plain decimals (0.15); without any, the public
-    list's counts. Today all calls are made as `openai`, so only a price of openai/MODEL counts.
+    list's counts.
     """
     from batchmill.catalogue.edits import priced
     from db import catalogue
@@ -130,20 +132,31 @@ def add(name: tuple[str, str], tier: str, home: Path | None, as_json: bool, **fi
 @click.option("--tier", type=tier_choice, help="Move it to this tier; a default is none there.")
 @entry_options
 @click.option("--list-price", is_flag=True, help="Let the public list's price count again.")
+@click.option("--no-fallback", is_flag=True, help="Let nobody stand by for it.")
 @home_option
 @json_option
 def edit(
-    name: tuple[str, str], tier: str | None, list_price: bool, home: Path | None, as_json: bool, **fields: Any
+    name: tuple[str, str],
+    tier: str | None,
+    list_price: bool,
+    no_fallback: bool,
+    home: Path | None,
+    as_json: bool,
+    **fields: Any,
 ) -> None:
     """Change a model's price, tier, limits, or estimates.
 
-    What is not named stays. Workers go by a new price within seconds, without a restart; entries in the ledger
-    do not change.
+    What is not named stays; fallbacks are named all anew. Workers go by it within seconds, without a restart;
+    entries in the ledger do not change.
     """
     from batchmill.catalogue.edits import edited
     from db import catalogue
 
     changes, prices = _given(fields)
+    if no_fallback:
+        if "fallback" in changes:
+            raise MisuseError("--no-fallback takes the fallbacks away", "leave it out, or --fallback")
+        changes["fallback"] = ()
     if tier is not None:
         changes["tier"] = Tier(tier)
     settings = settings_at(home)
@@ -239,7 +252,7 @@ def _switch(names: Sequence[tuple[str, str]], *, on: bool, home: Path | None, as
 
 def _given(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     """The options that were given: fields of an entry, and parts of its price."""
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {name: value for name, value in fields.items() if value not in (None, ())}
     prices = {name: given.pop(name) for name in PRICE_FIELDS if name in given}
     return given, prices
 

@@ -72,13 +72,16 @@ def _looks(database: "Database", settings: Settings, batch: Any) -> Iterator[Any
 def _progress(database: "Database", row: Any) -> Any:
     from db import results
     from workers.progress import Progress, progress_of
+    from workers.waiting import waited_for
 
     if row.state == BatchState.VALIDATING:
         with database.read() as tx:
             return Progress(phase="reading", completed=results.taken_in(tx, row.id))
     if row.state == BatchState.PAUSED:
         return progress_of(row, "paused", row.paused_reason)
-    return progress_of(row, "writing" if row.state == BatchState.FINALIZING else "answering", row.last_error)
+    if row.state == BatchState.FINALIZING:
+        return progress_of(row, "writing", row.last_error)
+    return progress_of(row, "answering", waited_for(database, row).in_words or row.last_error)
 
 
 def _print(database: "Database", row: Any, as_json: bool) -> None:
@@ -109,6 +112,7 @@ def _lines(shown: dict[str, Any], spent_nanos: int) -> Iterator[tuple[str, str |
     )
     yield "cost", format_usd(spent_nanos) + unpriced
     yield "pace", _pace(shown)
+    yield "waits for", _waits_for(shown)
     for name in (*_PLAIN, *_TIMES):
         yield name.removesuffix("_at").replace("_", " "), shown[name]
     yield "last error", shown["last_error"]
@@ -120,6 +124,13 @@ def _unknown(shown: dict[str, Any]) -> str | None:
     calls = counted(shown["unknown_attempts"], "call")
     see = f"`batchmill budget reconcile --batch {shown['id']}`"
     return f"{calls} that may have been billed, not in the cost; {see} shows and settles them"
+
+
+def _waits_for(shown: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{one['provider']}/{one['model']}, which rests until {one['until']}: {one['reason'] or one['cause']}"
+        for one in shown["waits_for"]
+    )
 
 
 def _pace(shown: dict[str, Any]) -> str | None:

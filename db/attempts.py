@@ -142,6 +142,11 @@ def sent_under(tx: Transaction, claim: int, request_ids: Sequence[int]) -> Seque
     return tx.rows(_sent_under, requests=list(request_ids), claim=claim) if request_ids else []
 
 
+def of_request(tx: Transaction, request: int) -> Sequence[Any]:
+    """Every call of a request, the first one first."""
+    return tx.rows(select(attempts).where(attempts.c.request_id == request).order_by(attempts.c.number))
+
+
 def oldest_in_flight(tx: Transaction, first: int, last: int) -> int | None:
     """When the oldest call of a range of requests was sent that has not ended; None without one."""
     in_flight = select(func.min(attempts.c.sent_ms)).where(

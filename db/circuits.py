@@ -28,6 +28,7 @@ from batchmill.routing.circuits import (
     may_call,
     probing,
 )
+from batchmill.routing.resting import open_until_ms
 from db.engine import Transaction
 from db.prepared import Prepared, among
 from db.tables import circuits
@@ -74,8 +75,7 @@ def read(tx: Transaction) -> dict[Key, Circuit]:
 
 def resting(tx: Transaction) -> dict[Key, int]:
     """Until when each model is left alone that is."""
-    found = {key: may_call(circuit, tx.now_ms).until_ms for key, circuit in read(tx).items()}
-    return {key: until_ms for key, until_ms in found.items() if until_ms is not None}
+    return open_until_ms(read(tx), tx.now_ms)
 
 
 class Panel:

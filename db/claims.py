@@ -291,6 +291,12 @@ def any_of(tx: Transaction, batch: int) -> bool:
     return bool(tx.rows(select(claims.c.id).where(claims.c.batch_id == batch).limit(1)))
 
 
+def held_of(tx: Transaction, batch: int, most: int) -> list[int]:
+    """Up to so many requests of a batch that stand in claims; some of them may have left their claim."""
+    held = select(claims.c.request_ids).where(claims.c.batch_id == batch).order_by(claims.c.id).limit(most)
+    return [id_ for row in tx.rows(held) for id_ in orjson.loads(row.request_ids)][:most]
+
+
 def any_of_submitted(tx: Transaction) -> bool:
     """Whether anyone holds requests of a submitted batch."""
     held = select(claims.c.id).join(batches, batches.c.id == claims.c.batch_id)

@@ -6,11 +6,11 @@ tried again, which may lead those who wait, and what has been answered since the
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from batchmill.requests.model import CacheMode, RequestState
 from batchmill.requests.work import FIRST, Job, Send
-from batchmill.routing.path import EMPTY
+from batchmill.routing.path import EMPTY, Path
 from batchmill.routing.wants import load_wants, merged
 from db import cache, flights, paths, requests
 from db.engine import Transaction
@@ -122,9 +122,17 @@ def _with_bodies(tx: Transaction, jobs: list[Job]) -> list[Job]:
     questions = {row.request_id: row for row in requests.questions(tx, [job.request_id for job in jobs])}
     walked = paths.of(tx, [job.request_id for job in jobs if job.attempts or job.reason != FIRST])
     for job in jobs:
-        question = questions[job.request_id]
-        job.provider, job.model, job.body = question.provider, question.model, question.body.encode()
-        batch = job.batch.wants
-        job.wants = merged(load_wants(question.routing), batch) if question.routing else batch
-        job.path = walked.get(job.request_id, EMPTY)
+        put_question(job, questions[job.request_id], walked.get(job.request_id, EMPTY))
     return jobs
+
+
+def put_question(job: Job, question: Any, path: Path) -> None:
+    """Let a job know what it asks and of whom, and where it has been.
+
+    Args:
+        question: A row of (provider, model, body, routing).
+    """
+    job.provider, job.model, job.body = question.provider, question.model, question.body.encode()
+    batch = job.batch.wants
+    job.wants = merged(load_wants(question.routing), batch) if question.routing else batch
+    job.path = path

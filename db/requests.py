@@ -107,13 +107,50 @@ RESULTS = (
         answers.c.error_code,
         answers.c.error_message,
         answers.c.provider_request_id,
+        inputs.c.provider.label("asked_provider"),
         inputs.c.model.label("asked_model"),
-        func.coalesce(answers.c.model, inputs.c.model).label("model"),
+        func.coalesce(answers.c.provider, "").label("provider"),
+        func.coalesce(answers.c.model, "").label("model"),
     )
     .join_from(requests, inputs, inputs.c.request_id == requests.c.id)
     .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
 )
 """Requests with their answers."""
+_named = (
+    select(
+        *requests.c,
+        inputs.c.line,
+        inputs.c.custom_id,
+        inputs.c.provider,
+        inputs.c.model,
+        inputs.c.body,
+        inputs.c.routing,
+        answers.c.provider.label("answer_provider"),
+        answers.c.model.label("answer_model"),
+        answers.c.error_code,
+        answers.c.error_message,
+    )
+    .join_from(requests, inputs, inputs.c.request_id == requests.c.id)
+    .join(answers, answers.c.id == requests.c.answer_id, isouter=True)
+    .where(_of_batch, inputs.c.custom_id == bindparam("custom_id"))
+)
+_LINE = (requests.c.id, inputs.c.provider, inputs.c.model, inputs.c.routing)
+_of_line = inputs.c.request_id == requests.c.id
+_to_come = (
+    select(*_LINE)
+    .join_from(requests, inputs, _of_line)
+    .where(requests.c.batch_id == bindparam("batch"), requests.c.next_run_ms.is_not(None))
+    .order_by(requests.c.next_run_ms)
+    .limit(bindparam("most", type_=INT))
+)
+_in_hand = (
+    select(*_LINE)
+    .join_from(requests, inputs, _of_line)
+    .where(
+        requests.c.id.in_(bindparam("ids", expanding=True)),
+        requests.c.state == word(RequestState.CLAIMED),
+    )
+)
 _results = (
     RESULTS.where(requests.c.id > bindparam("after"), requests.c.id <= bindparam("last"))
     .order_by(requests.c.id)
@@ -141,6 +178,25 @@ def add(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:
 def questions(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
     """What these requests ask, and of whom: rows of (request_id, provider, model, body, routing)."""
     return tx.rows(_questions, ids=list(ids)) if ids else []
+
+
+def named(tx: Transaction, batch: int, custom_id: str) -> Any | None:
+    """A request of a batch with what it asks and the head of its answer, by its line's name; looked for line by line,
+    as there is no index of names."""
+    first, last = span(batch)
+    found = tx.rows(_named, first=first, last=last, custom_id=custom_id)
+    return found[0] if found else None
+
+
+def to_come(tx: Transaction, batch: int, most: int) -> Sequence[Any]:
+    """Up to so many requests of a batch that were claimed before and are to be claimed again, the soonest first: rows
+    of (id, provider, model, routing)."""
+    return tx.rows(_to_come, batch=batch, most=most)
+
+
+def in_hand(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
+    """Those of these requests that a worker has in hand: rows of (id, provider, model, routing)."""
+    return tx.rows(_in_hand, ids=list(ids)) if ids else []
 
 
 def move(tx: Transaction, rows: Sequence[Mapping[str, Any]]) -> None:

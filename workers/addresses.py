@@ -40,6 +40,8 @@ def misfit_of(providers: Mapping[str, Provider]) -> Misfit:
     """Tells what these providers cannot be asked for."""
 
     def misfit(target: Target, endpoint: Endpoint, body: bytes) -> str | None:
+        if target.provider not in providers:
+            return f"this version of batchmill cannot speak to {target.provider}"
         call = Call(endpoint=endpoint, model=target.model, body=body, client_request_id="", timeout_s=1.0)
         fault = providers[target.provider].fault(call)
         return None if fault is None else str(fault)

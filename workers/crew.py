@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from batchmill.errors import BrokerError
 from workers.doorbell import Doorbell
 from workers.embedded import EmbeddedWorker
+from workers.waiting import FOR_NOBODY, Waiting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -13,6 +14,7 @@ class Crew:
 
     Attributes:
         no_broker: Why the doorbell cannot be rung, as long as it cannot.
+        waiting: Whom its batch waits for, as of the last sweep.
         swept_at: When the last sweep began, by the monotonic clock.
     """
 
@@ -20,4 +22,5 @@ class Crew:
     doorbell: Doorbell
     worker: EmbeddedWorker
     no_broker: BrokerError | None = None
+    waiting: Waiting = FOR_NOBODY
     swept_at: float = float("-inf")

@@ -7,7 +7,8 @@ from typing import Any
 from batchmill.requests.ids import public_request_id
 from batchmill.requests.model import ENDED, RequestState
 from batchmill.results.files import ResultFiles, remove_leftovers
-from batchmill.results.lines import error_line, output_line
+from batchmill.results.lines import error_line, note_of, output_line
+from batchmill.routing.names import Target
 from db import batches, requests
 from db.engine import Database
 
@@ -55,15 +56,18 @@ def result_line(batch_public_id: str, row: Any) -> tuple[bytes, bool]:
     """The line of a request that has ended, in OpenAI's format, and whether it is answered."""
     name = public_request_id(batch_public_id, row.id)
     state = RequestState(row.state)
+    note = note_of(
+        asked=Target(provider=row.asked_provider, model=row.asked_model),
+        answered=Target(provider=row.provider, model=row.model),
+    )
     if state is RequestState.DONE:
         answer = output_line(
             batch_request_id=name,
             custom_id=row.custom_id,
             status_code=row.status_code,
             provider_request_id=row.provider_request_id,
-            asked_model=row.asked_model,
-            model=row.model,
             body=row.body.encode(),
+            note=note,
         )
         return answer, True
     if state in _ENDED_EARLY:
@@ -78,5 +82,6 @@ def result_line(batch_public_id: str, row: Any) -> tuple[bytes, bool]:
         status_code=row.status_code if failed_by_http else None,
         provider_request_id=row.provider_request_id,
         body=row.body.encode() if failed_by_http and row.body is not None else None,
+        note=note,
     )
     return failure, False

@@ -5,6 +5,8 @@ from typing import Any
 
 from batchmill.errors import ProviderError, WorkerError
 from workers.crew import Crew
+from workers.views import time_text
+from workers.waiting import Waiting
 
 MOST_RESTARTS = 5
 CONNECT_WITHIN_MS = 12_000
@@ -12,10 +14,15 @@ UNREACHABLE = ("connect_failed", "connect_timeout")
 
 
 class Patience:
-    """Ends a run that cannot go on: nothing has moved for a while, and we know why."""
+    """Ends a run that cannot go on: nothing has moved for a while, and we know why.
 
-    def __init__(self, give_up_s: float) -> None:
+    Args:
+        begun_ms: When the run began, by the database's clock.
+    """
+
+    def __init__(self, give_up_s: float, begun_ms: int) -> None:
         self._give_up_s = give_up_s
+        self._begun_ms = begun_ms
         self._moved_at = time.monotonic()
         self._seen: tuple[int, ...] = ()
         self._restarts = 0
@@ -48,10 +55,14 @@ class Patience:
         """What stands in the way, for people who watch; "" when nothing is known."""
         if crew.no_broker is not None:
             return crew.no_broker.message
-        return crew.worker.trouble or str(row.last_error)
+        return crew.worker.trouble or crew.waiting.in_words or str(row.last_error)
 
-    def give_up(self, row: Any, crew: Crew, in_flight_ms: int) -> None:
-        """Raise what stands in the way, unless it is only that calls take their time."""
+    def give_up(self, row: Any, crew: Crew, in_flight_ms: int, waiting: Waiting) -> None:
+        """Raise what stands in the way, unless it is only that calls take their time.
+
+        Args:
+            waiting: Whom the batch waits for at this moment.
+        """
         log_hint = f"the worker's log is {crew.worker.log_path}"
         if crew.worker.restarts - self._restarts > MOST_RESTARTS:
             why = f": {crew.worker.trouble}" if crew.worker.trouble else ""
@@ -71,9 +82,24 @@ class Patience:
                 "check OPENAI_BASE_URL and the network, then run the same command again: it goes on",
             )
 
+        if is_idle and waiting.is_in_vain(self._begun_ms):
+            raise ProviderError(
+                f"nothing has moved for {self._give_up_s:.0f} s: {_resting(waiting)}; nothing is lost",
+                "`batchmill providers health` shows how they are; run the same command again then: it goes on",
+            )
+
     def _is_nobody_there(self, in_flight_ms: int) -> bool:
         """No call is out, or all that are may still be waiting for a connection, and have been for long enough."""
         overdue_s = time.monotonic() - self._moved_at - self._give_up_s
         return in_flight_ms == 0 or (
             in_flight_ms < CONNECT_WITHIN_MS and overdue_s * 1000 > CONNECT_WITHIN_MS
         )
+
+
+def _resting(waiting: Waiting) -> str:
+    """Who rests, until when, and what each has said last."""
+    return "; ".join(
+        f"{one.target.name} does not answer and rests until {time_text(one.until_ms)}"
+        f" ({one.reason or one.cause})"
+        for one in waiting.resting
+    )

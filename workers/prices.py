@@ -17,17 +17,16 @@ from batchmill.limits.gate import Gate
 from batchmill.limits.model import Limits
 from batchmill.money.bounds import Bounds
 from batchmill.money.owner_prices import OwnerPrices, read_owner_prices
-from batchmill.money.prices import Pricer
 from batchmill.quotes.forecast import Experiences
 from batchmill.requests.model import Endpoint
-from batchmill.routing.outlook import Outlook
-from batchmill.routing.router import Misfit, Router
+from batchmill.routing.router import Misfit
 from batchmill.routing.upstreams import Upstreams
 from batchmill.settings import Settings
 from db import catalogue
 from db.budgets import factors
 from db.engine import Database, Transaction
 from db.experience import experiences
+from workers.choosing import Choosing
 from workers.limits import limits_in_force
 
 log = structlog.get_logger()
@@ -98,17 +97,18 @@ class FollowedPrices:
     ) -> None:
         self._database = database
         self._from_file = from_file
-        self.pricer = Pricer(from_file)
-        self.offers = CallOffers(Bounds(self.pricer, output_cap_tokens=output_cap_tokens), upstreams)
-        self.outlook = Outlook(
-            self.pricer, providers=upstreams.usable, endpoints=endpoints, now_ms=database.now_ms
-        )
-        self.router = Router(
-            providers=upstreams.usable,
+        self._choosing = Choosing.of(
+            from_file,
+            upstreams=upstreams,
             misfit=misfit,
-            situation=self.outlook.situation,
+            endpoints=endpoints,
+            output_cap_tokens=output_cap_tokens,
             now_ms=database.now_ms,
         )
+        self.pricer = self._choosing.pricer
+        self.outlook = self._choosing.outlook
+        self.router = self._choosing.router
+        self.offers = CallOffers(Bounds(self.pricer, output_cap_tokens=output_cap_tokens), upstreams)
         self._gate = gate
         self._experienced_at = float("-inf")
 
@@ -157,9 +157,8 @@ class FollowedPrices:
             # An answer must not wait for its price: the prices of the last look count until the next.
             log.warning("prices_not_read", error=error.message)
             return
-        self.pricer.set_owner_prices(terms.prices)
+        self._choosing.go_by(terms.prices, terms.models)
         self.offers.set_models(terms.models)
-        self.router.set_models(terms.models)
         self._gate.set_limits(terms.limits)
         self.offers.bounds.set_percents(terms.percents)
         self.offers.bounds.set_caps(terms.caps)

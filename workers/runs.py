@@ -41,6 +41,7 @@ from workers.progress import Progress, progress_of
 from workers.undertaking import Wanted, find_or_create
 from workers.unpriced import price_guard
 from workers.upkeep import PAUSED_BY_HAND, UNATTENDED, bury_the_dead, clear_up, leave
+from workers.waiting import waited_for
 
 LOOK_EVERY_S = 0.2
 SWEEP_EVERY_S = 1.0
@@ -199,7 +200,7 @@ class Run:
             crew.doorbell.remove(crew.queue)
 
     def _attend(self, batch: Any, crew: Crew) -> None:
-        patience = Patience(self._settings.calls.give_up_s)
+        patience = Patience(self._settings.calls.give_up_s, self._database.now_ms())
         while True:
             self._check()
             try:
@@ -237,7 +238,8 @@ class Run:
         elif row.state not in (BatchState.IN_PROGRESS, BatchState.CANCELLING):
             raise _standing_still(row)
         if patience.is_out(row, crew):
-            patience.give_up(row, crew, self._oldest_in_flight_ms(row))
+            waiting = waited_for(self._database, row)
+            patience.give_up(row, crew, self._oldest_in_flight_ms(row), waiting)
 
     def _deliver(self, row: Any) -> None:
         self._watch(progress_of(row, "writing"))
@@ -256,6 +258,7 @@ class Run:
     def _sweep(self, row: Any, crew: Crew) -> None:
         clear_up(self._database, self._settings, self._judge)
         sweep.sweep(self._database, self._judge, owner=crew.queue)
+        crew.waiting = waited_for(self._database, row)
         with self._database.read() as tx:
             claimable = claims.claimable_in(tx, row.id)
         try:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from batchmill.alerts.delivery import DeliveryState
 from batchmill.errors import BatchmillError, BrokerError, ProviderError, SettingsError
 from batchmill.findings import Example, Finding, Level
+from batchmill.routing.resting import left_alone
 from batchmill.settings import Settings
 from batchmill.settings.fields import mask_url
-from db import health, schema, workers
+from db import circuits, health, schema, workers
 from db.audit import EXAMPLES
 from db.budgets.alerts import undelivered
 from db.engine import Database
@@ -58,6 +59,7 @@ def at_work(
     yield _sweep(settings, database)
     yield _workers(settings, database)
     yield _idle(settings, database, pause)
+    yield _circuits(database)
     yield _alerts(settings, database)
 
 
@@ -171,6 +173,24 @@ def _idle(settings: Settings, database: Database, pause: Callable[[float], None]
         examples=examples,
         has_more=len(first) > EXAMPLES,
         hint=hint,
+    )
+
+
+def _circuits(database: Database) -> Finding:
+    with database.snapshot() as tx:
+        resting, now_ms = left_alone(circuits.read(tx), tx.now_ms), tx.now_ms
+    if not resting:
+        return Finding(check="circuits", level=Level.OK, message="no model is left alone for failing")
+    return Finding(
+        check="circuits",
+        level=Level.WARNING,
+        message=f"models that do not answer and are left alone: {len(resting)}",
+        examples=tuple(
+            Example(detail=f"{one.target.name} {one.in_words(now_ms)}") for one in resting[:EXAMPLES]
+        ),
+        has_more=len(resting) > EXAMPLES,
+        hint="lines for them wait, or go to their fallbacks; `batchmill providers health` shows whether it is the"
+        " provider",
     )
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from batchmill.money.nanos import usd_text
 from batchmill.requests.model import BatchState
+from batchmill.routing.resting import Resting
 from db import listings
 from db.engine import Database
 from workers.progress import failed_of, open_of
+from workers.waiting import waited_for
 
 RATE_OVER_MS = 60_000
 
@@ -61,9 +63,10 @@ def view(row: Any) -> dict[str, Any]:
 
 
 def view_with_pace(database: Database, row: Any) -> dict[str, Any]:
-    """The same and, while it runs, how fast: `rate_per_s` and `left_s`."""
+    """The same and, while it runs, how fast: `rate_per_s` and `left_s`, and which models it waits for: `waits_for`."""
     pace = _pace(database, row)
-    return view(row) | (asdict(pace) if pace is not None else {"rate_per_s": None, "left_s": None})
+    shown = view(row) | (asdict(pace) if pace is not None else {"rate_per_s": None, "left_s": None})
+    return shown | {"waits_for": [circuit_view(one) for one in waited_for(database, row).resting]}
 
 
 def _pace(database: Database, row: Any) -> Pace | None:
@@ -74,6 +77,21 @@ def _pace(database: Database, row: Any) -> Pace | None:
         answered = listings.answered_since(tx, row.id, since_ms)
         rate = answered * 1000 / max(1, tx.now_ms - since_ms)
     return Pace(rate_per_s=round(rate, 3), left_s=round(open_of(row) / rate, 1) if rate else None)
+
+
+def circuit_view(resting: Resting) -> dict[str, Any]:
+    """A model that is left alone as JSON shows it."""
+    return {
+        "provider": resting.target.provider,
+        "model": resting.target.model,
+        "circuit": resting.state.value,
+        "due": resting.is_due,
+        "since": time_text(resting.since_ms),
+        "until": time_text(resting.until_ms),
+        "cause": resting.cause,
+        "reason": resting.reason or None,
+        "times": resting.times,
+    }
 
 
 def time_text(at_ms: int | None) -> str | None:

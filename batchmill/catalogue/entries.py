@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from batchmill.catalogue.prices import ModelPrices
 from batchmill.errors import MisuseError
-from batchmill.routing.names import Target
+from batchmill.routing.names import MOST_FALLBACKS, Target
 
 LONGEST_NAME = 200
 LONGEST_NOTES = 2_000
@@ -97,6 +97,7 @@ class ModelEntry:
             raise MisuseError(f"{self.name} is disabled, so it cannot be the default of {self.tier}")
         if len(self.notes) > LONGEST_NOTES or not self.notes.replace("\n", "").isprintable():
             raise MisuseError(f"{self.name}: notes are at most {LONGEST_NOTES:,} printable characters")
+        self._check_fallback()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -107,6 +108,19 @@ class ModelEntry:
     def name(self) -> str:
         """As it is written on the command line."""
         return f"{self.provider}/{self.model}"
+
+    def _check_fallback(self) -> None:
+        names = [target.name for target in self.fallback]
+        if len(names) > MOST_FALLBACKS:
+            raise MisuseError(f"{self.name} has {len(names)} fallbacks; {MOST_FALLBACKS} are allowed at most")
+        if self.name in names:
+            raise MisuseError(f"{self.name} cannot stand by for itself", "name another model as its fallback")
+        if len(set(names)) < len(names):
+            raise MisuseError(f"{self.name}: a fallback is named twice", "name each of them once")
+        for target in self.fallback:
+            check_name(target.provider, target.model)
+            if "," in target.model:
+                raise MisuseError(f"{self.name}: {target.name!a} has a comma, and cannot be a fallback")
 
 
 def parse_name(text: str) -> tuple[str, str]:

@@ -5,9 +5,31 @@ null, also when the status says failure; `error` is filled only where there was 
 A reader therefore has to look at `response.status_code` too.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
+
+from batchmill.routing.names import AUTO, Target
+
+Note = Mapping[str, str]
+"""What a line says of us, beside OpenAI's fields."""
+
+
+def note_of(*, asked: Target, answered: Target) -> Note | None:
+    """What a line tells of who has answered it; None where that is simply whom it asks for.
+
+    Args:
+        asked: Whom the line asks for.
+        answered: Whose answer it has; without a provider where it is our own word.
+    """
+    if not answered.provider or asked == answered:
+        return None
+    return {
+        "asked_model": AUTO if asked.is_auto else asked.model,
+        "provider": answered.provider,
+        "model": answered.model,
+    }
 
 
 def output_line(
@@ -17,8 +39,7 @@ def output_line(
     status_code: int,
     provider_request_id: str,
     body: bytes,
-    asked_model: str = "",
-    model: str = "",
+    note: Note | None = None,
 ) -> bytes:
     """The line of a request that HTTP answered, well or badly.
 
@@ -27,8 +48,7 @@ def output_line(
         provider_request_id: What the provider calls the call; "" where it did not say.
         body: The provider's answer, valid JSON. It is spliced in byte for byte without being parsed, except
             that line breaks between its tokens go, as they would end the line.
-        asked_model: The model that the request names.
-        model: The one that was asked: the line notes when that is another, as a budget may want it.
+        note: See `note_of`.
     """
     response = {
         "status_code": status_code,
@@ -36,7 +56,6 @@ def output_line(
         # A raw line break can only stand between tokens: inside a JSON string it has to be escaped.
         "body": orjson.Fragment(body.translate(None, b"\r\n")),
     }
-    note = {"asked_model": asked_model, "model": model} if model != asked_model else None
     return _line(batch_request_id, custom_id, response=response, error=None, note=note)
 
 
@@ -49,6 +68,7 @@ def error_line(
     status_code: int | None = None,
     provider_request_id: str = "",
     body: bytes | None = None,
+    note: Note | None = None,
 ) -> bytes:
     """The line of a request that failed.
 
@@ -57,15 +77,18 @@ def error_line(
         status_code: The HTTP status; None when there was no HTTP answer.
         body: The provider's answer to an HTTP failure, valid JSON; None when there was none that could be
             read, and one of OpenAI's shape is then made of `code` and `message`.
+        note: See `note_of`.
     """
     if status_code is None:
-        return _line(batch_request_id, custom_id, response=None, error={"code": code, "message": message})
+        error = {"code": code, "message": message}
+        return _line(batch_request_id, custom_id, response=None, error=error, note=note)
     return output_line(
         batch_request_id=batch_request_id,
         custom_id=custom_id,
         status_code=status_code,
         provider_request_id=provider_request_id,
         body=body or _error_body(status_code, code, message),
+        note=note,
     )
 
 
@@ -80,7 +103,7 @@ def _line(
     *,
     response: dict[str, Any] | None,
     error: dict[str, str] | None,
-    note: dict[str, str] | None = None,
+    note: Note | None,
 ) -> bytes:
     line: dict[str, Any] = {
         "id": batch_request_id,

@@ -8,6 +8,8 @@ from batchmill.providers.names import ProviderName
 AUTO = "auto"
 """The model of a request that leaves the choice to us."""
 
+MOST_FALLBACKS = 5
+"""So many may be named for a request, or for a model of the catalogue."""
 
 PROVIDERS = frozenset(ProviderName)
 

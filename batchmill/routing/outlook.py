@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from batchmill.catalogue.entries import ModelEntry
 from batchmill.money.expected import expected_nanos
 from batchmill.money.prices import Pricer
+from batchmill.providers.base import DEFAULT_OUTPUT_CAP_TOKENS
 from batchmill.quotes.forecast import Experiences, Forecaster
 from batchmill.requests.model import Endpoint
 from batchmill.requests.work import Job
@@ -16,6 +17,7 @@ from batchmill.tokens.most_output import answer_count, own_limit
 ANY_MODEL = "gpt-4o"
 """By whose tokens a request is measured that names no model; other vendors count up to a tenth more."""
 _MORE = 1.1
+_WRITES_TEXT = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.COMPLETIONS)
 
 OpenCircuits = Callable[[], Mapping[tuple[str, str], int]]
 """Until when each model that does not answer is left alone, in ms; by provider and model."""
@@ -27,7 +29,7 @@ class Size(NamedTuple):
     Attributes:
         tokens: Of its input, as `ANY_MODEL` counts them.
         most_output: The most tokens that its answers may have together; 0 when it does not say.
-        answers: How many it asks for.
+        answers: How many texts it asks for; 0 where it asks for none, but vectors for instance.
     """
 
     tokens: int
@@ -37,7 +39,7 @@ class Size(NamedTuple):
 
 def size_of(endpoint: Endpoint, body: Mapping[str, Any]) -> Size:
     """How large a request is."""
-    answers = answer_count(endpoint, body)
+    answers = answer_count(endpoint, body) if endpoint in _WRITES_TEXT else 0
     tokens = count_request(ANY_MODEL, endpoint, body).tokens
     return Size(tokens, (own_limit(endpoint, body) or 0) * answers, answers)
 
@@ -48,6 +50,7 @@ class Outlook:
     Args:
         providers: Those that can be called here.
         endpoints: What a provider serves; one that is not in it serves all.
+        output_cap_tokens: The longest answer that is allowed for where neither the request nor the catalogue says one.
         open_circuits: The models that are left alone.
 
     Attributes:
@@ -61,6 +64,7 @@ class Outlook:
         providers: Collection[str],
         endpoints: Mapping[str, Collection[Endpoint]],
         now_ms: Callable[[], int],
+        output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS,
         open_circuits: OpenCircuits = dict,
     ) -> None:
         self.open_circuits = open_circuits
@@ -69,6 +73,7 @@ class Outlook:
         self._providers = providers
         self._endpoints = endpoints
         self._now_ms = now_ms
+        self._output_cap_tokens = output_cap_tokens
         self._forecaster = Forecaster(experiences={}, latencies_ms={})
         self._latencies: Mapping[tuple[str, str], OwnLatency] = {}
 
@@ -92,7 +97,9 @@ class Outlook:
 
         def cost_nanos(model: ModelEntry) -> int | None:
             forecast = self._forecaster.forecast(model.provider, model.model, request_type)
-            output = forecast.expected_output(most_output or model.output_cap_tokens or 0, answers)
+            # Without a limit anywhere an answer is still written, and a model of unknown cap is not free for that.
+            cap_tokens = model.output_cap_tokens or self._output_cap_tokens
+            output = forecast.expected_output(most_output or cap_tokens * answers, answers)
             tariff = self._pricer.tariff(provider=model.provider, model=model.model)
             return expected_nanos(tariff, tokens, output)
 

@@ -69,17 +69,27 @@ class Router:
         """Whom a request may go to from here on; what it is kept from is noted on its path."""
         if not job.provider:
             return self._chosen(job)
-        first = job.asked
-        fallback = job.wants.fallback or self._fallbacks.get(first.key, ())
-        if not fallback and first.provider in self.providers:
-            return _lone(first)  # nearly always: what it asks, its intake has looked at
-        return self._of((first, *fallback), job)
+        chain = self.chain(job)
+        if len(chain) == 1 and chain[0].provider in self.providers:
+            return _lone(chain[0])  # nearly always: what it asks, its intake has looked at
+        return self._of(chain, job)
+
+    def chain(self, job: Job) -> tuple[Target, ...]:
+        """Whom a request that names a model asks for, and its fallbacks; those of a fallback are not looked at."""
+        asked = job.asked
+        return (asked, *(job.wants.fallback or self._fallbacks.get(asked, ())))
 
     def select(self, job: Job) -> Selection:
         """The choice for a request for any model, with everything that it goes by."""
         body = orjson.loads(job.body)
         question = question_of(job.batch.endpoint, body, request_type=job.request_type, wants=job.wants)
         return select(question, self.models, self.situation(job, body))
+
+    def why_not(self, target: Target, job: Job) -> str | None:
+        """Why a request can never be put to a model from here; None when it can."""
+        if target.provider not in self.providers:
+            return f"{target.provider} has no key or address here"
+        return self.misfit(target, job.batch.endpoint, body_for(job, target))
 
     def _chosen(self, job: Job) -> Course:
         selection = self.select(job)
@@ -96,16 +106,11 @@ class Router:
         """The course over these targets, without those that it is of no use to ask."""
         given_up = job.path.given_up
         left = [target for target in dict.fromkeys(targets) if target not in given_up]
-        why_not = {target: why for target in left if (why := self._why_not(target, job)) is not None}
+        why_not = {target: why for target in left if (why := self.why_not(target, job)) is not None}
         for target, why in why_not.items():
             job.note(Step(target=target, what=What.REJECTED, why=why, at_ms=self.now_ms()))
         fit = tuple(target for target in left if target not in why_not)
         return Course(targets=fit) if fit else Course(fault=self._fault(job))
-
-    def _why_not(self, target: Target, job: Job) -> str | None:
-        if target.provider not in self.providers:
-            return f"{target.provider} has no key or address here"
-        return self.misfit(target, job.batch.endpoint, body_for(job, target))
 
     def _fault(self, job: Job) -> Fault:
         told = "; ".join(_told(job))

@@ -12,9 +12,8 @@ from batchmill.errors import MisuseError
 from batchmill.providers.names import ProviderName
 from batchmill.requests.checks import Fault, shown, wrong_type
 from batchmill.routing.complexity import Complexity
-from batchmill.routing.names import Target, parse_target
+from batchmill.routing.names import MOST_FALLBACKS, Target, parse_target
 
-MOST_FALLBACKS = 5
 MOST_LATENCY_MS = 86_400_000
 
 

@@ -72,7 +72,7 @@ def test_a_cheaper_model_is_asked_from_half_of_the_limit_on(mill: Mill, output: 
         assert asked(provider) == {MODEL: 20, CHEAPER: 15}
     answers = read_lines(output)
     notes = [line.get("batchmill") for line in answers]
-    assert notes == [None] * 5 + [{"asked_model": MODEL, "model": CHEAPER}] * 15
+    assert notes == [None] * 5 + [{"asked_model": MODEL, "provider": "openai", "model": CHEAPER}] * 15
     assert {line["response"]["body"]["model"] for line in answers[5:]} == {CHEAPER}
     assert all("batchmill" not in line for line in read_lines(tmp_path / "again.jsonl"))
     tokens = sum(line["response"]["body"]["usage"]["completion_tokens"] for line in answers[5:])

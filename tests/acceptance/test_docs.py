@@ -22,10 +22,14 @@ from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
 from batchmill.providers import signals, verdicts
 from batchmill.requests import judge
+from batchmill.routing.addressing import UNSUPPORTED
+from batchmill.routing.router import NO_MODEL_LEFT
+from batchmill.routing.selection import NO_MODEL_FITS
 from cli import (
     budget_audit,
     budget_output,
     catalogue_output,
+    explain_output,
     provider_health,
     provider_limits,
     quote_output,
@@ -197,7 +201,7 @@ def test_every_code_is_explained():
     page = (REFERENCE / "output.md").read_text(encoding="utf-8")
     codes = {code for _, code in verdicts._CAUSES} | {"connect_failed", "connect_timeout", "call_failed"}
     codes |= {CANCELLED.error_code, LOST.error_code, verdicts.MALFORMED}
-    codes |= {signals.REQUEST_TOO_LARGE, signals.REDIRECTED}
+    codes |= {signals.REQUEST_TOO_LARGE, signals.REDIRECTED, UNSUPPORTED, NO_MODEL_FITS, NO_MODEL_LEFT}
     codes |= {code for code, _ in _ENDED_EARLY.values()}
     codes |= {reason.value for reason in Unpriced} | {judge.NOT_KNOWN.reason}
     for source in (ROOT / "batchmill" / "requests").glob("*.py"):
@@ -210,6 +214,8 @@ def test_every_code_is_explained():
     "made_by",
     [
         views.view,
+        views.view_with_pace,
+        views.circuit_view,
         cli.run._as_json,
         cli.usage._as_json,
         cli.cache._exact,
@@ -218,6 +224,14 @@ def test_every_code_is_explained():
         catalogue_output.tell_setup,
         provider_limits._as_json,
         provider_health._as_json,
+        explain_output._line_as_json,
+        explain_output._history_as_json,
+        explain_output._plan_as_json,
+        explain_output._link_as_json,
+        explain_output._selection_as_json,
+        explain_output._considered_as_json,
+        explain_output._call_as_json,
+        explain_output._step_as_json,
         quote_output._as_json,
         quote_output._model_json,
         quote_output._tally_json,

@@ -84,6 +84,7 @@ def test_add_edit_and_back_to_the_list_price(mill: Mill) -> None:
         "name": name, "provider": "openrouter", "model": "meta-llama/llama-3.3-70b-instruct",
         "tier": "cheap", "active": True, "default": False, "quality": 0.75, "latency_ms": 900,
         "context_tokens": 131072, "output_cap_tokens": 8192, "capabilities": ["text", "tools"], "notes": "x",
+        "fallback": [],
         "price": {
             "source": "own", "input_usd_per_mtok": "0.5", "cached_input_usd_per_mtok": "0.25",
             "output_usd_per_mtok": "0.75", "usd_per_request": None, "up_to_input_tokens": None, "reason": "",
@@ -101,6 +102,43 @@ def test_add_edit_and_back_to_the_list_price(mill: Mill) -> None:
     assert listed(mill) == {name: back}
     assert providers(mill, "remove", name) == [name]
     assert listed(mill) == {}
+
+
+def test_fallbacks_are_set_named_anew_and_taken_away(everywhere: Mill) -> None:
+    """They are kept in their order, shown wherever the model is, and stay until they are named anew or taken away."""
+    mill = everywhere
+    [added] = providers(
+        mill, "add", LUNA, "--tier", "cheap", "--fallback", "local/llama3.3", "--fallback", "gpt-4o"
+    )
+    assert added["fallback"] == ["local/llama3.3", "openai/gpt-4o"]
+    [kept] = providers(mill, "edit", LUNA, "--quality", "0.8")
+    assert kept["fallback"] == added["fallback"]
+    assert "local/llama3.3,openai/gpt-4o" in mill.quickly("providers", "list").stdout
+    [anew] = providers(mill, "edit", LUNA, "--fallback", HAIKU)
+    assert anew["fallback"] == [HAIKU]
+    different = providers(mill, "setup")["different"]
+    assert {row["name"]: row["fields"].get("fallback") for row in different} == {
+        LUNA: {"yours": [HAIKU], "shipped": []}
+    }
+    [bare] = providers(mill, "edit", LUNA, "--no-fallback")
+    assert bare["fallback"] == listed(mill)[LUNA]["fallback"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--fallback", LUNA], "cannot stand by for itself"),
+        (["--fallback", "gpt-4o", "--fallback", "openai/gpt-4o"], "named twice"),
+        ([option for n in range(6) for option in ("--fallback", f"m{n}")], "6 fallbacks; 5 are allowed"),
+        (["--fallback", "auto"], "auto names no model"),
+        (["--fallback", "gpt-4o", "--no-fallback"], "leave it out, or --fallback"),
+    ],
+)
+def test_fallbacks_that_cannot_be(mill: Mill, options: list[str], told: str) -> None:
+    """Refused with what is wrong, and the entry stays as it was."""
+    providers(mill, "add", LUNA, "--tier", "cheap", "--fallback", "local/llama3.3")
+    assert told in mill.refused("providers", "edit", LUNA, *options)
+    assert listed(mill)[LUNA]["fallback"] == ["local/llama3.3"]
 
 
 def test_table_is_what_a_person_reads(mill: Mill) -> None:

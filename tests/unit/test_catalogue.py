@@ -19,6 +19,7 @@ from batchmill.money.owner_prices import parse_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
 from batchmill.money.usage import Usage
+from batchmill.routing.names import MOST_FALLBACKS, Target
 
 SHIPPED = read_shipped()
 OWN = ModelPrices(input_nanos_per_mtok=150_000_000, output_nanos_per_mtok=600_000_000)
@@ -37,6 +38,34 @@ def entry(name: str = "openai/gpt-4o-mini", **fields: Any) -> ModelEntry:
     """An entry, cheap unless said otherwise."""
     provider, model = parse_name(name)
     return ModelEntry(provider=provider, model=model, **{"tier": Tier.CHEAP, **fields})
+
+
+def local(model: str) -> Target:
+    """A model on one's own machine."""
+    return Target(provider="local", model=model)
+
+
+@pytest.mark.parametrize(
+    ("fallback", "why"),
+    [
+        ([local(f"m{n}") for n in range(MOST_FALLBACKS + 1)], "at most"),
+        ([Target(provider="openai", model="gpt-4o-mini")], "for itself"),
+        ([local("a"), local("b"), local("a")], "twice"),
+        ([local("a,b")], "comma"),
+        ([local("a b")], "names no model"),
+    ],
+)
+def test_fallbacks_that_cannot_be(fallback: list[Target], why: str) -> None:
+    """Too many, itself, one of them twice, and what could not be kept: the error says which entry and why."""
+    with pytest.raises(MisuseError, match=why) as told:
+        entry(fallback=tuple(fallback))
+    assert "openai/gpt-4o-mini" in told.value.message or "local/a b" in told.value.message
+
+
+def test_as_many_fallbacks_as_are_allowed() -> None:
+    """They stay in their order."""
+    fallback = tuple(local(f"m{n}") for n in range(MOST_FALLBACKS))
+    assert entry(fallback=fallback).fallback == fallback
 
 
 def test_shipped_models_are_about_twenty_of_five_providers() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from batchmill.errors import MisuseError, OutputError
 from batchmill.results.files import ResultFiles, check_writable, default_errors_path
-from batchmill.results.lines import error_line, output_line
+from batchmill.results.lines import error_line, note_of, output_line
+from batchmill.routing.names import AUTO_TARGET, Target
 
 LINE = b'{"custom_id":"a"}\n'
 
@@ -50,6 +51,54 @@ def test_an_answer_on_several_lines_becomes_one():
     )
     assert line.count(b"\n") == 1
     assert orjson.loads(line)["response"]["body"] == {"a": ["x\r\ny", 1]}
+
+
+ASKED = Target(provider="openai", model="gpt-4o")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "note"),
+    [
+        (ASKED, ASKED, None),
+        (ASKED, Target(provider="", model="gpt-4o"), None),
+        (
+            ASKED,
+            Target(provider="local", model="gpt-4o"),
+            {"asked_model": "gpt-4o", "provider": "local", "model": "gpt-4o"},
+        ),
+        (AUTO_TARGET, ASKED, {"asked_model": "auto", "provider": "openai", "model": "gpt-4o"}),
+    ],
+)
+def test_another_model_than_asked_for_is_noted(asked, answered, note):
+    """Whoever has answered in its place, be it one of the same name elsewhere; what it asks for itself is no news."""
+    assert note_of(asked=asked, answered=answered) == note
+    line = orjson.loads(
+        output_line(
+            batch_request_id="batch_req_1",
+            custom_id="a",
+            status_code=200,
+            provider_request_id="",
+            body=b"{}",
+            note=note_of(asked=asked, answered=answered),
+        )
+    )
+    assert line.get("batchmill") == note
+    assert list(line)[:4] == ["id", "custom_id", "response", "error"]
+
+
+@pytest.mark.parametrize("status_code", [None, 404])
+def test_a_failure_tells_whose_it_is(status_code):
+    """The note stands in the lines of the errors file too, with an answer of HTTP and without."""
+    note = note_of(asked=AUTO_TARGET, answered=ASKED)
+    line = error_line(
+        batch_request_id="batch_req_1",
+        custom_id="a",
+        code="x",
+        message="y",
+        status_code=status_code,
+        note=note,
+    )
+    assert orjson.loads(line)["batchmill"] == note
 
 
 def test_an_http_failure_keeps_the_providers_words():
