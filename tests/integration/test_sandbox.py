@@ -140,6 +140,21 @@ def test_sdk_models() -> None:
     assert {"gpt-4o-mini", "sandbox/429"} <= {model.id for model in models.data}
 
 
+def test_openrouters_word_on_a_key() -> None:
+    """Who calls the sandbox as OpenRouter is told that the key is known."""
+
+    async def run() -> tuple[int, Any]:
+        async with (
+            serving() as base_url,
+            aiohttp.ClientSession() as session,
+            session.get(f"{base_url}/key") as response,
+        ):
+            return response.status, await response.json()
+
+    status, answer = asyncio.run(run())
+    assert (status, answer["data"]["label"]) == (200, "sandbox")
+
+
 @pytest.mark.parametrize(
     ("model", "error", "code"),
     [

@@ -25,7 +25,7 @@ def shape(asked: Asked, composed: Composed, request_id: str) -> dict[str, Any]:
     if asked.endpoint is Endpoint.MODERATIONS:
         return {"totalTokens": count_input_tokens(asked.context)}
     if asked.endpoint is Endpoint.EMBEDDINGS:
-        return _embeddings(asked)
+        return _embeddings(asked) | {"usageMetadata": {"promptTokenCount": composed.tokens.input}}
     answer: dict[str, Any] = {
         "usageMetadata": _usage(composed),
         "modelVersion": asked.model,
