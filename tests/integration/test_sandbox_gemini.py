@@ -340,6 +340,16 @@ def test_faulty_requests_are_refused_in_geminis_words(more: dict[str, Any], said
     assert said in answer["error"]["message"]
 
 
+def test_enumerations_by_number() -> None:
+    """Types and modes as the older of Google's packages sends them."""
+    schema = {"type": 6, "properties": {"at": {"type": 5, "items": {"type": 2}}}}
+    declared = {"functionDeclarations": [{"name": "look", "parameters": schema}]}
+    calling = {"functionCallingConfig": {"mode": 2}}
+    _, answer = post(HELLO | {"tools": [declared], "toolConfig": calling})
+    [part] = answer["candidates"][0]["content"]["parts"]
+    assert part["functionCall"]["args"] == {"at": [0]}
+
+
 def test_names_in_either_spelling() -> None:
     """Google's servers read snake case as well."""
     body = HELLO | {"system_instruction": {"parts": [{"text": "Be short."}]}}
