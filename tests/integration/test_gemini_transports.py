@@ -433,6 +433,8 @@ ERRORS: list[tuple[int, dict[str, Any], Verdict, str, float | None]] = [
     (400, error(400, "INVALID_ARGUMENT", "Bad."), Verdict.REFUSED, "invalid_argument", None),
     (400, error(400, "INVALID_ARGUMENT", TOO_LONG), Verdict.REFUSED, "context_length_exceeded", None),
     (401, error(401, "UNAUTHENTICATED"), Verdict.BLOCKED, "unauthenticated", None),
+    (402, error(402, "RESOURCE_EXHAUSTED"), Verdict.BLOCKED, "resource_exhausted", None),
+    (200, error(429, "RESOURCE_EXHAUSTED"), Verdict.THROTTLED, "resource_exhausted", None),
     (402, error(402, "PAYMENT_REQUIRED"), Verdict.BLOCKED, "payment_required", None),
     (403, error(403, "PERMISSION_DENIED"), Verdict.BLOCKED, "permission_denied", None),
     (
@@ -447,10 +449,12 @@ ERRORS: list[tuple[int, dict[str, Any], Verdict, str, float | None]] = [
     (404, error(404, "NOT_FOUND", NO_MODEL), Verdict.REFUSED, "model_not_found", None),
     (404, error(404, "NOT_FOUND"), Verdict.REFUSED, "not_found", None),
     (413, error(413, "INVALID_ARGUMENT"), Verdict.REFUSED, "invalid_argument", None),
+    (425, {}, Verdict.RETRY, "http_425", None),
     (499, error(499, "CANCELLED"), Verdict.UNKNOWN, "cancelled", None),
     (500, error(500, "INTERNAL"), Verdict.RETRY, "internal", None),
     (503, error(503, "UNAVAILABLE", "The model is overloaded."), Verdict.RETRY, "unavailable", None),
     (504, error(504, "DEADLINE_EXCEEDED"), Verdict.RETRY, "deadline_exceeded", None),
+    (524, {}, Verdict.UNKNOWN, "http_524", None),
 ]
 
 
