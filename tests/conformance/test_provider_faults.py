@@ -99,6 +99,13 @@ def test_what_is_billed_is_never_taken_for_free(stage: Stage, way: Way, fault: s
         assert (met.reply.verdict, met.reply.usage) == (Verdict.UNKNOWN, None)
 
 
+def test_an_error_bears_the_providers_id(stage: Stage, way: Way) -> None:
+    """The one to show its support; Gemini's has none."""
+    with stage.broken("500"):
+        reply = stage.call(way, way.chat()).reply
+    assert bool(reply.provider_request_id) is (way.wire is not WireName.GEMINI)
+
+
 WAITS: list[tuple[str, tuple[float | None, ...]]] = [
     ("429", (0.2, 1.0, 0.2)),
     ("503", (1.0, 1.0, None)),

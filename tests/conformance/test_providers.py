@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from batchmill.cache.policy import storable
-from batchmill.providers.base import Verdict
+from batchmill.providers.base import Provider, Verdict
 from batchmill.providers.fields import Support
 from batchmill.providers.http import UNSUPPORTED
 from batchmill.requests.model import Endpoint
@@ -18,7 +18,8 @@ from batchmill.sandbox.compose import REFUSAL, THOUGHT_TOKENS
 from batchmill.sandbox.outcomes import NOT_A_MODEL
 from batchmill.sandbox.prompts import WireName, digest
 from batchmill.sandbox.vectors import embed
-from tests.support.ways import WAYS, Met, Stage, Way
+from tests.support.ways import WAYS, Met, Stage, Way, nowhere
+from workers.addresses import ENDPOINTS
 
 Messages = Sequence[Mapping[str, Any]]
 Holds = Callable[[Met], bool]
@@ -212,6 +213,15 @@ FIELDS: list[tuple[str, Mapping[str, Any], Holds]] = [
 """A row of the table of fields, a request that uses it, and how it shows that it was heard."""
 
 
+QUESTIONS: Mapping[Endpoint, Mapping[str, Any]] = {
+    Endpoint.CHAT: {"messages": [says("user", "hello")]},
+    Endpoint.RESPONSES: {"input": "hello"},
+    Endpoint.EMBEDDINGS: {"input": "hello"},
+    Endpoint.COMPLETIONS: {"prompt": "hello"},
+    Endpoint.MODERATIONS: {"input": "hello"},
+}
+
+
 def of(support: Support) -> list[Any]:
     """The ways and requests whose field becomes that."""
     return [
@@ -252,6 +262,20 @@ def test_what_does_not_matter_changes_nothing(
     met = stage.call(way, way.chat(**body))
     assert is_text(met)
     assert met.asked == stage.call(way, way.chat()).asked
+
+
+def test_the_endpoints_served_are_those_that_models_are_chosen_by(way: Way) -> None:
+    """Whatever else is asked is refused by the endpoint's name, before anything is sent."""
+
+    async def refused(provider: Provider) -> set[Endpoint]:
+        bodies = {endpoint: QUESTIONS[endpoint] for endpoint in Endpoint}
+        asked = {endpoint: way.call(endpoint, way.model, body) for endpoint, body in bodies.items()}
+        faults = {endpoint: provider.fault(call) for endpoint, call in asked.items()}
+        assert all(endpoint in str(fault) for endpoint, fault in faults.items() if fault is not None)
+        return {endpoint for endpoint, fault in faults.items() if fault is not None}
+
+    served = ENDPOINTS.get(way.provider, tuple(Endpoint))
+    assert nowhere(way, refused) == set(Endpoint) - set(served)
 
 
 # why answers end

@@ -73,12 +73,15 @@ class Way:
 
     def embed(self, *, account: int = 0, **body: Any) -> Call:
         """A call for embeddings."""
-        return self.call(
-            Endpoint.EMBEDDINGS, self.embedding_model or "m", {"input": "hello"} | body, account, PATIENCE_S
-        )
+        return self.call(Endpoint.EMBEDDINGS, self.embedding_model or "m", {"input": "hello"} | body, account)
 
     def call(
-        self, endpoint: Endpoint, model: str, body: Mapping[str, Any], account: int, timeout_s: float
+        self,
+        endpoint: Endpoint,
+        model: str,
+        body: Mapping[str, Any],
+        account: int = 0,
+        timeout_s: float = PATIENCE_S,
     ) -> Call:
         """Any call."""
         return Call(
