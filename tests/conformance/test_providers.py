@@ -15,6 +15,7 @@ from batchmill.providers.fields import Support
 from batchmill.providers.http import UNSUPPORTED
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.compose import REFUSAL, THOUGHT_TOKENS
+from batchmill.sandbox.logprobs import LOGPROB
 from batchmill.sandbox.outcomes import NOT_A_MODEL
 from batchmill.sandbox.prompts import WireName, digest
 from batchmill.sandbox.vectors import embed
@@ -124,6 +125,18 @@ def thinks(met: Met) -> bool:
     return met.reply.usage is not None and met.reply.usage.reasoning_tokens == THOUGHT_TOKENS
 
 
+def tells_logprobs(most: int) -> Holds:
+    """Each token of the text with its probability, and the likeliest in its place."""
+
+    def holds(met: Met) -> bool:
+        content = met.answer["choices"][0]["logprobs"]["content"]
+        whole = "".join(token["token"] for token in content) == met.message["content"]
+        likely = all(token["logprob"] == LOGPROB for token in content)
+        return whole and likely and all(len(token["top_logprobs"]) == most for token in content)
+
+    return holds
+
+
 def json_of(*names: str) -> Holds:
     """The answer is an object with these names."""
     return lambda met: tuple(orjson.loads(met.message["content"])) == names
@@ -184,8 +197,8 @@ FIELDS: list[tuple[str, Mapping[str, Any], Holds]] = [
     ("presence_penalty", {"presence_penalty": 0.5}, arrives(0.5, "presence_penalty", "presencePenalty")),
     ("frequency_penalty", {"frequency_penalty": 0.5}, arrives(0.5, "frequency_penalty", "frequencyPenalty")),
     ("logit_bias", {"logit_bias": {"50256": -100}}, arrives(-100, "50256")),
-    ("logprobs", {"logprobs": True}, arrives(True, "logprobs", "responseLogprobs")),
-    ("top_logprobs", {"top_logprobs": 2, "logprobs": True}, arrives(2, "top_logprobs", "logprobs")),
+    ("logprobs", {"logprobs": True}, tells_logprobs(0)),
+    ("top_logprobs", {"top_logprobs": 2, "logprobs": True}, tells_logprobs(2)),
     ("response_format.text", {"response_format": {"type": "text"}}, is_text),
     ("response_format.json_object", {"response_format": {"type": "json_object"}}, json_of("answer")),
     ("response_format.json_schema",

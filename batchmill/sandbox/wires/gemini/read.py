@@ -248,6 +248,7 @@ def _wishes(fields: Mapping[str, Any], config: Mapping[str, Any], turns: Sequenc
         stops=tuple(config.get("stopSequences", ())),
         thinks=bool(thinking) and thinking.get("thinkingBudget") != 0,
         shows_thoughts=thinking.get("includeThoughts") is True,
+        tops=config.get("logprobs", 0) if config.get("responseLogprobs") else None,
     )
 
 
