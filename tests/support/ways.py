@@ -16,7 +16,7 @@ from batchmill.providers.names import ProviderName
 from batchmill.providers.openai import CHAT_FIELDS, EMBEDDING_FIELDS
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.app import Behaviour, Sandbox
-from batchmill.sandbox.outcomes import Answer, Reaction
+from batchmill.sandbox.outcomes import NOT_A_MODEL, Answer, Reaction
 from batchmill.sandbox.prompts import WireName
 from batchmill.sandbox.request import Request
 from batchmill.sandbox.server import Server
@@ -27,7 +27,14 @@ from workers.assembly import make_providers
 
 KEYS = ("first-test-key-0123456789", "second-test-key-9876543210")
 PATIENCE_S = 5.0
+OPENING = f"This is the batchmill sandbox, {NOT_A_MODEL}: "
+"""What every text of the sandbox begins with."""
 T = TypeVar("T")
+
+
+def says(role: str, content: Any) -> Mapping[str, Any]:
+    """A message of a conversation."""
+    return {"role": role, "content": content}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
