@@ -11,6 +11,7 @@ import click
 from batchmill.settings.fields import accepted_by, as_text, variables_of
 from batchmill.settings.groups import Group, Settings
 from cli.main import batchmill
+from docs.provider_page import providers_page
 
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 100
@@ -96,7 +97,11 @@ def _code(text: str | None) -> str:
     return f"`{text}`" if text else "not set"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"cli.md": cli_page, "settings.md": settings_page}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "settings.md": settings_page,
+    "providers.md": providers_page,
+}
 
 
 def main() -> None:

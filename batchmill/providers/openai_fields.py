@@ -90,9 +90,11 @@ CHAT: Final = (
 )
 """Of chat completions; `reasoning_content` and `thinking_blocks` are not OpenAI's, but what others call thinking."""
 
+AS_IT_IS: Final = "Passed through as it is."
+
 EMBEDDINGS: Final = ("model", "input", "dimensions", "encoding_format", "user")
 
 
 def passed_through(names: Iterable[str]) -> Mapping[str, Field]:
     """The rows of a provider that gets every request, and gives every answer, byte for byte."""
-    return {name: Field(name=name, support=Support.MAPPED, note="Passed through as it is.") for name in names}
+    return {name: Field(name=name, support=Support.MAPPED, note=AS_IT_IS) for name in names}

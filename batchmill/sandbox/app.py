@@ -194,7 +194,7 @@ class Sandbox:
         return {"status": "ok", "sandbox": NOT_A_MODEL} if path == _HEALTH else None
 
     def _unknown_page(self, request: Request, route: Route | None, wire: Wire) -> Complaint:
-        known = (_BILL, _FAULTS, _HEALTH, "/v1/models", "/v1beta/models")
+        known = (_BILL, _FAULTS, _HEALTH, "/v1/models", "/v1beta/models", "/v1/key")
         if route is None and request.path not in known:
             message = f"Invalid URL ({request.method} {request.path})"
             return Complaint(status=404, message=message, code="unknown_url")

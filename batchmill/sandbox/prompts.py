@@ -38,6 +38,7 @@ class Wishes:
         stops: Texts at which the answer ends, themselves left out.
         thinks: Whether tokens are spent on thinking first.
         shows_thoughts: Whether the answer tells what was thought.
+        tops: How many tokens are told in each place, with their probabilities; None tells of no probability.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -46,6 +47,7 @@ class Wishes:
     stops: tuple[str, ...] = ()
     thinks: bool = False
     shows_thoughts: bool = False
+    tops: int | None = None
 
 
 NO_WISHES: Final = Wishes()

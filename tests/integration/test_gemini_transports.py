@@ -12,8 +12,8 @@ from batchmill.cache.policy import storable
 from batchmill.errors import SettingsError
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Reply, Verdict
-from batchmill.providers.gemini import transport
-from batchmill.providers.gemini.wire import Gemini
+from batchmill.providers.gemini import legacy_words, transport
+from batchmill.providers.gemini.wire import CHAT_FIELDS, Gemini
 from batchmill.requests.model import Endpoint
 from tests.support.gemini_servers import (
     FIRST_KEY,
@@ -170,7 +170,41 @@ def test_the_old_sdk_sends_the_same_conversation() -> None:
     ("body", "named"),
     [
         ({"seed": 7}, "seed"),
-        ({"reasoning_effort": "low"}, "thinkingConfig"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {
+                                "type": "image_url",
+                                "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"},
+                            }
+                        ],
+                    }
+                ]
+            },
+            "messages[].image_url.detail",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
+            "tools[].function.strict",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "a"},
+                    {
+                        "role": "assistant",
+                        "content": "b",
+                        "extra_content": {"google": {"thought_signature": "AAAA"}},
+                    },
+                    {"role": "user", "content": "c"},
+                ]
+            },
+            "messages[].extra_content",
+        ),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#/x"}}}},
             "response_format.$ref",
@@ -184,6 +218,19 @@ def test_the_old_sdk_names_what_it_cannot_say(body: dict[str, Any], named: str) 
     assert (reply.verdict, reply.error_code) == (Verdict.REFUSED, "unsupported_parameter")
     assert named in reply.error_message
     assert not asked
+
+
+def test_every_row_of_the_old_sdk_is_one_of_geminis() -> None:
+    """They stand in the place of its own."""
+    assert set(legacy_words.FIELDS) < set(CHAT_FIELDS)
+
+
+def test_a_slash_in_a_models_name_goes_out_encoded() -> None:
+    """The old SDK would send nothing at all, and call it sent."""
+    asked = Asked()
+    reply = reply_of(legacy, answering(200, WHOLE, asked), ask("sandbox/any"))
+    assert reply.verdict is Verdict.ANSWERED
+    assert asked[0][0].startswith("POST /v1beta/models/sandbox%2Fany:generateContent")
 
 
 def test_the_old_sdks_numbers_are_words() -> None:
@@ -386,6 +433,8 @@ ERRORS: list[tuple[int, dict[str, Any], Verdict, str, float | None]] = [
     (400, error(400, "INVALID_ARGUMENT", "Bad."), Verdict.REFUSED, "invalid_argument", None),
     (400, error(400, "INVALID_ARGUMENT", TOO_LONG), Verdict.REFUSED, "context_length_exceeded", None),
     (401, error(401, "UNAUTHENTICATED"), Verdict.BLOCKED, "unauthenticated", None),
+    (402, error(402, "RESOURCE_EXHAUSTED"), Verdict.BLOCKED, "resource_exhausted", None),
+    (200, error(429, "RESOURCE_EXHAUSTED"), Verdict.THROTTLED, "resource_exhausted", None),
     (402, error(402, "PAYMENT_REQUIRED"), Verdict.BLOCKED, "payment_required", None),
     (403, error(403, "PERMISSION_DENIED"), Verdict.BLOCKED, "permission_denied", None),
     (
@@ -400,10 +449,12 @@ ERRORS: list[tuple[int, dict[str, Any], Verdict, str, float | None]] = [
     (404, error(404, "NOT_FOUND", NO_MODEL), Verdict.REFUSED, "model_not_found", None),
     (404, error(404, "NOT_FOUND"), Verdict.REFUSED, "not_found", None),
     (413, error(413, "INVALID_ARGUMENT"), Verdict.REFUSED, "invalid_argument", None),
+    (425, {}, Verdict.RETRY, "http_425", None),
     (499, error(499, "CANCELLED"), Verdict.UNKNOWN, "cancelled", None),
     (500, error(500, "INTERNAL"), Verdict.RETRY, "internal", None),
     (503, error(503, "UNAVAILABLE", "The model is overloaded."), Verdict.RETRY, "unavailable", None),
     (504, error(504, "DEADLINE_EXCEEDED"), Verdict.RETRY, "deadline_exceeded", None),
+    (524, {}, Verdict.UNKNOWN, "http_524", None),
 ]
 
 
@@ -474,7 +525,7 @@ def test_a_lost_connection_is_unknown_and_asked_once(make: Make, hard: bool) -> 
 
     reply = reply_of(make, behave, ask())
     assert reply.verdict is Verdict.UNKNOWN
-    assert reply.error_code in ("disconnected", "connection_reset")
+    assert reply.error_code == ("connection_reset" if hard else "disconnected")
     assert len(asked) == 1
 
 
@@ -524,7 +575,19 @@ def test_a_cut_answer_is_unknown(make: Make) -> None:
         writer.write(http(200, body[:20], length=len(body)))
         await writer.drain()
 
-    assert reply_of(make, behave, ask()).verdict is Verdict.UNKNOWN
+    reply = reply_of(make, behave, ask())
+    assert (reply.verdict, reply.error_code, reply.status_code) == (Verdict.UNKNOWN, "broken_answer", 200)
+
+
+def test_a_status_is_believed_when_its_body_is_cut(make: Make) -> None:
+    """What says no has not been billed, whatever became of its explanation."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(http(503, b'{"error":', length=200))
+        await writer.drain()
+
+    assert reply_of(make, behave, ask()).verdict is Verdict.RETRY
 
 
 def test_a_silent_server_is_cut_off_in_time(make: Make) -> None:

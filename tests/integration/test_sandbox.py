@@ -94,6 +94,18 @@ def test_sdk_chat() -> None:
     assert answer._request_id.startswith("req_")
 
 
+def test_sdk_logprobs() -> None:
+    """Every token of the text, and as many in its place as are asked for."""
+    answer = with_sdk(
+        lambda c: c.chat.completions.create(
+            model="m", messages=HELLO["messages"], logprobs=True, top_logprobs=2
+        )
+    )
+    [choice] = answer.choices
+    assert "".join(token.token for token in choice.logprobs.content) == choice.message.content
+    assert {len(token.top_logprobs) for token in choice.logprobs.content} == {2}
+
+
 def test_sdk_responses() -> None:
     """The official SDK reads a response and its text."""
     answer = with_sdk(lambda c: c.responses.create(model="gpt-4o-mini", input="hello"))
@@ -140,6 +152,21 @@ def test_sdk_models() -> None:
     assert {"gpt-4o-mini", "sandbox/429"} <= {model.id for model in models.data}
 
 
+def test_openrouters_word_on_a_key() -> None:
+    """Who calls the sandbox as OpenRouter is told that the key is known."""
+
+    async def run() -> tuple[int, Any]:
+        async with (
+            serving() as base_url,
+            aiohttp.ClientSession() as session,
+            session.get(f"{base_url}/key") as response,
+        ):
+            return response.status, await response.json()
+
+    status, answer = asyncio.run(run())
+    assert (status, answer["data"]["label"]) == (200, "sandbox")
+
+
 @pytest.mark.parametrize(
     ("model", "error", "code"),
     [
@@ -181,6 +208,14 @@ def test_sdk_meets_a_reset() -> None:
         ("POST", "/v1/chat/completions", HELLO | {"stream": True}, 400, "unsupported_value"),
         ("POST", "/v1/chat/completions", HELLO | {"n": 0}, 400, "invalid_value"),
         ("POST", "/v1/chat/completions", HELLO | {"max_tokens": "5"}, 400, "invalid_value"),
+        ("POST", "/v1/chat/completions", HELLO | {"top_logprobs": 2}, 400, "invalid_value"),
+        (
+            "POST",
+            "/v1/chat/completions",
+            HELLO | {"logprobs": True, "top_logprobs": 21},
+            400,
+            "invalid_value",
+        ),
         ("POST", "/v1/embeddings", {"model": "m", "input": "x", "dimensions": -1}, 400, "invalid_value"),
         ("POST", "/v1/nothing", {}, 404, "unknown_url"),
         ("GET", "/v1/chat/completions", {}, 405, "method_not_supported"),

@@ -99,6 +99,7 @@ def test_embed_one() -> None:
     body = {"model": "models/e", "content": {"parts": [{"text": "a"}]}, "taskType": "CLUSTERING"}
     status, answer = post(body, "/v1beta/models/e:embedContent")
     assert (status, len(answer["embedding"]["values"])) == (200, 3072)
+    assert answer["usageMetadata"] == {"promptTokenCount": 1}
 
 
 def test_sdk_counts_tokens() -> None:
@@ -227,13 +228,19 @@ def test_sdk_raises_its_own_errors(model: str, error: str, status: str) -> None:
 
 
 def test_wait_is_in_the_details() -> None:
-    """RetryInfo tells it where waiting helps, and is left out where it does not."""
-    kinds = {}
-    for model in ("sandbox/429", "sandbox/quota"):
-        _, answer = post(HELLO, f"/v1/models/{model}:generateContent")
-        kinds[model] = {detail["@type"].rpartition(".")[2]: detail for detail in answer["error"]["details"]}
-    assert kinds["sandbox/429"]["RetryInfo"]["retryDelay"] == "0.2s"
-    assert set(kinds["sandbox/quota"]) == {"QuotaFailure"}
+    """RetryInfo tells it, beside which quota it is."""
+    _, answer = post(HELLO, "/v1/models/sandbox/429:generateContent")
+    details = {detail["@type"].rpartition(".")[2]: detail for detail in answer["error"]["details"]}
+    assert set(details) == {"QuotaFailure", "RetryInfo"}
+    assert details["RetryInfo"]["retryDelay"] == "0.2s"
+
+
+def test_an_empty_account_names_no_wait() -> None:
+    """No waiting helps: 429 as for a quota, and only the words tell."""
+    status, answer = post(HELLO, "/v1/models/sandbox/quota:generateContent")
+    assert (status, answer["error"]["status"]) == (429, "RESOURCE_EXHAUSTED")
+    assert "credits are depleted" in answer["error"]["message"]
+    assert "details" not in answer["error"]
 
 
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.spoil is None])
@@ -331,6 +338,16 @@ def test_faulty_requests_are_refused_in_geminis_words(more: dict[str, Any], said
     status, answer = post(HELLO | more)
     assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
     assert said in answer["error"]["message"]
+
+
+def test_enumerations_by_number() -> None:
+    """Types and modes as the older of Google's packages sends them."""
+    schema = {"type": 6, "properties": {"at": {"type": 5, "items": {"type": 2}}}}
+    declared = {"functionDeclarations": [{"name": "look", "parameters": schema}]}
+    calling = {"functionCallingConfig": {"mode": 2}}
+    _, answer = post(HELLO | {"tools": [declared], "toolConfig": calling})
+    [part] = answer["candidates"][0]["content"]["parts"]
+    assert part["functionCall"]["args"] == {"at": [0]}
 
 
 def test_names_in_either_spelling() -> None:

@@ -5,6 +5,7 @@ import pytest
 from batchmill.limits.model import Quota
 from batchmill.providers import signals
 from batchmill.providers.anthropic.wire import quotas
+from batchmill.providers.gemini.wire import GeminiWire
 
 Told = tuple[str, int, int | None, float | None]
 
@@ -115,3 +116,9 @@ def test_openais_limits() -> None:
 def test_what_openai_does_not_say_is_none(headers: dict[str, str], found: list[object]) -> None:
     """Azure's -1, -1 and 0 are no limit, and another's epoch is no duration."""
     assert told(signals.quotas(headers)) == found
+
+
+def test_gemini_says_nothing_of_limits() -> None:
+    """Whatever a header of that name is in front of it, it is not of Gemini's limits."""
+    headers = {"x-ratelimit-limit-requests": "5", "anthropic-ratelimit-requests-limit": "5"}
+    assert GeminiWire().quotas(headers) == ()

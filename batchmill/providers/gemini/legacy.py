@@ -1,9 +1,8 @@
 """Gemini through the SDK that ended in 2025, `google-generativeai`, for whoever cannot leave it.
 
 It is called over REST in threads: asynchronous over REST it fails after sending. Requests are the SDK's own
-messages, so what they have no field for (`seed`, thinking, JSON Schema that goes beyond its own) is an error that
-names it. What it loses of answers is not lost here (see `transport.py`); where an answer passes through it alone,
-thinking is recovered from the total.
+messages, so what they have no field for is an error that names it (see `legacy_words.py`). What it loses of answers
+is not lost here (see `transport.py`); where an answer passes through it alone, thinking is recovered from the total.
 """
 
 import asyncio
@@ -19,14 +18,12 @@ import orjson
 
 from batchmill.providers.base import Call
 from batchmill.providers.gemini import models, transport
+from batchmill.providers.gemini.legacy_words import own_words
 from batchmill.providers.gemini.wire import BASE_URL, GeminiWire
 from batchmill.providers.wire import Secret, UntranslatableError
 from batchmill.requests.model import Endpoint
 
 _EXTRA: Final = "gemini-legacy"
-_ARRAYS: Final = frozenset({"minItems", "maxItems"})
-_TEXTS: Final = frozenset({"description", "format"})
-_MOOT: Final = frozenset({"$schema", "title"})
 
 
 class GeminiLegacy(transport.Transport):
@@ -81,7 +78,8 @@ class GeminiLegacy(transport.Transport):
         return client
 
     def _take_down(self, response: Any, *args: Any, **options: Any) -> None:
-        transport.take_down(response.status_code, response.headers, self._in_words(response.content))
+        transport.take_down(response.status_code, response.headers)
+        transport.take_down_body(self._in_words(response.content))
 
     def _in_words(self, body: bytes) -> bytes:
         """An answer with its enums as words: this SDK asks for them as numbers."""
@@ -104,12 +102,12 @@ class GeminiLegacy(transport.Transport):
         request = transport.translated(call)
         if call.endpoint is Endpoint.EMBEDDINGS:
             return self._message("BatchEmbedContentsRequest", request, call.model)
-        return self._message("GenerateContentRequest", _in_own_schemas(request), call.model)
+        return self._message("GenerateContentRequest", own_words(request), call.model)
 
     def _message(self, kind: str, request: Mapping[str, Any], model: str) -> Any:
         message = getattr(self._protos, kind)()
         try:
-            self._json.ParseDict({"model": models.resource(model)} | dict(request), message._pb)
+            self._json.ParseDict({"model": models.path(model)} | dict(request), message._pb)
         except self._json.ParseError as error:
             raise UntranslatableError("body", f"is not taken by google-generativeai: {error}") from error
         return message
@@ -141,10 +139,12 @@ class GeminiLegacy(transport.Transport):
             if isinstance(error, self._requests.ConnectTimeout):
                 raise
             raise TimeoutError from error
-        except self._requests.ConnectionError as error:
+        except (self._requests.ConnectionError, self._requests.exceptions.ChunkedEncodingError) as error:
             if self._never_sent(error):
                 raise
-            raise transport.disconnected(error) from error
+            if "ConnectionResetError" in repr(error):
+                raise ConnectionResetError("the connection was reset") from error
+            raise transport.lost(error) from error
 
     def _never_sent(self, trouble: Exception) -> bool:
         return isinstance(trouble, self._requests.ConnectTimeout) or (
@@ -173,44 +173,3 @@ def _name(holder: dict[str, Any], field: str, words: Any) -> None:
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     return (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
-
-
-def _in_own_schemas(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The request with its JSON Schemas in the SDK's own schema. Raises UntranslatableError."""
-    own = dict(request)
-    if "tools" in own:
-        own["tools"] = [
-            {"functionDeclarations": [_declaration(each, "tools") for each in tool["functionDeclarations"]]}
-            for tool in own["tools"]
-        ]
-    config = dict(own.get("generationConfig", {}))
-    if "responseJsonSchema" in config:
-        config["responseSchema"] = _schema(config.pop("responseJsonSchema"), "response_format")
-        own["generationConfig"] = config
-    return own
-
-
-def _declaration(declared: Mapping[str, Any], param: str) -> Mapping[str, Any]:
-    own = dict(declared)
-    if "parametersJsonSchema" in own:
-        own["parameters"] = _schema(own.pop("parametersJsonSchema"), param)
-    return own
-
-
-def _schema(schema: Any, param: str) -> Mapping[str, Any]:
-    """A JSON Schema in the words of OpenAPI 3.0 that the SDK knows; the deeper it goes, the longer its name."""
-    if not isinstance(schema, dict):
-        raise UntranslatableError(param, "has a schema that google-generativeai has no word for")
-    own: dict[str, Any] = {}
-    for word, value in schema.items():
-        if word == "type" and isinstance(value, str):
-            own["type"] = value.upper()
-        elif word == "properties" and isinstance(value, dict):
-            own["properties"] = {name: _schema(each, f"{param}.{name}") for name, each in value.items()}
-        elif word == "items":
-            own["items"] = _schema(value, f"{param}[]")
-        elif word in ("enum", "required", "nullable") or word in _TEXTS | _ARRAYS:
-            own[word] = value
-        elif word not in _MOOT and not (word == "additionalProperties" and value is False):
-            raise UntranslatableError(f"{param}.{word}", "has no word in google-generativeai's schemas")
-    return own

@@ -114,7 +114,7 @@ class GeminiSdk(transport.Transport):
         try:
             return await asking
         except self._httpx.RemoteProtocolError as error:
-            raise transport.disconnected(error) from error
+            raise transport.lost(error) from error
         except (self._httpx.ReadError, self._httpx.WriteError) as error:
             raise ConnectionResetError(str(error) or "the connection was reset") from error
         except self._httpx.ReadTimeout as error:
@@ -130,4 +130,5 @@ _CONFIGURED = frozenset({"systemInstruction", "tools", "toolConfig"})
 
 
 async def _take_down(response: Any) -> None:
-    transport.take_down(response.status_code, response.headers, await response.aread())
+    transport.take_down(response.status_code, response.headers)
+    transport.take_down_body(await response.aread())

@@ -16,7 +16,7 @@ from typing import Any
 
 from batchmill.errors import SettingsError
 from batchmill.providers.base import Call, Probe, Reply, Verdict
-from batchmill.providers.connection import DisconnectedError, Exchange
+from batchmill.providers.connection import BrokenAnswerError, DisconnectedError, Exchange, WireError
 from batchmill.providers.gemini import ask
 from batchmill.providers.gemini.wire import GeminiWire
 from batchmill.providers.http import UNSUPPORTED
@@ -104,11 +104,16 @@ def go_out() -> None:
     UNDER_WAY.get().connected = True
 
 
-def take_down(status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Write a whole answer into the exchange under way."""
+def take_down(status: int, headers: Mapping[str, str]) -> None:
+    """Write what an answer begins with into the exchange under way."""
     exchange = UNDER_WAY.get()
     exchange.headers = {name.lower(): value for name, value in headers.items()}
-    exchange.body, exchange.status = body, status
+    exchange.status = status
+
+
+def take_down_body(body: bytes) -> None:
+    """Write the rest of it, now that it is whole."""
+    UNDER_WAY.get().body = body
 
 
 def translated(call: Call) -> dict[str, Any]:
@@ -118,8 +123,10 @@ def translated(call: Call) -> dict[str, Any]:
     return request
 
 
-def disconnected(trouble: Exception) -> DisconnectedError:
-    """An SDK's word for a connection that was lost, in ours."""
+def lost(trouble: Exception) -> WireError:
+    """An SDK's word for a connection that was closed too early, in ours."""
+    if UNDER_WAY.get().status is not None:
+        return BrokenAnswerError(str(trouble) or "it closed the connection in the middle of its answer")
     return DisconnectedError(str(trouble) or "it closed the connection without an answer")
 
 

@@ -46,8 +46,6 @@ GEMINI: Final = Meanings(
         "model_not_found": Verdict.REFUSED,
         "file_not_found": Verdict.REFUSED,  # with 403
         "context_length_exceeded": Verdict.REFUSED,
-        # Too fast.
-        "resource_exhausted": Verdict.THROTTLED,
     },
     by_status={
         401: Verdict.BLOCKED,
@@ -56,10 +54,13 @@ GEMINI: Final = Meanings(
         407: Verdict.BLOCKED,
         408: Verdict.RETRY,
         409: Verdict.RETRY,
+        425: Verdict.RETRY,
         429: Verdict.THROTTLED,
         499: Verdict.UNKNOWN,  # cancelled on the way: it may have been answered, and billed
         501: Verdict.REFUSED,
         505: Verdict.REFUSED,
+        # A proxy's in front of it: connected, but no answer in time. It may be answering, and billing.
+        524: Verdict.UNKNOWN,
     },
 )
 """Gemini's errors. Of the rest, 400, 404 and 413 are refused; 500, 503 and 504 are tried again."""

@@ -79,6 +79,7 @@ def _error(status: int, message: str, *details: Mapping[str, Any]) -> Complaint:
 
 
 _EXHAUSTED: Final = "You exceeded your current quota, please check your plan and billing details."
+_DEPLETED: Final = "Your prepayment credits are depleted."
 _REQUESTS: Final = "generate_content_paid_tier_requests"
 
 FAULTS: Final[Mapping[str, Complaint]] = {
@@ -92,9 +93,11 @@ FAULTS: Final[Mapping[str, Complaint]] = {
             "domain": "googleapis.com",
         },
     ),
-    "402": _error(402, "Your prepayment credits are depleted."),
+    "402": _error(402, _DEPLETED),
     "403": _error(403, "The caller does not have permission"),
-    "404": _error(404, "The model is not found for API version v1, or is not supported for this method."),
+    "404": _error(
+        404, "models/none is not found for API version v1beta, or is not supported for generateContent."
+    ),
     "408": _error(408, "Request timed out."),
     "409": _error(409, "The operation was aborted."),
     "422": _error(422, "Unprocessable entity."),
@@ -109,11 +112,7 @@ FAULTS: Final[Mapping[str, Complaint]] = {
     "503": _error(503, "The model is overloaded. Please try again later."),
     "504": _error(504, "The request timed out. Please try again."),
     "529": _error(529, "The model is overloaded. Please try again later."),
-    "quota": _error(
-        429,
-        _EXHAUSTED,
-        quota_failure(_REQUESTS, "GenerateRequestsPerDayPerProjectPerModel", "sandbox/quota", 250),
-    ),
+    "quota": _error(429, _DEPLETED),
     "too-large": _error(
         400, "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576)."
     ),

@@ -8,7 +8,16 @@ from typing import Any, Final
 
 from batchmill.sandbox.wires.gemini.errors import invalid, unreadable
 
-_SCHEMA_TYPES: Final = ("string", "number", "integer", "boolean", "array", "object", "null")
+_SCHEMA_TYPES: Final = (
+    "type_unspecified",
+    "string",
+    "number",
+    "integer",
+    "boolean",
+    "array",
+    "object",
+    "null",
+)
 _SCHEMA_FIELDS: Final = frozenset(
     {
         *("type", "format", "title", "description", "nullable", "enum", "properties", "required", "items"),
@@ -58,6 +67,16 @@ def read_choice(value: Any, where: str, kind: str, choices: Collection[str]) -> 
     return str(value)
 
 
+def in_words(value: Any, choices: Sequence[str]) -> Any:
+    """The name that a number of an enumeration stands for, as protobuf's JSON may have either.
+
+    Args:
+        choices: Its names, from number 0 on.
+    """
+    is_number = type(value) is int and 0 <= value < len(choices)
+    return choices[value] if is_number else value
+
+
 def check_whole(fields: Mapping[str, Any], name: str, where: str, least: int, most: int = 1 << 31) -> None:
     """Refuse what is no whole number from the least to the most."""
     value = fields.get(name)
@@ -98,8 +117,8 @@ def check_base64(data: Any, where: str) -> None:
         raise unreadable(where, f"Invalid value at '{where}' (TYPE_BYTES), Base64 decoding failed")
 
 
-def check_schema(schema: Any, where: str) -> Mapping[str, Any]:
-    """Refuse a schema that uses more of JSON Schema than OpenAPI's dialect has; give it back."""
+def read_schema(schema: Any, where: str) -> Mapping[str, Any]:
+    """The schema, its types in words; one that uses more of JSON Schema than OpenAPI's dialect has is refused."""
     if isinstance(schema, dict) and isinstance(schema.get("type"), list):
         what = (
             f"Invalid JSON payload received. Unknown name \"type\" at '{where}': "
@@ -108,14 +127,23 @@ def check_schema(schema: Any, where: str) -> Mapping[str, Any]:
         raise unreadable(where, what)
     fields = read_fields(schema, where, _SCHEMA_FIELDS)
     if "type" in fields:
-        read_choice(str(fields["type"]).lower(), f"{where}.type", "Type", _SCHEMA_TYPES)
-    for name, part in (fields.get("properties") or {}).items():
-        check_schema(part, f"{where}.properties[{name!r}]")
-    for place, part in enumerate(read_list(fields.get("anyOf"), f"{where}.any_of")):
-        check_schema(part, f"{where}.any_of[{place}]")
+        kind = str(in_words(fields["type"], _SCHEMA_TYPES)).lower()
+        fields["type"] = read_choice(kind, f"{where}.type", "Type", _SCHEMA_TYPES)
+    if "properties" in fields:
+        if not isinstance(fields["properties"], dict):
+            raise unreadable(where, f"Invalid value at '{where}.properties', expected an object")
+        fields["properties"] = {
+            name: read_schema(part, f"{where}.properties[{name!r}]")
+            for name, part in fields["properties"].items()
+        }
+    if "anyOf" in fields:
+        options = read_list(fields["anyOf"], f"{where}.any_of")
+        fields["anyOf"] = [
+            read_schema(part, f"{where}.any_of[{place}]") for place, part in enumerate(options)
+        ]
     if "items" in fields:
-        check_schema(fields["items"], f"{where}.items")
-    elif str(fields.get("type", "")).lower() == "array":
+        fields["items"] = read_schema(fields["items"], f"{where}.items")
+    elif fields.get("type") == "array":
         raise invalid(f"* GenerateContentRequest.{where}.items: missing field.")
     return fields
 

@@ -18,11 +18,12 @@ from batchmill.sandbox.wires.gemini.contents import Turn, read_content, read_con
 from batchmill.sandbox.wires.gemini.errors import invalid, unreadable
 from batchmill.sandbox.wires.gemini.fields import (
     check_number,
-    check_schema,
     check_whole,
+    in_words,
     read_choice,
     read_fields,
     read_list,
+    read_schema,
     read_text,
 )
 
@@ -247,6 +248,7 @@ def _wishes(fields: Mapping[str, Any], config: Mapping[str, Any], turns: Sequenc
         stops=tuple(config.get("stopSequences", ())),
         thinks=bool(thinking) and thinking.get("thinkingBudget") != 0,
         shows_thoughts=thinking.get("includeThoughts") is True,
+        tops=config.get("logprobs", 0) if config.get("responseLogprobs") else None,
     )
 
 
@@ -276,7 +278,7 @@ def _tool(function: Any, where: str) -> Tool:
             f"* GenerateContentRequest.{where}: parameters and parameters_json_schema are exclusive.\n"
         )
     if "parameters" in fields:
-        return Tool(name=name, schema=check_schema(fields["parameters"], f"{where}.parameters"))
+        return Tool(name=name, schema=read_schema(fields["parameters"], f"{where}.parameters"))
     schema = fields.get("parametersJsonSchema", {})
     return Tool(name=name, schema=schema if isinstance(schema, dict) else {})
 
@@ -287,7 +289,8 @@ def _calling(config: Any) -> tuple[str, Sequence[str]]:
     where = "tool_config.function_calling_config"
     calling = read_fields(config, "tool_config", names).get("functionCallingConfig", {})
     fields = read_fields(calling, where, ("mode", "allowedFunctionNames", "streamFunctionCallArguments"))
-    mode = read_choice(fields.get("mode", "AUTO"), f"{where}.mode", "FunctionCallingConfig.Mode", _MODES)
+    mode = in_words(fields.get("mode", "AUTO"), _MODES)
+    mode = read_choice(mode, f"{where}.mode", "FunctionCallingConfig.Mode", _MODES)
     allowed = read_list(fields.get("allowedFunctionNames"), f"{where}.allowed_function_names")
     if allowed and mode not in ("ANY", "VALIDATED"):
         raise invalid(
@@ -307,7 +310,7 @@ def _json_schema(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if "responseSchema" in config:
         if schema is not None:
             raise invalid("Only one of response_schema and response_json_schema can be set.")
-        schema = check_schema(config["responseSchema"], "generation_config.response_schema")
+        schema = read_schema(config["responseSchema"], "generation_config.response_schema")
     if mime_type == "text/plain":
         if schema is not None:
             raise invalid(

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.compose import THOUGHT, Composed, End, Said, count_input_tokens
+from batchmill.sandbox.logprobs import Token, likeliest, tokens
 from batchmill.sandbox.prompts import Asked
 from batchmill.sandbox.vectors import embed
 
@@ -25,7 +26,7 @@ def shape(asked: Asked, composed: Composed, request_id: str) -> dict[str, Any]:
     if asked.endpoint is Endpoint.MODERATIONS:
         return {"totalTokens": count_input_tokens(asked.context)}
     if asked.endpoint is Endpoint.EMBEDDINGS:
-        return _embeddings(asked)
+        return _embeddings(asked) | {"usageMetadata": {"promptTokenCount": composed.tokens.input}}
     answer: dict[str, Any] = {
         "usageMetadata": _usage(composed),
         "modelVersion": asked.model,
@@ -38,7 +39,7 @@ def shape(asked: Asked, composed: Composed, request_id: str) -> dict[str, Any]:
 
 
 def _candidate(asked: Asked, said: Said, index: int, request_id: str) -> dict[str, Any]:
-    candidate = {"finishReason": _FINISHED[said.end], "index": index}
+    candidate: dict[str, Any] = {"finishReason": _FINISHED[said.end], "index": index}
     if said.end is End.FILTERED:
         return candidate | {"safetyRatings": [{"category": _HARM, "probability": "HIGH", "blocked": True}]}
     parts: list[dict[str, Any]] = []
@@ -50,7 +51,23 @@ def _candidate(asked: Asked, said: Said, index: int, request_id: str) -> dict[st
         parts.append({"functionCall": function})
     elif said.text:
         parts.append({"text": said.text})
+        candidate |= _logprobs(said, asked.wishes.tops)
     return {"content": ({"parts": parts} if parts else {}) | {"role": "model"}, **candidate}
+
+
+def _logprobs(said: Said, tops: int | None) -> dict[str, Any]:
+    if tops is None:
+        return {}
+    chosen = tokens(said.text)
+    result: dict[str, Any] = {"chosenCandidates": [_token(token) for token in chosen]}
+    if tops:
+        each = ([_token(top) for top in likeliest(token, tops)] for token in chosen)
+        result["topCandidates"] = [{"candidates": candidates} for candidates in each]
+    return {"logprobsResult": result}
+
+
+def _token(token: Token) -> dict[str, Any]:
+    return {"token": token.text, "logProbability": token.logprob}
 
 
 def _usage(composed: Composed) -> dict[str, Any]:

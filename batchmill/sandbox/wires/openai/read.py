@@ -20,7 +20,14 @@ _PROMPT_FIELD: Final = {
     Endpoint.MODERATIONS: "input",
 }
 _LIMIT_FIELDS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-_WISH_FIELDS: Final = frozenset({"tools", "response_format", "text", "stop", "reasoning_effort", "reasoning"})
+MOST_TOPS: Final = 20
+
+_WISH_FIELDS: Final = frozenset(
+    {
+        *("tools", "response_format", "text", "stop", "reasoning_effort", "reasoning"),
+        *("logprobs", "top_logprobs"),
+    }
+)
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def read_call(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
             (_positive(body, name) for name in _LIMIT_FIELDS if body.get(name) is not None), None
         ),
         choices=1 if body.get("n") is None else _positive(body, "n", most=MOST_CHOICES),
-        wishes=NO_WISHES if _WISH_FIELDS.isdisjoint(body) else _wishes(body, prompt),
+        wishes=NO_WISHES if _WISH_FIELDS.isdisjoint(body) else _wishes(endpoint, body, prompt),
     )
 
 
@@ -112,7 +119,7 @@ def _last(texts: Iterable[str]) -> str:
     return found
 
 
-def _wishes(body: Mapping[str, Any], prompt: Any) -> Wishes:
+def _wishes(endpoint: Endpoint, body: Mapping[str, Any], prompt: Any) -> Wishes:
     choice = body.get("tool_choice")
     named = _function_of(choice).get("name") if isinstance(choice, dict) else None
     tools = () if choice == "none" or _ends_with_result(prompt) else _tools(body.get("tools"), named)
@@ -122,6 +129,7 @@ def _wishes(body: Mapping[str, Any], prompt: Any) -> Wishes:
         json_schema=_json_schema(body),
         stops=_stops(body.get("stop")),
         thinks=_thinks(body),
+        tops=_tops(body) if endpoint is Endpoint.CHAT else None,
     )
 
 
@@ -164,6 +172,19 @@ def _thinks(body: Mapping[str, Any]) -> bool:
     effort = body.get("reasoning_effort") or reasoning.get("effort")
     budgeted = reasoning.get("enabled") is True or bool(reasoning.get("max_tokens"))
     return effort not in (None, "none") or budgeted
+
+
+def _tops(body: Mapping[str, Any]) -> int | None:
+    tops = body.get("top_logprobs")
+    if tops is not None and (type(tops) is not int or not 0 <= tops <= MOST_TOPS):
+        raise _invalid("top_logprobs", f"Invalid value for 'top_logprobs': expected 0 to {MOST_TOPS}.")
+    if body.get("logprobs") is True:
+        return tops or 0
+    if tops is not None:
+        raise _invalid(
+            "top_logprobs", "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+        )
+    return None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

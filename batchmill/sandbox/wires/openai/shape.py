@@ -9,6 +9,7 @@ import orjson
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.bill import Tokens
 from batchmill.sandbox.compose import Composed, End, Said, ToolCall
+from batchmill.sandbox.logprobs import Token, likeliest, tokens
 from batchmill.sandbox.outcomes import NOT_A_MODEL, Complaint, ComplaintError
 from batchmill.sandbox.prompts import Asked
 from batchmill.sandbox.vectors import MOST_DIMENSIONS, embed, in_base64
@@ -74,7 +75,7 @@ def _choices(asked: Asked, composed: Composed, request_id: str) -> dict[str, Any
             {
                 "index": index,
                 **write(said, f"{request_id}_{index}"),
-                "logprobs": None,
+                "logprobs": _logprobs(said, asked.wishes.tops),
                 "finish_reason": _FINISHED[said.end],
             }
             for index, said in enumerate(composed.said)
@@ -89,6 +90,21 @@ def _choices(asked: Asked, composed: Composed, request_id: str) -> dict[str, Any
         "system_fingerprint": "batchmill-sandbox-not-a-model",
         "sandbox": NOT_A_MODEL,
     }
+
+
+def _logprobs(said: Said, tops: int | None) -> dict[str, Any] | None:
+    if tops is None or said.tool_call is not None or said.end is End.REFUSAL:
+        return None
+    content = [
+        _token(token) | {"top_logprobs": [_token(top) for top in likeliest(token, tops)]}
+        for token in tokens(said.text)
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _token(token: Token) -> dict[str, Any]:
+    as_bytes = list(token.text.encode("utf-8", "replace"))
+    return {"token": token.text, "logprob": token.logprob, "bytes": as_bytes}
 
 
 def _completion(said: Said, _id: str) -> dict[str, Any]:

@@ -36,7 +36,9 @@ class OpenAI:
         return errors.refuse(complaint)
 
     def page(self, request: Request) -> dict[str, Any] | None:
-        """The list of models."""
+        """The list of models, and OpenRouter's word on a key."""
+        if request.path == "/v1/key":
+            return {"data": _KEY, "sandbox": NOT_A_MODEL}
         if request.path != "/v1/models":
             return None
         data = [
@@ -57,6 +59,8 @@ class OpenAI:
         """A 429 that names the wait."""
         return limits.too_much(excess)
 
+
+_KEY: Final = {"label": "sandbox", "usage": 0, "limit": None, "limit_remaining": None, "is_free_tier": False}
 
 OPENAI: Final = OpenAI()
 
