@@ -197,7 +197,7 @@ class Pipeline:
             return Rejection(job=job, code=course.fault.code, message=course.fault.message)
         too_large: Target | None = None
         waits_ms = [] if course.free_at_ms is None else [course.free_at_ms]
-        is_lone = len(course.targets) == 1 and not job.path.given_up
+        is_lone = len(course.targets) == 1 and not (job.path.steps and job.path.given_up)
         for nth, target in enumerate(course.targets, 1):
             until_ms = self.journal.closed_until_ms(target, is_lone=is_lone)
             if until_ms is None:

@@ -121,7 +121,8 @@ class Gate:
         self._lines: dict[Target, _Line] = defaultdict(_Line)
         self._out: dict[str, Pass] = {}
         self._resting: dict[tuple[str, int], tuple[float, float]] = {}
-        self._counting_tokens: set[Target] = set()
+        self._counts_tokens: dict[Target, bool] = {}
+        self._told_tokens: set[Target] = set()
         self._turns: Counter[str] = Counter()
         self._numbers = itertools.count(1)
         self._name = f"{os.getpid()}-{os.urandom(4).hex()}"
@@ -131,6 +132,7 @@ class Gate:
         if limits != self._limits:
             self._limits = limits
             self._buckets.clear()
+            self._counts_tokens = {target: True for target in self._told_tokens}
 
     def is_full(self, target: Target) -> bool:
         """Whether nobody else may wait for a model."""
@@ -139,10 +141,12 @@ class Gate:
 
     def counts_tokens(self, target: Target) -> bool:
         """Whether it matters how many tokens a call to a model has."""
-        if target in self._counting_tokens:
-            return True
-        limits = (self._limits.get((target.provider, model)) for model in ("", target.model))
-        return any(limit is not None and any(limit.of(kind) for kind in _TOKENS) for limit in limits)
+        counts = self._counts_tokens.get(target)
+        if counts is None:
+            limits = (self._limits.get((target.provider, model)) for model in ("", target.model))
+            counts = any(limit is not None and any(limit.of(kind) for kind in _TOKENS) for limit in limits)
+            self._counts_tokens[target] = counts
+        return counts
 
     async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
         """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
@@ -201,7 +205,8 @@ class Gate:
             given = await self._counted(given)
         self._out.pop(given.permit, None)
         if any(quota.dimension in _TOKENS for quota in reply.quotas):
-            self._counting_tokens.add(target)
+            self._told_tokens.add(target)
+            self._counts_tokens[target] = True
         settlement = Settlement(
             permit=given.permit,
             actual=counted(target.provider, given.demand, reply.usage) if given.demand != NOTHING else None,
@@ -244,7 +249,8 @@ class Gate:
             for other in idle:
                 del self._lines[other]
             self._buckets.clear()
-            self._counting_tokens.clear()
+            self._counts_tokens.clear()
+            self._told_tokens.clear()
         return self._lines[target]
 
     async def _counted(self, given: Pass) -> Pass:

@@ -63,7 +63,8 @@ class Limits:
         return limit
 
     def __bool__(self) -> bool:
-        return any(self.of(dimension) is not None for dimension in Dimension)
+        rates = self.requests is self.tokens is self.input_tokens is self.output_tokens is None
+        return not (rates and self.concurrency is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
