@@ -132,7 +132,7 @@ class Gate:
         if limits != self._limits:
             self._limits = limits
             self._buckets.clear()
-            self._counts_tokens = {target: True for target in self._told_tokens}
+            self._counts_tokens = dict.fromkeys(self._told_tokens, True)
 
     def is_full(self, target: Target) -> bool:
         """Whether nobody else may wait for a model."""

@@ -1,5 +1,8 @@
 """The path of a request: what is kept of it, however long it gets."""
 
+from dataclasses import replace
+from itertools import takewhile
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +30,11 @@ steps = st.builds(
 
 def step(why: str, at_ms: int = 0, what: What = What.TRIED) -> Step:
     return Step(target=TARGET, what=what, why=why, at_ms=at_ms)
+
+
+def skipped(model: str) -> Step:
+    target = Target(provider="local", model=model)
+    return Step(target=target, what=What.SKIPPED, why="it rests", at_ms=0)
 
 
 def walked(*taken: Step) -> Path:
@@ -77,12 +85,29 @@ def test_a_long_reason_is_cut() -> None:
 
 @given(st.lists(steps, max_size=60))
 def test_no_step_is_lost_uncounted(taken: list[Step]) -> None:
-    """However long it gets, it is bounded, and every step is in it or counted as dropped; the last is its last."""
+    """However long it gets, it is bounded, and every step is in it or counted as dropped; the last is its last, or
+    among the last ones if they all tell who could not be asked."""
     path = walked(*taken)
     assert len(path.steps) <= MOST_STEPS
     assert sum(one.count for one in path.steps) + path.dropped == len(taken)
     if taken:
-        assert (path.steps[-1].target, path.steps[-1].what) == (taken[-1].target, taken[-1].what)
+        last_ones = [*takewhile(lambda one: one.what is What.SKIPPED, reversed(path.steps)), path.steps[-1]]
+        assert (taken[-1].target, taken[-1].what) in [(one.target, one.what) for one in last_ones]
+
+
+def test_who_takes_turns_at_resting_is_counted_once_each() -> None:
+    """Two that are skipped again and again, while a request waits, do not push out what else is known."""
+    skips = [skipped(name) for _ in range(50) for name in ("one", "other")]
+    path = walked(step("500"), *skips)
+    assert [(one.target.model, one.count) for one in path.steps[1:]] == [("one", 50), ("other", 50)]
+
+
+def test_who_has_been_given_up_is_never_forgotten() -> None:
+    """Whatever else has to go: it would be asked again."""
+    tried = [step(f"500 {nth}") for nth in range(3)]
+    others = [replace(skipped(str(nth)), what=What.REJECTED) for nth in range(3 * MOST_STEPS)]
+    path = walked(*others[:FIRST_STEPS], *tried, *others[FIRST_STEPS:])
+    assert path.calls_to_others == 3
 
 
 @given(st.lists(steps, max_size=30))
