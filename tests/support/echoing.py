@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from tests.support.receivers import free_port, served
 
 FAULTS = ("400", "500", "429", "200-error", "200-garbled", "answered")
 """What it does with a request for a model of that name; anything else is an account that is blocked."""
+
+
+SECRET_HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +38,7 @@ class Echo:
                 lines = head.lower().split("\r\n")
                 length = sum(int(line.split(":")[1]) for line in lines if line.startswith("content-length"))
                 body = await reader.readexactly(length)
-                model = str(json.loads(body)["model"]) if body else ""
+                model = _model_of(lines[0], body)
                 if model == "429":  # every other call, as one that is throttled is made again for ever
                     self._throttled += 1
                     model = "429" if self._throttled % 2 else "answered"
@@ -52,9 +56,16 @@ def echoing() -> Iterator[Echo]:
         yield echo
 
 
+def _model_of(request_line: str, body: bytes) -> str:
+    """Whom a request asks: Gemini's has it in its address, those of the others in their bodies."""
+    if found := re.search(r"/models/([^:/ ]+):", request_line):
+        return found[1]
+    return str(json.loads(body)["model"]) if body else ""
+
+
 def _answer(head: str, model: str) -> bytes:
     told = head.replace("\r\n", "; ")
-    secret = next((line for line in head.split("\r\n") if line.lower().startswith("authorization")), "")
+    secret = next((line for line in head.split("\r\n") if line.lower().startswith(SECRET_HEADERS)), "")
     tells = (f"x-request-id: {secret}", f"x-debug: {secret}")
     error = {"message": f"I was told: {told}", "type": "server_error", "code": f"because {secret}"}
     as_json = json.dumps({"error": error, "headers": head.split("\r\n")}).encode()
