@@ -154,6 +154,30 @@ def test_a_cost_that_is_no_amount_is_not_said(cost: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "usd"),
+    [
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": 0.0360795}}, "0.036079500000000000"),
+        (
+            {"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": "0.02"}},
+            "0.021000000000000000",
+        ),
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": None}}, None),
+        ({"is_byok": True}, None),
+        (
+            {"cost": 0.02, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.019}},
+            "0.020000000000000000",
+        ),
+        ({"cost": 0.02, "cost_details": {"upstream_inference_cost": 0.019}}, "0.020000000000000000"),
+    ],
+)
+def test_a_key_of_ones_own_behind_openrouter(told: dict[str, Any], usd: str | None) -> None:
+    """The fee and what the provider behind charges together; the fee alone is no cost, and prices count instead."""
+    usage = {"prompt_tokens": 9171, "completion_tokens": 113, "cost": 0} | told
+    read = read_usage(CHAT, {"usage": usage})
+    assert read == Usage(input_tokens=9171, output_tokens=113, reported_cost_usd=usd)
+
+
+@pytest.mark.parametrize(
     ("reasons", "reason"),
     [
         (["stop"], "stop"),
