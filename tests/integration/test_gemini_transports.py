@@ -252,10 +252,11 @@ def test_the_old_sdks_numbers_are_words() -> None:
 
 
 def test_a_reason_newer_than_the_old_sdk_is_no_whole_answer() -> None:
-    """An unknown number is told as it is, and never kept as complete."""
+    """An unknown number is told as it is beside OpenAI's word, and never kept as complete."""
     answer = {"candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": 77}]}
     reply = answered_with(answer, legacy)
-    assert (reply.verdict, reply.finish_reason) == (Verdict.ANSWERED, "finishreason_77")
+    assert (reply.verdict, reply.finish_reason) == (Verdict.ANSWERED, "length")
+    assert b'"native_finish_reason":"FINISHREASON_77"' in (reply.body or b"")
     assert not storable(reply, Endpoint.CHAT)
 
 
