@@ -1,8 +1,12 @@
 """Gemini over HTTP and over both of its SDKs: whoever carries a call, answer, usage and verdict are the same."""
 
 import asyncio
+import gzip
 import re
 import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -615,6 +619,74 @@ def test_a_refused_connection_is_unreachable(make: Make) -> None:
 
         reply = reply_of(make, behave, ask(), base_url=base_url)
     assert (reply.verdict, reply.error_code) == (Verdict.UNREACHABLE, "connect_failed")
+
+
+def test_a_host_that_is_not_found_is_unreachable(make: Make) -> None:
+    """Nothing was sent while names are not looked up."""
+    reply = reply_of(make, answering(200, WHOLE, Asked()), ask(), base_url="http://nowhere.invalid")
+    assert (reply.verdict, reply.error_code) == (Verdict.UNREACHABLE, "connect_failed")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_that_is_too_large_is_dropped(make: Make, packed: bool) -> None:
+    """Its attempt is unknown, and memory is spared; counted as unpacked."""
+    large = orjson.dumps({**WHOLE, "more": "x" * 300_000})
+    body, headers = (gzip.compress(large), ["content-encoding: gzip"]) if packed else (large, [])
+    for most_bytes, verdict in ((len(large) - 1, Verdict.UNKNOWN), (len(large) + 500, Verdict.ANSWERED)):
+        behave = answering(200, body, Asked(), *headers)
+        reply = reply_of(make, behave, ask(), max_answer_bytes=most_bytes)
+        assert (reply.verdict, reply.error_code) == (
+            verdict,
+            "answer_too_large" if verdict is Verdict.UNKNOWN else "",
+        )
+
+
+@pytest.mark.parametrize("model", ["a?b", "a&b", ".."])
+def test_what_an_sdk_does_not_send_is_not_taken_as_sent(model: str) -> None:
+    """It refuses some names of models by itself: the line has failed, at no cost, and is not tried again."""
+    asked = Asked()
+    reply = reply_of(TRANSPORTS["google-genai"], answering(200, WHOLE, asked), ask(model))
+    assert (reply.verdict, reply.error_code) == (Verdict.REFUSED, "unsupported_parameter")
+    assert "invalid model parameter" in reply.error_message
+    assert not asked
+
+
+class LateThreads(ThreadPoolExecutor):
+    """Threads that have begun and wait to be told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.go_on = threading.Event()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        def late() -> Any:
+            self.go_on.wait()
+            return fn(*args, **kwargs)
+
+        return super().submit(late)
+
+
+def test_a_call_out_of_time_before_its_thread_has_sent_it_is_not_sent() -> None:
+    """It was told as not sent, so nobody knows of what it would cost."""
+    asked, threads = Asked(), LateThreads()
+
+    async def run() -> Reply:
+        async with gemini(legacy, answering(200, WHOLE, asked)) as made:
+            made._threads.shutdown()
+            made._threads = threads
+            reply: Reply = await made.call(ask(timeout_s=0.05))
+            threads.go_on.set()
+            await asyncio.to_thread(threads.shutdown)
+            return reply
+
+    assert asyncio.run(run()).verdict is Verdict.UNREACHABLE
+    assert not asked
+
+
+def test_a_query_is_not_for_the_old_sdk() -> None:
+    """It would write the path behind it."""
+    with pytest.raises(SettingsError, match="query"):
+        legacy(base_url="http://127.0.0.1:1/deep?api-version=1", api_keys=[FIRST_KEY])
 
 
 def test_calls_beyond_the_concurrency_wait(make: Make) -> None:
