@@ -515,6 +515,20 @@ def test_a_200_that_is_no_answer_is_unknown(make: Make) -> None:
     assert (reply.verdict, reply.error_code) == (Verdict.UNKNOWN, "malformed_answer")
 
 
+@pytest.mark.parametrize("depth", [260, 900])
+def test_arguments_nested_beyond_use_are_no_answer_and_paid_for(make: Make, depth: int) -> None:
+    """A model that has lost its way opens brackets without end: nothing is raised, and its usage counts."""
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    parts = f'[{{"functionCall":{{"name":"f","args":{arguments}}}}}]'
+    usage = '{"promptTokenCount":5,"candidatesTokenCount":2}'
+    answer = (
+        f'{{"candidates":[{{"content":{{"parts":{parts}}},"finishReason":"STOP"}}],"usageMetadata":{usage}}}'
+    )
+    reply = answered_with(answer.encode(), make)
+    assert (reply.verdict, reply.error_code) == (Verdict.UNKNOWN, "malformed_answer")
+    assert reply.usage == Usage(input_tokens=5, output_tokens=2)
+
+
 # trouble on the way
 
 

@@ -114,7 +114,10 @@ class GeminiLegacy(transport.Transport):
         for usage in _objects([answer.get("usageMetadata")]):
             for detail in (detail for details in usage.values() for detail in _objects(details)):
                 _name(detail, "modality", _Modality)
-        return orjson.dumps(answer)
+        try:
+            return orjson.dumps(answer)
+        except orjson.JSONEncodeError:  # nested so deeply that it is no answer, but it may name its usage
+            return body
 
     def _prepared(self, call: Call) -> Any:
         request = transport.translated(call)
