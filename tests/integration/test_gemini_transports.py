@@ -312,6 +312,17 @@ USAGES: list[tuple[dict[str, int | list[dict[str, Any]]], Usage]] = [
         },
         Usage(input_tokens=60, output_tokens=30, audio_input_tokens=50, audio_output_tokens=30),
     ),
+    (
+        {
+            "promptTokenCount": 60,
+            "toolUsePromptTokenCount": 20,
+            "candidatesTokenCount": 3,
+            "totalTokenCount": 83,
+            "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 50}],
+            "toolUsePromptTokensDetails": [{"modality": "AUDIO", "tokenCount": 7}],
+        },
+        Usage(input_tokens=80, output_tokens=3, audio_input_tokens=57),
+    ),
     ({"promptTokenCount": 9, "totalTokenCount": 9}, Usage(input_tokens=9)),
 ]
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -214,6 +215,19 @@ def test_huge_answer_is_dropped(packed: bool) -> None:
     answer = http(200, gzip.compress(body), "content-encoding: gzip") if packed else http(200, body)
     reply = reply_of(answers_once(answer), max_answer_bytes=1_000_000)
     assert (reply.verdict, reply.error_code, reply.body) == (Verdict.UNKNOWN, "answer_too_large", None)
+
+
+def test_a_small_answer_that_unpacks_to_a_huge_one_takes_no_memory() -> None:
+    """No more is unpacked than is kept, however well it was packed."""
+    answer = http(200, gzip.compress(bytes(100_000_000)), "content-encoding: gzip")
+    tracemalloc.start()
+    try:
+        reply = reply_of(answers_once(answer), max_answer_bytes=1_000_000)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reply.error_code == "answer_too_large"
+    assert peak_bytes < 10_000_000
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,15 @@ def test_subsets_never_exceed_their_whole() -> None:
     assert read.cached_tokens == 10
 
 
+def test_what_was_read_from_the_cache_was_not_written_to_it() -> None:
+    """Both together are no more than the input: each token has one price."""
+    details = {"cached_tokens": 8, "cache_write_tokens": 9}
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": details}
+    read = read_usage(CHAT, {"usage": usage})
+    assert read is not None
+    assert (read.cached_tokens, read.cache_write_5m_tokens) == (8, 2)
+
+
 @pytest.mark.parametrize(
     ("cost", "text"),
     [(0.00012, "0.00012"), ("0.5", "0.5"), (1e-7, "0.0000001"), (0, "0"), (3, "3")],
