@@ -325,6 +325,15 @@ def test_echoed_key_is_scrubbed() -> None:
     assert len(reply.error_message) <= LONGEST_MESSAGE
 
 
+@pytest.mark.parametrize("said", [r"a\/key\/of-ones-own", r"\u0061/key/of-ones-own", "a/key/of-ones-own"])
+def test_a_key_is_scrubbed_however_it_is_written(said: str) -> None:
+    """JSON writes a character in several ways, and whoever reads the body reads the key; all else in it stays."""
+    body = f'{{"error":{{"message":"no {said}","param":"x\\ny"}}}}'.encode()
+    reply = reply_of(answers(http(401, body)), api_key="a/key/of-ones-own")
+    assert orjson.loads(reply.body or b"") == {"error": {"message": "no [key]", "param": "x\ny"}}
+    assert reply.error_message == "no [key]"
+
+
 @pytest.mark.parametrize("shown", range(1, len(KEY)))
 def test_no_part_of_a_key_is_left_where_a_page_is_cut(shown: int) -> None:
     """Only the first words of a page are kept; wherever they end, a key at their end is gone as a whole."""
