@@ -142,7 +142,7 @@ class ReplyReader:
             verdict=Verdict.UNKNOWN,
             error_code=MALFORMED,
             error_message=f"{self.name} says it answered, but the body {what}",
-            body=body,
+            body=self._without_keys(body),
             usage=self.wire.usage(endpoint, answer),
         )
 
