@@ -139,7 +139,7 @@ def _says_something(choice: Mapping[str, Any]) -> bool:
     message = choice.get("message")
     if not isinstance(message, dict) or message.get("content"):
         return True  # nearly always
-    is_whole = choice.get("finish_reason") in COMPLETE
+    is_whole = _word(choice.get("finish_reason")) in COMPLETE
     return not is_whole or any(
         message.get(part) for part in ("tool_calls", "function_call", "refusal", "audio")
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.money.usage import Usage
-from batchmill.providers.answers import is_answer, parse, read_finish_reason, read_model, read_usage
+from batchmill.providers.answers import is_answer, is_empty, parse, read_finish_reason, read_model, read_usage
 from batchmill.requests.model import Endpoint
 
 CHAT, RESPONSES, EMBEDDINGS = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS
@@ -127,6 +127,14 @@ def test_subsets_never_exceed_their_whole() -> None:
     read = read_usage(CHAT, {"usage": usage})
     assert read is not None
     assert read.cached_tokens == 10
+
+
+@pytest.mark.parametrize("reason", [[], {}, ["stop"], 7, None])
+def test_a_reason_that_is_no_word_ends_nothing_well(reason: Any) -> None:
+    """Some server's mistake: the answer stands, and nothing is raised."""
+    answer = {"choices": [{"message": {"content": ""}, "finish_reason": reason}]}
+    assert not is_empty(CHAT, answer)
+    assert read_finish_reason(CHAT, answer) == ""
 
 
 def test_what_was_read_from_the_cache_was_not_written_to_it() -> None:
