@@ -38,7 +38,7 @@ class State(StrEnum):
 def health(names: tuple[ProviderName, ...], stored: bool, home: Path | None, as_json: bool) -> int:
     """Ask every provider that has a key for what costs nothing, and show how it is and since when.
 
-    With several keys the first is tried. What is found is kept. Below are the models that the workers leave alone,
+    Each of several keys is tried. What is found is kept. Below are the models that the workers leave alone,
     as they did not answer, if there are any. Exit status 1 if a provider fails, or one that is named is not set
     up.
     """

@@ -1,17 +1,20 @@
 """The health of providers: looked at without cost, all at once, and written down."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from batchmill.providers.base import Provider
+from batchmill.providers.base import Probe, Provider
 from batchmill.providers.health import Check
 from batchmill.providers.names import ProviderName
 from batchmill.settings import Settings
+from batchmill.settings.providers import ProviderSettings
 from db import provider_checks
 from db.engine import Database, Transaction
 from workers.assembly import make_providers
 
 TIMEOUT_S = 10.0
+_AT_ONCE = 16
+_LONGEST_MESSAGE = 2_000
 
 
 def check_providers(
@@ -21,7 +24,9 @@ def check_providers(
     *,
     timeout_s: float = TIMEOUT_S,
 ) -> dict[ProviderName, Check]:
-    """Look once at every usable one of these providers, all at once, and write down what was found.
+    """Look once at every usable one of these providers with each of its keys, and write down what was found.
+
+    All are looked at at once. A provider is well when it knows all of its keys.
 
     Those that are not usable, or that this version cannot speak to, are left out. Must not be called from within a
     running event loop.
@@ -33,7 +38,7 @@ def check_providers(
         DatabaseError: What was found cannot be written down.
         SettingsError: An address or a key cannot be used.
     """
-    providers = make_providers(settings, concurrency=1)
+    providers = make_providers(settings, concurrency=_AT_ONCE)
     wanted = {name: provider for name, provider in providers.items() if name in names}
     checks = asyncio.run(_probe(settings, wanted, timeout_s))
 
@@ -49,22 +54,34 @@ def check_providers(
 async def _probe(
     settings: Settings, providers: Mapping[ProviderName, Provider], timeout_s: float
 ) -> dict[ProviderName, Check]:
-    upstreams = {name: settings.providers[name].upstream for name in providers}
     found = await asyncio.gather(
-        *(_check(name, upstreams[name], provider, timeout_s) for name, provider in providers.items())
+        *(_check(settings.providers[name], provider, timeout_s) for name, provider in providers.items())
     )
     return dict(zip(providers, found, strict=True))
 
 
-async def _check(name: ProviderName, upstream: str, provider: Provider, timeout_s: float) -> Check:
+async def _check(account: ProviderSettings, provider: Provider, timeout_s: float) -> Check:
+    keys = max(1, len(account.api_keys))
     try:
-        probe = await provider.probe(timeout_s=timeout_s)
+        probes = await asyncio.gather(
+            *(provider.probe(account=key, timeout_s=timeout_s) for key in range(keys))
+        )
     finally:
         await provider.close()
     return Check(
-        provider=name.value,
-        upstream=upstream,
-        latency_ms=probe.latency_ms,
-        error_code=probe.error_code,
-        error_message=probe.error_message,
+        provider=account.name.value,
+        upstream=account.upstream,
+        latency_ms=max(probe.latency_ms for probe in probes),
+        error_code=next((probe.error_code for probe in probes if probe.error_code), ""),
+        error_message=_told(probes),
     )
+
+
+def _told(probes: Sequence[Probe]) -> str:
+    """What is wrong; of several keys with which, by its place among them, unless it is the same with all."""
+    failed = {number: probe for number, probe in enumerate(probes, 1) if probe.error_code}
+    messages = {probe.error_message for probe in failed.values()}
+    if len(failed) == len(probes) and len(messages) == 1:
+        return messages.pop()
+    told = (f"key {number} of {len(probes)}: {probe.error_message}" for number, probe in failed.items())
+    return "; ".join(told)[:_LONGEST_MESSAGE]

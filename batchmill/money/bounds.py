@@ -3,8 +3,8 @@
 Input is counted to the token where that is exact and else bounded by its bytes (`batchmill.tokens.most_input`);
 output by the request's own limit, times the answers asked for, and a prediction of it that may be rejected. A
 request without a limit has the model's cap, from the catalogue or the models that are shipped; a model without a known
-cap has ours, which is then sent along. Each side counts at the dearest price that it may be charged at, in every price
-tier that the input may reach.
+cap has ours, which is then sent along. Anthropic is always told a limit: the lower of the two, and that is held. Each
+side counts at the dearest price that it may be charged at, in every price tier that the input may reach.
 
 Honest weaknesses: prices are those of now, so a model that is cheaper by night may be charged by day; a service
 tier (`service_tier`: "priority" costs more) and fees of hosted tools are in no price; a provider that reports its
@@ -23,6 +23,7 @@ from batchmill.money.list_prices import Tariff
 from batchmill.money.nanos import divide_half_even
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import RATES_PER_NANO, Rates, Unpriced
+from batchmill.providers.names import ProviderName
 from batchmill.requests.model import Endpoint
 from batchmill.tokens.most_input import most_input, most_input_by_bytes
 from batchmill.tokens.most_output import (
@@ -184,7 +185,7 @@ class Bounds:
     ) -> Bound:
         terms = self._terms_of(key)
         given = (most_input_by_bytes if is_rough else most_input)(key[1], endpoint, body, len(raw))
-        longest, is_ours = self._longest_answer(terms.cap, endpoint, body)
+        longest, is_ours = self._longest_answer(key[0], terms.cap, endpoint, body)
         output_tokens = longest * answer_count(endpoint, body)
         if "prediction" in body:
             output_tokens += most_rejected(endpoint, body)
@@ -205,7 +206,7 @@ class Bounds:
         return Bound(nanos, given.tokens, output_tokens, raw, "", given.is_exact)
 
     def _longest_answer(
-        self, cap: int | None, endpoint: Endpoint, body: Mapping[str, Any]
+        self, provider: str, cap: int | None, endpoint: Endpoint, body: Mapping[str, Any]
     ) -> tuple[int, bool]:
         """The longest answer in tokens, and whether nobody but us limits it to that."""
         if not answers_with_text(endpoint):
@@ -213,6 +214,8 @@ class Bounds:
         limit = own_limit(endpoint, body)
         if limit is not None:
             return (limit if cap is None else min(limit, cap)), False
+        if provider == ProviderName.ANTHROPIC:
+            return min(self._output_cap_tokens, cap or self._output_cap_tokens), True
         return (self._output_cap_tokens, True) if cap is None else (cap, False)
 
     def _terms_of(self, key: Model) -> _Terms:

@@ -82,12 +82,12 @@ def read_usage(endpoint: Endpoint, answer: Mapping[str, Any]) -> Usage | None:
     Moderations cost nothing and count nothing. Where `total_tokens` exceeds input and output together, the
     surplus is output: so xAI and Gemini count thinking on OpenAI's wire (inferred, not documented by all).
     Subsets are cut to their whole. OpenAI's 30-minute cache writes are put under 5 minutes and the 12-hour
-    ones under 1 hour.
+    ones under 1 hour. The cost, where it is told, is told by OpenRouter.
     """
     usage = answer.get("usage")
     if not isinstance(usage, dict):
         return Usage() if endpoint is Endpoint.MODERATIONS else None
-    cost = _usd(usage.get("cost"))
+    cost = _cost(usage)
     input_, output = _totals(endpoint, usage)
     if input_ is None or output is None:
         if cost is None:
@@ -139,7 +139,7 @@ def _says_something(choice: Mapping[str, Any]) -> bool:
     message = choice.get("message")
     if not isinstance(message, dict) or message.get("content"):
         return True  # nearly always
-    is_whole = choice.get("finish_reason") in COMPLETE
+    is_whole = _word(choice.get("finish_reason")) in COMPLETE
     return not is_whole or any(
         message.get(part) for part in ("tool_calls", "function_call", "refusal", "audio")
     )
@@ -196,6 +196,19 @@ def _count(value: Any) -> int | None:
     if not number.is_finite() or not 0 <= number <= _MOST_TOKENS or number != int(number):
         return None
     return int(number)
+
+
+def _cost(usage: Mapping[str, Any]) -> str | None:
+    """What a call costs its owner, over all bills; None where that is not told.
+
+    With a key of one's own at the provider behind OpenRouter (BYOK), `cost` is OpenRouter's fee alone, mostly 0.
+    Without one, `upstream_inference_cost` is a part of `cost` that may be told as well.
+    """
+    fee = _usd(usage.get("cost"))
+    if fee is None or usage.get("is_byok") is not True:
+        return fee
+    behind = _usd(_details(usage, "cost_details").get("upstream_inference_cost"))
+    return None if behind is None else _usd(str(Decimal(fee) + Decimal(behind)))
 
 
 def _usd(value: Any) -> str | None:

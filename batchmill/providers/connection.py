@@ -45,6 +45,7 @@ class Exchange:
         headers: By name in lower case; of a name that comes twice the first.
         body: Uncompressed; None until it is whole.
         trouble: What ended the exchange early; None when it ended well.
+        is_given_up: Nobody waits for it any more: what has not gone out by then must not.
     """
 
     connected: bool = False
@@ -52,6 +53,7 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     trouble: Exception | None = None
+    is_given_up: bool = False
 
 
 _OVER = Exchange(status=0)

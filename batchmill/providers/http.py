@@ -19,6 +19,7 @@ from batchmill.providers.pool import Pool
 from batchmill.providers.verdicts import ReplyReader
 from batchmill.providers.wire import UntranslatableError, Wire
 
+MOST_ANSWER_BYTES = 64 * 1024 * 1024
 UNSUPPORTED = "unsupported_parameter"
 
 
@@ -43,7 +44,7 @@ class HttpProvider:
         keys: Sequence[str],
         concurrency: int = 64,
         connect_timeout_s: float = 10.0,
-        max_answer_bytes: int = 64 * 1024 * 1024,
+        max_answer_bytes: int = MOST_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = wire.name

@@ -1,7 +1,8 @@
 """OpenRouter: OpenAI's wire, with errors of its own, and what each answer cost in the answer.
 
 Facts: openrouter.ai/docs, errors and usage accounting. Errors come as `{"error": {"code": 429, ...}}`, inside an HTTP
-200 too, or in a choice. With a key of one's own at the provider behind it (BYOK), `usage.cost` is OpenRouter's fee.
+200 too, or in a choice. With a key of one's own at the provider behind it (BYOK), `usage.cost` is OpenRouter's
+fee, and what that provider charges stands beside it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from batchmill.providers import answers, signals
 from batchmill.providers.base import Probe, Reply, Verdict
 from batchmill.providers.connection import (
@@ -140,7 +142,7 @@ class ReplyReader:
             verdict=Verdict.UNKNOWN,
             error_code=MALFORMED,
             error_message=f"{self.name} says it answered, but the body {what}",
-            body=body,
+            body=self._without_keys(body),
             usage=self.wire.usage(endpoint, answer),
         )
 
@@ -179,9 +181,22 @@ class ReplyReader:
         return {"message": " ".join(_MARKUP.sub(" ", words).split())}
 
     def _without_keys(self, body: bytes | None) -> bytes | None:
-        if body is not None:
-            for key in self._secrets():
-                body = body.replace(key.encode(), b"[key]")
+        r"""The same bytes, less the keys. A key may be written `a\/b` in JSON: then it is all written anew, without."""
+        if body is None:
+            return None
+        body = self._scrubbed(body)
+        if b"\\" not in body:
+            return body
+        try:
+            plain = orjson.dumps(orjson.loads(body))
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            return body
+        scrubbed = self._scrubbed(plain)
+        return body if scrubbed == plain else scrubbed
+
+    def _scrubbed(self, body: bytes) -> bytes:
+        for key in self._secrets():
+            body = body.replace(key.encode(), b"[key]")
         return body
 
     def _secrets(self) -> Iterator[str]:

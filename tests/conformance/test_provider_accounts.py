@@ -81,6 +81,16 @@ def test_a_key_never_shows(way: Way, status: int) -> None:
     assert not [key for key in KEYS if key in f"{reply!r} {probe!r} {shown}"]
 
 
+def test_a_key_never_shows_in_what_is_no_answer(way: Way) -> None:
+    """A 200 of a server that shows what it was told, and says of no error: it is kept, without the keys."""
+    body = orjson.dumps({"headers": dict(enumerate(KEYS))} | {"usage": {}}, option=orjson.OPT_NON_STR_KEYS)
+    answer = http(200, body, "content-type: application/json")
+    reply = elsewhere(way, told(answer), lambda provider: provider.call(way.chat()))
+    assert reply.verdict is Verdict.UNKNOWN
+    assert b"[key]" in (reply.body or b"")
+    assert not [key for key in KEYS if key in repr(reply)]
+
+
 def test_a_probe_is_well_where_all_is_well(stage: Stage, way: Way) -> None:
     """There, and it knows the key; nothing is charged."""
     assert stage.probe(way).error_code == ""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from batchmill.providers.names import ProviderName
 from batchmill.settings import Settings, load_settings
 from db import provider_checks
@@ -14,6 +16,8 @@ from tests.support.receivers import Meet, free_port, served
 from workers.provider_health import check_providers
 
 MODELS = b'{"object":"list","data":[]}'
+REVOKED = b'{"error":{"message":"it is revoked","code":"invalid_api_key"}}'
+KEYS = ("good-key-1", "good-key-2", "good-key-3")
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
@@ -33,6 +37,19 @@ def answering(waits_for: int = 1) -> Meet:
         await reader.readuntil(b"\r\n\r\n")
         await together.wait()
         writer.write(http(200, MODELS))
+        await writer.drain()
+        writer.close()
+
+    return meet
+
+
+def knowing(keys: set[str]) -> Meet:
+    """Lists its models for whoever comes with one of these keys."""
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        known = head.split("Bearer ")[1].split()[0] in keys
+        writer.write(http(200, MODELS) if known else http(401, REVOKED))
         await writer.drain()
         writer.close()
 
@@ -92,11 +109,33 @@ def test_one_that_says_nothing_is_not_waited_for(settings: Settings, database: D
 
 
 def test_a_key_that_is_refused(settings: Settings, database: Database) -> None:
-    """The provider's words are kept, the key it repeats is not."""
+    """The provider's words are kept, the key it repeats is not; what is the same with each key is told once."""
     with echoing() as echo:
         mine = with_providers(settings, OPENAI_BASE_URL=echo.url, OPENAI_API_KEY="first-of-two,second-of-two")
         check = check_providers(mine, database)[ProviderName.OPENAI]
-    assert len(echo.heard) == 1
-    assert "Bearer first-of-two" in echo.heard[0]
-    assert "[key]" in check.error_message
-    assert "first-of-two" not in check.error_message + check.error_code
+    assert sorted(head.split("Bearer ")[1].split()[0] for head in echo.heard) == [
+        "first-of-two",
+        "second-of-two",
+    ]
+    assert check.error_message.count("[key]") == 1
+    assert "of-two" not in check.error_message + check.error_code
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ({"good-key-2"}, "key 2 of 3: it is revoked"),
+        ({"good-key-1", "good-key-3"}, "key 1 of 3: it is revoked; key 3 of 3: it is revoked"),
+        (set(KEYS), "it is revoked"),
+        (set(), ""),
+    ],
+)
+def test_each_key_of_a_pool_is_tried(
+    settings: Settings, database: Database, bad: set[str], told: str
+) -> None:
+    """A provider is well when it knows all of them; one that it does not know is told by its place."""
+    with server(lambda: knowing(set(KEYS) - bad)) as url:
+        mine = with_providers(settings, OPENAI_BASE_URL=url, OPENAI_API_KEY=",".join(KEYS))
+        check = check_providers(mine, database)[ProviderName.OPENAI]
+    assert (check.error_message, check.error_code) == (told, "invalid_api_key" if bad else "")
+    assert ok(database, mine) == {"openai": not bad}

@@ -178,6 +178,7 @@ def test_an_answer_is_openais() -> None:
                 },
                 "logprobs": None,
                 "finish_reason": "stop",
+                "native_finish_reason": "end_turn",
             }
         ],
         "usage": {

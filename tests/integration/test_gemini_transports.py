@@ -1,8 +1,12 @@
 """Gemini over HTTP and over both of its SDKs: whoever carries a call, answer, usage and verdict are the same."""
 
 import asyncio
+import gzip
 import re
 import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -252,10 +256,11 @@ def test_the_old_sdks_numbers_are_words() -> None:
 
 
 def test_a_reason_newer_than_the_old_sdk_is_no_whole_answer() -> None:
-    """An unknown number is told as it is, and never kept as complete."""
+    """An unknown number is told as it is beside OpenAI's word, and never kept as complete."""
     answer = {"candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": 77}]}
     reply = answered_with(answer, legacy)
-    assert (reply.verdict, reply.finish_reason) == (Verdict.ANSWERED, "finishreason_77")
+    assert (reply.verdict, reply.finish_reason) == (Verdict.ANSWERED, "length")
+    assert b'"native_finish_reason":"FINISHREASON_77"' in (reply.body or b"")
     assert not storable(reply, Endpoint.CHAT)
 
 
@@ -306,6 +311,17 @@ USAGES: list[tuple[dict[str, int | list[dict[str, Any]]], Usage]] = [
             "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 30}],
         },
         Usage(input_tokens=60, output_tokens=30, audio_input_tokens=50, audio_output_tokens=30),
+    ),
+    (
+        {
+            "promptTokenCount": 60,
+            "toolUsePromptTokenCount": 20,
+            "candidatesTokenCount": 3,
+            "totalTokenCount": 83,
+            "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 50}],
+            "toolUsePromptTokensDetails": [{"modality": "AUDIO", "tokenCount": 7}],
+        },
+        Usage(input_tokens=80, output_tokens=3, audio_input_tokens=57),
     ),
     ({"promptTokenCount": 9, "totalTokenCount": 9}, Usage(input_tokens=9)),
 ]
@@ -510,6 +526,20 @@ def test_a_200_that_is_no_answer_is_unknown(make: Make) -> None:
     assert (reply.verdict, reply.error_code) == (Verdict.UNKNOWN, "malformed_answer")
 
 
+@pytest.mark.parametrize("depth", [260, 900])
+def test_arguments_nested_beyond_use_are_no_answer_and_paid_for(make: Make, depth: int) -> None:
+    """A model that has lost its way opens brackets without end: nothing is raised, and its usage counts."""
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    parts = f'[{{"functionCall":{{"name":"f","args":{arguments}}}}}]'
+    usage = '{"promptTokenCount":5,"candidatesTokenCount":2}'
+    answer = (
+        f'{{"candidates":[{{"content":{{"parts":{parts}}},"finishReason":"STOP"}}],"usageMetadata":{usage}}}'
+    )
+    reply = answered_with(answer.encode(), make)
+    assert (reply.verdict, reply.error_code) == (Verdict.UNKNOWN, "malformed_answer")
+    assert reply.usage == Usage(input_tokens=5, output_tokens=2)
+
+
 # trouble on the way
 
 
@@ -614,6 +644,74 @@ def test_a_refused_connection_is_unreachable(make: Make) -> None:
 
         reply = reply_of(make, behave, ask(), base_url=base_url)
     assert (reply.verdict, reply.error_code) == (Verdict.UNREACHABLE, "connect_failed")
+
+
+def test_a_host_that_is_not_found_is_unreachable(make: Make) -> None:
+    """Nothing was sent while names are not looked up."""
+    reply = reply_of(make, answering(200, WHOLE, Asked()), ask(), base_url="http://nowhere.invalid")
+    assert (reply.verdict, reply.error_code) == (Verdict.UNREACHABLE, "connect_failed")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_that_is_too_large_is_dropped(make: Make, packed: bool) -> None:
+    """Its attempt is unknown, and memory is spared; counted as unpacked."""
+    large = orjson.dumps({**WHOLE, "more": "x" * 300_000})
+    body, headers = (gzip.compress(large), ["content-encoding: gzip"]) if packed else (large, [])
+    for most_bytes, verdict in ((len(large) - 1, Verdict.UNKNOWN), (len(large) + 500, Verdict.ANSWERED)):
+        behave = answering(200, body, Asked(), *headers)
+        reply = reply_of(make, behave, ask(), max_answer_bytes=most_bytes)
+        assert (reply.verdict, reply.error_code) == (
+            verdict,
+            "answer_too_large" if verdict is Verdict.UNKNOWN else "",
+        )
+
+
+@pytest.mark.parametrize("model", ["a?b", "a&b", ".."])
+def test_what_an_sdk_does_not_send_is_not_taken_as_sent(model: str) -> None:
+    """It refuses some names of models by itself: the line has failed, at no cost, and is not tried again."""
+    asked = Asked()
+    reply = reply_of(TRANSPORTS["google-genai"], answering(200, WHOLE, asked), ask(model))
+    assert (reply.verdict, reply.error_code) == (Verdict.REFUSED, "unsupported_parameter")
+    assert "invalid model parameter" in reply.error_message
+    assert not asked
+
+
+class LateThreads(ThreadPoolExecutor):
+    """Threads that have begun and wait to be told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.go_on = threading.Event()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        def late() -> Any:
+            self.go_on.wait()
+            return fn(*args, **kwargs)
+
+        return super().submit(late)
+
+
+def test_a_call_out_of_time_before_its_thread_has_sent_it_is_not_sent() -> None:
+    """It was told as not sent, so nobody knows of what it would cost."""
+    asked, threads = Asked(), LateThreads()
+
+    async def run() -> Reply:
+        async with gemini(legacy, answering(200, WHOLE, asked)) as made:
+            made._threads.shutdown()
+            made._threads = threads
+            reply: Reply = await made.call(ask(timeout_s=0.05))
+            threads.go_on.set()
+            await asyncio.to_thread(threads.shutdown)
+            return reply
+
+    assert asyncio.run(run()).verdict is Verdict.UNREACHABLE
+    assert not asked
+
+
+def test_a_query_is_not_for_the_old_sdk() -> None:
+    """It would write the path behind it."""
+    with pytest.raises(SettingsError, match="query"):
+        legacy(base_url="http://127.0.0.1:1/deep?api-version=1", api_keys=[FIRST_KEY])
 
 
 def test_calls_beyond_the_concurrency_wait(make: Make) -> None:

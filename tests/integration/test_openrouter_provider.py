@@ -75,6 +75,13 @@ def test_the_wish_goes_where_nothing_is_said(body: bytes, sent: bytes) -> None:
     assert ask_for_cost(body) == sent
 
 
+def test_completions_ask_for_their_cost() -> None:
+    """They know the same field."""
+    seen: Seen = []
+    through(make, told(http(), seen), call_of(endpoint=Endpoint.COMPLETIONS))
+    assert orjson.loads(seen[0][1])["usage"] == {"include": True}
+
+
 def test_endpoints_without_that_wish_pass_as_they_are() -> None:
     """Embeddings know no such field."""
     seen: Seen = []
@@ -125,6 +132,15 @@ def test_an_error_in_a_choice_is_an_error() -> None:
     choice = {"index": 0, "message": {"content": "he"}, "error": {"code": 502, "message": "broke off"}}
     reply = reply_to(200, {"id": "gen-1", "choices": [choice]})
     assert (reply.verdict, reply.error_message) == (Verdict.RETRY, "broke off")
+
+
+def test_an_error_that_names_its_usage_is_paid_for() -> None:
+    """What was written until the model broke off is billed."""
+    choice = {"index": 0, "message": {"content": "he"}, "error": {"code": 502, "message": "broke off"}}
+    usage = {"prompt_tokens": 194, "completion_tokens": 2, "cost": 0.5}
+    reply = reply_to(200, {"id": "gen-1", "choices": [choice], "usage": usage})
+    assert reply.verdict is Verdict.RETRY
+    assert reply.usage == Usage(input_tokens=194, output_tokens=2, reported_cost_usd="0.500000000000000000")
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -94,6 +94,28 @@ def test_an_answer_that_says_close_ends_its_connection_alone() -> None:
     assert asyncio.run(run()) == [Verdict.ANSWERED] * 4
 
 
+def test_a_connection_on_which_a_request_is_still_going_out_is_not_used_again() -> None:
+    """A server may say no before it has read everything; what it would read next is the rest of that request."""
+    enough, met = asyncio.Event(), 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met
+        met += 1
+        if met > 1:
+            await read_request(reader)
+        writer.write(http(413 if met == 1 else 200))
+        await writer.drain()
+        await enough.wait()
+
+    async def run() -> list[Verdict]:
+        async with misbehaving(behave) as base_url, provider(base_url) as made:
+            replies = [await made.call(chat(padding="x" * 20_000_000)), await made.call(chat(timeout_s=10.0))]
+            enough.set()
+            return [reply.verdict for reply in replies]
+
+    assert asyncio.run(run()) == [Verdict.REFUSED, Verdict.ANSWERED]
+
+
 @pytest.mark.parametrize("secure", [True, False])
 @pytest.mark.parametrize("cancelled", [True, False])
 def test_no_connection_outlives_the_call_that_gave_it_up(secure: bool, cancelled: bool) -> None:

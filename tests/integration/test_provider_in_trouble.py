@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -216,6 +217,19 @@ def test_huge_answer_is_dropped(packed: bool) -> None:
     assert (reply.verdict, reply.error_code, reply.body) == (Verdict.UNKNOWN, "answer_too_large", None)
 
 
+def test_a_small_answer_that_unpacks_to_a_huge_one_takes_no_memory() -> None:
+    """No more is unpacked than is kept, however well it was packed."""
+    answer = http(200, gzip.compress(bytes(100_000_000)), "content-encoding: gzip")
+    tracemalloc.start()
+    try:
+        reply = reply_of(answers_once(answer), max_answer_bytes=1_000_000)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reply.error_code == "answer_too_large"
+    assert peak_bytes < 10_000_000
+
+
 @pytest.mark.parametrize(
     ("begin", "on_and_on"),
     [
@@ -309,6 +323,15 @@ def test_echoed_key_is_scrubbed() -> None:
     assert KEY not in repr(reply)
     assert KEY[:10] not in reply.error_message
     assert len(reply.error_message) <= LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize("said", [r"a\/key\/of-ones-own", r"\u0061/key/of-ones-own", "a/key/of-ones-own"])
+def test_a_key_is_scrubbed_however_it_is_written(said: str) -> None:
+    """JSON writes a character in several ways, and whoever reads the body reads the key; all else in it stays."""
+    body = f'{{"error":{{"message":"no {said}","param":"x\\ny"}}}}'.encode()
+    reply = reply_of(answers(http(401, body)), api_key="a/key/of-ones-own")
+    assert orjson.loads(reply.body or b"") == {"error": {"message": "no [key]", "param": "x\ny"}}
+    assert reply.error_message == "no [key]"
 
 
 @pytest.mark.parametrize("shown", range(1, len(KEY)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.money.usage import Usage
-from batchmill.providers.answers import is_answer, parse, read_finish_reason, read_model, read_usage
+from batchmill.providers.answers import is_answer, is_empty, parse, read_finish_reason, read_model, read_usage
 from batchmill.requests.model import Endpoint
 
 CHAT, RESPONSES, EMBEDDINGS = Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS
@@ -129,6 +129,23 @@ def test_subsets_never_exceed_their_whole() -> None:
     assert read.cached_tokens == 10
 
 
+@pytest.mark.parametrize("reason", [[], {}, ["stop"], 7, None])
+def test_a_reason_that_is_no_word_ends_nothing_well(reason: Any) -> None:
+    """Some server's mistake: the answer stands, and nothing is raised."""
+    answer = {"choices": [{"message": {"content": ""}, "finish_reason": reason}]}
+    assert not is_empty(CHAT, answer)
+    assert read_finish_reason(CHAT, answer) == ""
+
+
+def test_what_was_read_from_the_cache_was_not_written_to_it() -> None:
+    """Both together are no more than the input: each token has one price."""
+    details = {"cached_tokens": 8, "cache_write_tokens": 9}
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": details}
+    read = read_usage(CHAT, {"usage": usage})
+    assert read is not None
+    assert (read.cached_tokens, read.cache_write_5m_tokens) == (8, 2)
+
+
 @pytest.mark.parametrize(
     ("cost", "text"),
     [(0.00012, "0.00012"), ("0.5", "0.5"), (1e-7, "0.0000001"), (0, "0"), (3, "3")],
@@ -151,6 +168,30 @@ def test_a_cost_that_is_no_amount_is_not_said(cost: Any) -> None:
     read = read_usage(CHAT, {"usage": usage})
     assert read is not None
     assert read.reported_cost_usd is None
+
+
+@pytest.mark.parametrize(
+    ("told", "usd"),
+    [
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": 0.0360795}}, "0.036079500000000000"),
+        (
+            {"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": "0.02"}},
+            "0.021000000000000000",
+        ),
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": None}}, None),
+        ({"is_byok": True}, None),
+        (
+            {"cost": 0.02, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.019}},
+            "0.020000000000000000",
+        ),
+        ({"cost": 0.02, "cost_details": {"upstream_inference_cost": 0.019}}, "0.020000000000000000"),
+    ],
+)
+def test_a_key_of_ones_own_behind_openrouter(told: dict[str, Any], usd: str | None) -> None:
+    """The fee and what the provider behind charges together; the fee alone is no cost, and prices count instead."""
+    usage = {"prompt_tokens": 9171, "completion_tokens": 113, "cost": 0} | told
+    read = read_usage(CHAT, {"usage": usage})
+    assert read == Usage(input_tokens=9171, output_tokens=113, reported_cost_usd=usd)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from batchmill.money.owner_prices import parse_owner_prices
 from batchmill.money.prices import Pricer
 from batchmill.money.rates import Unpriced
 from batchmill.money.usage import Usage
+from batchmill.providers.anthropic.ask import write_body
+from batchmill.providers.base import Call
 from batchmill.requests.model import Endpoint
 from batchmill.tokens.count import count_request, count_text
 from batchmill.tokens.most_input import IMAGE_TOKENS, UNSEEN_TOKENS
@@ -27,6 +29,7 @@ OWN = parse_owner_prices(
         "openai/input-only": {"input_usd_per_mtok": "1"},
     }
 )
+CLAUDE = {"anthropic/claude-own": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2"}}
 PRICER = Pricer(OWN, clock=FakeClock(NOV_2026_MS))
 USER = {"role": "user", "content": "What is a mill?"}
 
@@ -117,6 +120,24 @@ def test_a_request_without_a_limit_has_its_model_s_cap() -> None:
     owner = bound("gpt-6-luna", bounds=bounds)
     assert (shipped.output_tokens, owner.output_tokens) == (128_000, 1_000)
     assert b"max_" not in shipped.body + owner.body
+
+
+@pytest.mark.parametrize(("cap", "longest"), [(1_000, 1_000), (128_000, OURS), (None, OURS)])
+def test_what_is_held_for_anthropic_is_what_it_is_told(cap: int | None, longest: int) -> None:
+    """It is told the longest answer with every call: the model's cap or ours, whichever is lower, and that is held."""
+    bounds = Bounds(Pricer(parse_owner_prices(CLAUDE)), output_cap_tokens=OURS)
+    bounds.set_caps({} if cap is None else {("anthropic", "claude-own"): cap})
+    body = orjson.dumps({"model": "claude-own", "messages": [USER]})
+    found = bounds.bound(provider="anthropic", model="claude-own", endpoint=Endpoint.CHAT, body=body)
+    call = Call(
+        endpoint=Endpoint.CHAT,
+        model="claude-own",
+        body=found.body,
+        client_request_id="r1/1",
+        timeout_s=1.0,
+        output_cap_tokens=OURS,
+    )
+    assert (found.output_tokens, orjson.loads(write_body(call))["max_tokens"]) == (longest, longest)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion
 
 from batchmill.money.usage import Usage
 from batchmill.providers import answers
@@ -114,6 +115,15 @@ def test_calls_of_several_candidates_have_ids_of_their_own() -> None:
     assert completion is not None
     ids = [each["id"] for choice in completion["choices"] for each in choice["message"]["tool_calls"]]
     assert len(set(ids)) == 4
+
+
+@pytest.mark.parametrize("native", [*answer.FINISH_REASONS, "OF_TOMORROW"])
+def test_why_it_ended_is_told_in_openais_words(native: str) -> None:
+    """The official SDK's types take no other; Gemini's own word stands beside it."""
+    completion = read({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": native}]})
+    assert completion is not None
+    assert completion["choices"][0]["native_finish_reason"] == native
+    ChatCompletion.model_validate_json(orjson.dumps(completion), strict=True)
 
 
 @pytest.mark.parametrize("native", answer.FINISH_REASONS)

@@ -388,11 +388,15 @@ ANSWERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"finish_reason": "content_filter", "content": None, "native_finish_reason": "SAFETY"},
     ),
     (
-        "finish_reason=…",
+        "finish_reason=length",
         finished("MALFORMED_FUNCTION_CALL"),
-        {"finish_reason": "malformed_function_call", "native_finish_reason": "MALFORMED_FUNCTION_CALL"},
+        {"finish_reason": "length", "native_finish_reason": "MALFORMED_FUNCTION_CALL"},
     ),
-    ("finish_reason=…", finished("BRAND_NEW", {"text": "a"}), {"finish_reason": "brand_new"}),
+    (
+        "finish_reason=length",
+        finished("BRAND_NEW", {"text": "a"}),
+        {"finish_reason": "length", "native_finish_reason": "BRAND_NEW"},
+    ),
     ("message.content", finished("STOP", {"text": "a"}, {"text": "b"}), {"content": "ab"}),
     (
         "message.content",

@@ -19,7 +19,9 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-"""Anthropic's `stop_reason`s in OpenAI's words. One that is not among them stays as it is."""
+"""Anthropic's `stop_reason`s in OpenAI's words, as its clients take no others."""
+_NEW: Final = "length"
+"""That of a reason which is not known: no whole answer."""
 
 _TIERS: Final[Mapping[str, str]] = {"standard": "default", "priority": "priority"}
 _THINKING: Final = ("thinking", "redacted_thinking")
@@ -51,7 +53,8 @@ def read_answer(answer: Any, created: int) -> Mapping[str, Any] | None:
                 "index": 0,
                 "message": _message(answer),
                 "logprobs": None,
-                "finish_reason": FINISH_REASONS.get(reason, reason),
+                "finish_reason": FINISH_REASONS.get(reason, _NEW),
+                "native_finish_reason": reason,
             }
         ],
         **({"usage": usage} if usage is not None else {}),
@@ -140,7 +143,12 @@ FIELDS: Final = {
         *(
             mapped(
                 f"finish_reason={word}",
-                ", ".join(f"`{reason}`" for reason, meant in FINISH_REASONS.items() if meant == word) + ".",
+                ", ".join(f"`{reason}`" for reason, meant in FINISH_REASONS.items() if meant == word)
+                + (
+                    ", and any that is new. `native_finish_reason` is always Anthropic's."
+                    if word == _NEW
+                    else "."
+                ),
             )
             for word in ("stop", "length", "tool_calls", "content_filter")
         ),

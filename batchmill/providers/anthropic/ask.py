@@ -137,7 +137,8 @@ RULES: Final[Mapping[str, Rule]] = by_name(
     said("messages", "The system prompt and the turns.", messages.write_messages),
     said(
         "max_completion_tokens",
-        "`max_tokens`, which Anthropic must always be told: without it, what its model gives at most.",
+        "`max_tokens`, which Anthropic must always be told: without it, `BATCHMILL_OUTPUT_CAP_TOKENS`, or the model's "
+        "own where that is less and a budget counts.",
         _longest,
     ),
     said("max_tokens", "The same as max_completion_tokens. Two that differ are an error.", _longest),

@@ -11,6 +11,8 @@ import orjson
 
 from batchmill.requests.model import Endpoint
 
+CUT: Final = "length"
+"""OpenAI's only word for an answer that is not whole, whatever the reason; one that is not known is such, too."""
 FINISH_REASONS: Final[Mapping[str, str]] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
@@ -27,16 +29,16 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
     "IMAGE_SAFETY": "content_filter",
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
-    "MALFORMED_FUNCTION_CALL": "malformed_function_call",
-    "MALFORMED_RESPONSE": "malformed_response",
-    "UNEXPECTED_TOOL_CALL": "unexpected_tool_call",
-    "TOO_MANY_TOOL_CALLS": "too_many_tool_calls",
-    "MISSING_THOUGHT_SIGNATURE": "missing_thought_signature",
-    "IMAGE_OTHER": "image_other",
-    "NO_IMAGE": "no_image",
-    "OTHER": "other",
+    "MALFORMED_FUNCTION_CALL": CUT,
+    "MALFORMED_RESPONSE": CUT,
+    "UNEXPECTED_TOOL_CALL": CUT,
+    "TOO_MANY_TOOL_CALLS": CUT,
+    "MISSING_THOUGHT_SIGNATURE": CUT,
+    "IMAGE_OTHER": CUT,
+    "NO_IMAGE": CUT,
+    "OTHER": CUT,
 }
-"""Gemini's reasons in OpenAI's words; where OpenAI has none, in Gemini's. One that is not here is lower-cased."""
+"""Gemini's reasons in OpenAI's words, as its clients take no others; Gemini's own stands beside it."""
 
 _UNFINISHED: Final = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
@@ -113,7 +115,7 @@ def usage(endpoint: Endpoint, answer: Any) -> dict[str, Any] | None:
 
 def _choice(candidate: Mapping[str, Any], index: int, answer_id: str) -> dict[str, Any]:
     native = _text(candidate.get("finishReason"))
-    reason = FINISH_REASONS.get(native, native.lower())
+    reason = FINISH_REASONS.get(native, CUT)
     said = _list(_object(candidate.get("content")).get("parts"))
     number = _count(candidate.get("index"))
     number = index if number is None else number

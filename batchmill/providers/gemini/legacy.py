@@ -16,14 +16,17 @@ from typing import Any, Final
 
 import orjson
 
+from batchmill.errors import SettingsError
 from batchmill.providers.base import Call
 from batchmill.providers.gemini import models, transport
 from batchmill.providers.gemini.legacy_words import own_words
 from batchmill.providers.gemini.wire import BASE_URL, GeminiWire
+from batchmill.providers.http import MOST_ANSWER_BYTES
 from batchmill.providers.wire import Secret, UntranslatableError
 from batchmill.requests.model import Endpoint
 
 _EXTRA: Final = "gemini-legacy"
+_PIECE_BYTES: Final = 64 * 1024
 
 
 class GeminiLegacy(transport.Transport):
@@ -34,6 +37,7 @@ class GeminiLegacy(transport.Transport):
         base_url: As the SDK's `api_endpoint`, without a version.
         api_keys: At least one.
         concurrency: The most calls, hence threads, at a time.
+        max_answer_bytes: See `Transport`.
 
     Raises:
         SettingsError: The URL or a key cannot be used, or the SDK is not installed.
@@ -46,6 +50,7 @@ class GeminiLegacy(transport.Transport):
         base_url: str = BASE_URL,
         api_keys: Sequence[str | Secret] = (),
         concurrency: int = 16,
+        max_answer_bytes: int = MOST_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         with warnings.catch_warnings():
@@ -54,8 +59,14 @@ class GeminiLegacy(transport.Transport):
             self._language = transport.library("google.ai.generativelanguage_v1beta", _EXTRA)
         self._json = transport.library("google.protobuf.json_format", _EXTRA)
         self._requests = transport.library("requests", _EXTRA)
+        self._urllib3 = transport.library("urllib3.exceptions", _EXTRA)
         wire = GeminiWire(name=name, base_url=base_url, api_keys=api_keys, clock=clock)
-        super().__init__(wire=wire, concurrency=concurrency, clock=clock)
+        if wire.base.raw_query_string:
+            raise SettingsError(
+                f"the base URL of {name} holds a query, which google-generativeai cannot send",
+                "leave it out, or call Gemini over http",
+            )
+        super().__init__(wire=wire, concurrency=concurrency, max_answer_bytes=max_answer_bytes, clock=clock)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="gemini-legacy")
         address = str(wire.base).rstrip("/")
         self._clients = [self._client(address, key) for key in wire.keys]
@@ -79,6 +90,13 @@ class GeminiLegacy(transport.Transport):
 
     def _take_down(self, response: Any, *args: Any, **options: Any) -> None:
         transport.take_down(response.status_code, response.headers)
+        body = bytearray()
+        for piece in response.iter_content(_PIECE_BYTES):
+            body += piece
+            if len(body) > self._most_bytes:
+                response.close()
+                raise transport.too_large(self._most_bytes)
+        response._content = bytes(body)  # for the SDK: requests reads a body without a bound, or once
         transport.take_down_body(self._in_words(response.content))
 
     def _in_words(self, body: bytes) -> bytes:
@@ -96,7 +114,10 @@ class GeminiLegacy(transport.Transport):
         for usage in _objects([answer.get("usageMetadata")]):
             for detail in (detail for details in usage.values() for detail in _objects(details)):
                 _name(detail, "modality", _Modality)
-        return orjson.dumps(answer)
+        try:
+            return orjson.dumps(answer)
+        except orjson.JSONEncodeError:  # nested so deeply that it is no answer, but it may name its usage
+            return body
 
     def _prepared(self, call: Call) -> Any:
         request = transport.translated(call)
@@ -129,8 +150,7 @@ class GeminiLegacy(transport.Transport):
 
     async def _in_thread(self, ask: Callable[[], object]) -> object:
         def send() -> object:
-            transport.go_out()
-            return ask()
+            return ask() if transport.go_out() else None
 
         loop = asyncio.get_running_loop()
         try:
@@ -149,8 +169,13 @@ class GeminiLegacy(transport.Transport):
     def _never_sent(self, trouble: Exception) -> bool:
         return isinstance(trouble, self._requests.ConnectTimeout) or (
             isinstance(trouble, self._requests.ConnectionError)
-            and "NewConnectionError" in repr(trouble)  # requests has no word of its own for it
+            and isinstance(_reason(trouble), self._urllib3.NewConnectionError)  # a name not found is one, too
         )
+
+
+def _reason(trouble: Exception) -> object:
+    """What was behind it: requests has no word of its own for that."""
+    return getattr(trouble.args[0], "reason", None) if trouble.args else None
 
 
 class _Modality(IntEnum):

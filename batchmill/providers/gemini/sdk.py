@@ -11,6 +11,7 @@ from typing import Any
 from batchmill.providers.base import Call
 from batchmill.providers.gemini import transport
 from batchmill.providers.gemini.wire import BASE_URL, GeminiWire
+from batchmill.providers.http import MOST_ANSWER_BYTES
 from batchmill.providers.wire import Secret, UntranslatableError
 from batchmill.requests.model import Endpoint
 
@@ -25,6 +26,7 @@ class GeminiSdk(transport.Transport):
         base_url: As the SDK reads GOOGLE_GEMINI_BASE_URL, without a version.
         api_keys: At least one.
         concurrency: The most calls at a time.
+        max_answer_bytes: See `Transport`.
 
     Raises:
         SettingsError: The URL or a key cannot be used, or the SDK is not installed.
@@ -39,6 +41,7 @@ class GeminiSdk(transport.Transport):
         api_version: str = "v1beta",
         concurrency: int = 64,
         connect_timeout_s: float = 10.0,
+        max_answer_bytes: int = MOST_ANSWER_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         genai = transport.library("google.genai", _EXTRA)
@@ -47,11 +50,11 @@ class GeminiSdk(transport.Transport):
         wire = GeminiWire(
             name=name, base_url=base_url, api_keys=api_keys, api_version=api_version, clock=clock
         )
-        super().__init__(wire=wire, concurrency=concurrency, clock=clock)
+        super().__init__(wire=wire, concurrency=concurrency, max_answer_bytes=max_answer_bytes, clock=clock)
         self._http = self._httpx.AsyncClient(
             timeout=self._httpx.Timeout(None, connect=connect_timeout_s),
             limits=self._httpx.Limits(max_connections=concurrency, keepalive_expiry=4.0),
-            event_hooks={"response": [_take_down]},
+            event_hooks={"request": [_go_out], "response": [self._take_down]},
         )
         self._clients = [
             genai.Client(vertexai=False, api_key=key, http_options=self._options(wire)) for key in wire.keys
@@ -109,8 +112,17 @@ class GeminiSdk(transport.Transport):
     async def _list_models(self, account: int, timeout_s: float) -> object:
         return await self._made(self._clients[account].aio.models.list(config={"page_size": 1}))
 
+    async def _take_down(self, response: Any) -> None:
+        transport.take_down(response.status_code, response.headers)
+        body = bytearray()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > self._most_bytes:
+                raise transport.too_large(self._most_bytes)
+        response._content = bytes(body)  # for the SDK: httpx2 reads a body without a bound, or once
+        transport.take_down_body(response.content)
+
     async def _made(self, asking: Any) -> object:
-        transport.go_out()
         try:
             return await asking
         except self._httpx.RemoteProtocolError as error:
@@ -129,6 +141,5 @@ class GeminiSdk(transport.Transport):
 _CONFIGURED = frozenset({"systemInstruction", "tools", "toolConfig"})
 
 
-async def _take_down(response: Any) -> None:
-    transport.take_down(response.status_code, response.headers)
-    transport.take_down_body(await response.aread())
+async def _go_out(request: Any) -> None:
+    transport.go_out()

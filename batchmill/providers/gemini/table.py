@@ -8,12 +8,11 @@ from batchmill.providers.gemini import ask, formats, messages, parts, tools
 
 _ANSWERS: Final[Mapping[str, str]] = {
     "finish_reason=stop": "STOP, without calls.",
-    "finish_reason=length": "MAX_TOKENS.",
+    "finish_reason=length": "MAX_TOKENS, and whatever OpenAI has no word for: MALFORMED_FUNCTION_CALL, OTHER. "
+    "`native_finish_reason` beside it is always Gemini's.",
     "finish_reason=tool_calls": "STOP, with calls.",
     "finish_reason=content_filter": "SAFETY, RECITATION, LANGUAGE, BLOCKLIST, PROHIBITED_CONTENT, SPII and their "
     "like; also a prompt that was blocked, which is answered without content.",
-    "finish_reason=…": "Any other reason is told in Gemini's own word, in lower case: malformed_function_call. "
-    "`native_finish_reason` beside it is always Gemini's.",
     "message.content": "The texts, joined. Parts that are no text are in `extra_content.google.parts`.",
     "message.tool_calls": "Calls with their ids (made up where Gemini gives none) and thought signatures.",
     "message.refusal": "Always null: Gemini filters instead.",

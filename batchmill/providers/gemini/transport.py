@@ -3,8 +3,8 @@
 A hook in the SDK's HTTP client takes down what came back as it was on the wire, before the SDK reads it: so
 nothing that it does not know is lost, and answers, usage and verdicts are those of plain HTTP.
 
-Honest weakness: an SDK does not tell when a connection is in hand, so a call is taken as sent unless it failed to
-connect; and a call costs ten times the processor time (wire-facts §5).
+Honest weakness: an SDK does not tell when a connection is in hand, so a call is taken as sent once its HTTP client
+has it, unless it failed to connect; and a call costs ten times the processor time (wire-facts §5).
 """
 
 import asyncio
@@ -16,10 +16,16 @@ from typing import Any
 
 from batchmill.errors import SettingsError
 from batchmill.providers.base import Call, Probe, Reply, Verdict
-from batchmill.providers.connection import BrokenAnswerError, DisconnectedError, Exchange, WireError
+from batchmill.providers.connection import (
+    AnswerTooLargeError,
+    BrokenAnswerError,
+    DisconnectedError,
+    Exchange,
+    WireError,
+)
 from batchmill.providers.gemini import ask
 from batchmill.providers.gemini.wire import GeminiWire
-from batchmill.providers.http import UNSUPPORTED
+from batchmill.providers.http import MOST_ANSWER_BYTES, UNSUPPORTED
 from batchmill.providers.verdicts import ReplyReader
 from batchmill.providers.wire import UntranslatableError
 
@@ -33,16 +39,25 @@ class Transport:
     Args:
         wire: What is said.
         concurrency: The most calls at a time; further ones wait, on their own time.
+        max_answer_bytes: An answer longer than this, uncompressed, is dropped and its attempt unknown.
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, *, wire: GeminiWire, concurrency: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        wire: GeminiWire,
+        concurrency: int,
+        max_answer_bytes: int = MOST_ANSWER_BYTES,
+        clock: Callable[[], float],
+    ) -> None:
         if not all(wire.keys):
             raise SettingsError(f"{wire.name} has no API key", "its SDK sends nothing without one")
         self.name = wire.name
         self._wire = wire
         self._reader = ReplyReader(wire=wire, keys=wire.keys, clock=clock)
         self._slots = asyncio.Semaphore(concurrency)
+        self._most_bytes = max_answer_bytes
 
     def fault(self, call: Call) -> UntranslatableError | None:
         """What this provider cannot be asked of a call; None when it can be sent."""
@@ -59,6 +74,9 @@ class Transport:
         except UntranslatableError as error:
             return Reply(verdict=Verdict.REFUSED, error_code=UNSUPPORTED, error_message=str(error))
         exchange, latency_ms = await self._carry(lambda: self._send(call, prepared), call.timeout_s)
+        if isinstance(exchange.trouble, ValueError) and not exchange.connected:
+            message = f"'body' is not taken by the SDK of {self.name}: {exchange.trouble}"
+            return Reply(verdict=Verdict.REFUSED, error_code=UNSUPPORTED, error_message=message)
         return self._reader.read(call.endpoint, exchange, latency_ms)
 
     async def probe(self, *, account: int = 0, timeout_s: float = 10.0) -> Probe:
@@ -93,15 +111,20 @@ class Transport:
         try:
             async with asyncio.timeout(timeout_s), self._slots:
                 await send()
-        except Exception as trouble:  # whatever it is, it must become a verdict
+        except BaseException as trouble:  # whatever it is, it must become a verdict
+            exchange.is_given_up = True  # before `connected` is looked at: a thread may be about to send
+            if not isinstance(trouble, Exception):
+                raise
             exchange.connected = exchange.connected and not self._never_sent(trouble)
             exchange.trouble = trouble
         return exchange, round((time.perf_counter() - started) * 1000)
 
 
-def go_out() -> None:
-    """Note that from here on the request of the exchange under way may have been sent."""
-    UNDER_WAY.get().connected = True
+def go_out() -> bool:
+    """Note that from here on the request of the exchange under way may have been sent; False if it must not be."""
+    exchange = UNDER_WAY.get()
+    exchange.connected = True
+    return not exchange.is_given_up
 
 
 def take_down(status: int, headers: Mapping[str, str]) -> None:
@@ -114,6 +137,11 @@ def take_down(status: int, headers: Mapping[str, str]) -> None:
 def take_down_body(body: bytes) -> None:
     """Write the rest of it, now that it is whole."""
     UNDER_WAY.get().body = body
+
+
+def too_large(most_bytes: int) -> AnswerTooLargeError:
+    """What is raised of an answer that is longer than that."""
+    return AnswerTooLargeError(f"it is larger than {most_bytes} bytes")
 
 
 def translated(call: Call) -> dict[str, Any]:

@@ -140,8 +140,11 @@ class GeminiWire:
         if not isinstance(answer, dict):
             return None
         embedded = endpoint is Endpoint.EMBEDDINGS
-        content = said.embeddings(answer) if embedded else said.chat(answer, int(self._clock()))
-        return None if content is None else Answer(content, orjson.dumps(content))
+        try:
+            content = said.embeddings(answer) if embedded else said.chat(answer, int(self._clock()))
+            return None if content is None else Answer(content, orjson.dumps(content))
+        except orjson.JSONEncodeError:  # arguments nested so deeply that nobody could use them
+            return None
 
     def usage(self, endpoint: Endpoint, answer: Any) -> Usage | None:
         """What its `usageMetadata` says."""
