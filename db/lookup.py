@@ -79,7 +79,8 @@ def use_found(tx: Transaction, found: Sequence[tuple[Job, Found]], page: Page) -
         if job.cache_key is None:
             continue
         if not job.provider:
-            page.answer_waiting(tx, flights.land(tx, [job.cache_key]), {job.cache_key: one.hit})
+            hits = {job.cache_key: one.hit}
+            page.answer_waiting(tx, flights.land(tx, [job.cache_key]), hits, kept_under=one.key)
         else:
             flights.promote(tx, job.cache_key)
 

@@ -177,6 +177,23 @@ def test_what_another_model_has_said_before_is_not_paid_for_again(database: Data
     audit(database)
 
 
+def test_followers_of_a_question_for_any_model_are_answered_with_what_was_found(database: Database) -> None:
+    """The answer that the chosen model gave before is one to all who leave the choice to us."""
+    direct = add_batch(database, ["of-chosen"])
+    worker = worker_on(database)
+    worker.answer(ANSWERED, *worker.take())
+    assert states_of(database, direct) == [RequestState.DONE]
+    batch = add_batch(database, ["of-any"] * 3)
+    (leader,) = worker.take()
+    leader.provider, leader.model = "", "auto"
+    send = send_of(leader)
+    asked = replace(send.asked, model=KEY[1], cache_key="of-chosen")
+    written = worker.write(Work(sends=[replace(send, asked=asked)]))
+    assert [withheld.why for withheld in written.withheld.values()] == [Why.ANSWERED]
+    assert states_of(database, batch) == [RequestState.DONE] * 3
+    audit(database)
+
+
 def test_a_fallbacks_answer_is_kept_under_its_own_model(database: Database) -> None:
     """Not under the question that named another, whose followers ask for themselves."""
     batch = add_batch(database, ["of-gpt"] * 2)
