@@ -145,15 +145,9 @@ def _dispatch(
     admitted: dict[int, tuple[Job, Held]] = {}
     withheld: dict[int, Withheld] = {}
     has_next = {send.job.request_id: send.has_next for send in sends}
-    for send in sends if panel.circuits else ():
-        until_ms = panel.leave((send.asked.provider, send.asked.model), is_lone=send.is_lone)
-        if until_ms is not None:
-            withheld[send.job.request_id] = Withheld(why=Why.CLOSED, until_ms=until_ms)
     till = Till(tx, charges, sends)
     for send in sends:
-        if send.job.request_id in withheld:
-            continue
-        said = till.admit(send)
+        said = _admit(send, panel, till)
         if isinstance(said, Withheld):
             withheld[send.job.request_id] = said
         else:
@@ -170,6 +164,18 @@ def _dispatch(
         if id_ in ids
     }
     return made, withheld
+
+
+def _admit(send: Send, panel: Panel, till: Till) -> Held | Withheld:
+    """Leave for one call, of its model's circuit and of its budgets; only a call that has both is a probe."""
+    if panel.circuits:
+        until_ms = panel.closed_until_ms((send.asked.provider, send.asked.model), is_lone=send.is_lone)
+        if until_ms is not None:
+            return Withheld(why=Why.CLOSED, until_ms=until_ms)
+    said = till.admit(send)
+    if panel.circuits and isinstance(said, Held):
+        panel.note_sent((said.candidate.provider, said.candidate.model))
+    return said
 
 
 def _uncount(tx: Transaction, not_sent: Sequence[Job]) -> None:
@@ -195,10 +201,11 @@ def settle(tx: Transaction, outcomes: Sequence[Outcome], unsent: Sequence[Job] =
     page = Page()
     held = {outcome.attempt.job.claim_id: 0 for outcome in outcomes}
     reserved = _reserve(tx, _ending(outcomes), [])
-    _settle(tx, outcomes, held, page)
+    ended = _settle(tx, outcomes, held, page)
     flights.release(tx, reserved)
     hand_back(tx, [HandBack(job=job) for job in unsent], page)
     page.write(tx)
+    Panel(tx, ended=ended, asked=(), call_timeout_ms=CALL_TIMEOUT_MS)
     Till(tx, page.charges, []).write()
 
 

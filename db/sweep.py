@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.base import WORKER_LOST, Reply, Verdict
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, RequestState
 from batchmill.requests.work import Attempt, Job, Outcome
@@ -35,7 +35,7 @@ OWNER_LEASE_MS = 5_000
 
 LOST = Reply(
     verdict=Verdict.UNKNOWN,
-    error_code="worker_lost",
+    error_code=WORKER_LOST,
     error_message="the worker that made this call was lost; the provider may have answered and billed it",
 )
 

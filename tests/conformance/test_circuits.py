@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchmill.providers.base import Reply
+from batchmill.providers.base import Reply, Verdict
 from batchmill.requests.model import RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Why
 from batchmill.routing.circuits import CircuitRules, CircuitState
@@ -70,6 +70,17 @@ def test_an_answer_in_between_begins_the_count_anew(database: Database, reply: R
     failing(worker, jobs[2:3], reply)
     failing(worker, jobs[3:])
     assert state_of(database) is CircuitState.CLOSED
+
+
+def test_a_reason_that_holds_a_nul_is_written(database: Database) -> None:
+    """PostgreSQL's text holds none; one odd message of a provider must not stop the whole commit."""
+    batch = add_batch(database, RULES.threshold)
+    worker = worker_on(database)
+    odd = Reply(verdict=Verdict.RETRY, status_code=500, error_code="server_error", error_message="a\0b")
+    for job in worker.take():
+        worker.answer(odd, job)
+    assert state_of(database) is CircuitState.OPEN
+    assert states_of(database, batch) == [RequestState.PENDING] * RULES.threshold
 
 
 def test_retries_of_the_same_request_open_nothing(database: Database, clock: FakeClock) -> None:
