@@ -10,21 +10,28 @@ from sqlalchemy import update
 
 from batchmill import pipeline
 from batchmill.budgets import aside
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.pipeline import Pipeline
-from batchmill.providers.base import Call, Reply
+from batchmill.providers.base import Call, Provider, Reply
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, Lane
+from batchmill.routing.circuits import CircuitRules
+from batchmill.routing.names import Target
+from batchmill.routing.path import Step, What
+from batchmill.routing.router import Router
+from batchmill.routing.wants import Wants, dump_wants
 from db import attempts, journal, requests, schema
 from db.engine import Database
 from db.journal import Journal
 from db.tables import inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until
-from tests.support.hands import add_batch, batch_of, states_of
-from tests.support.replies import ANSWERED, make_gate, make_judge, make_offers, make_router
+from tests.support.hands import Worker, add_batch, batch_of, states_of
+from tests.support.replies import ANSWERED, FAULTY, make_gate, make_judge, make_offers, make_router
 from workers.pump import POLL_S, Pump
 
 LEASE_MS = 15_000
+OTHER = Target(provider="local", model="llama")
 
 
 class PatientProvider:
@@ -57,6 +64,20 @@ def mill_database(tmp_path: Path) -> Database:
     return database
 
 
+def make_pipeline(journal: Journal, provider: Provider, router: Router) -> Pipeline:
+    """A pipeline to one provider."""
+    return Pipeline(
+        journal=journal,
+        providers={"openai": provider},
+        limits=make_gate(),
+        routes=router,
+        offers=make_offers(),
+        judge=make_judge(),
+        call_timeout_s=30.0,
+        now_ms=journal.database.now_ms,
+    )
+
+
 def pumping(
     database: Database, act: Callable[[PatientProvider, list[bool]], Awaitable[None]], concurrency: int = 4
 ) -> PatientProvider:
@@ -66,16 +87,7 @@ def pumping(
         provider, told = PatientProvider(), [False]
         journal = Journal(database, "worker", lease_ms=LEASE_MS)
         async with journal.open():
-            pipeline = Pipeline(
-                journal=journal,
-                providers={"openai": provider},
-                limits=make_gate(),
-                routes=make_router(),
-                offers=make_offers(),
-                judge=make_judge(),
-                call_timeout_s=30.0,
-                now_ms=database.now_ms,
-            )
+            pipeline = make_pipeline(journal, provider, make_router())
             pump = Pump(
                 claims=journal,
                 pipeline=pipeline,
@@ -167,6 +179,37 @@ def add_long_and_short(database: Database, count: int) -> int:
         first = inputs.c.request_id == request_id(batch, 1)
         tx.run(update(inputs).where(first).values(body='{"model":"gpt-4o-mini","max_tokens":10000}'))
     return batch
+
+
+@pytest.mark.parametrize(
+    ("whose", "given_up", "waits"),
+    [("nobody", (), True), ("batch", (), False), ("catalogue", (), False), ("catalogue", (OTHER,), True)],
+)
+def test_a_line_need_not_wait_for_a_model_at_rest_while_a_fallback_answers(
+    mill_database: Database, whose: str, given_up: tuple[Target, ...], waits: bool
+) -> None:
+    """Whoever has named the fallback; but one that has been given up for the line is none any more."""
+    routing = dump_wants(Wants(fallback=(OTHER,))) if whose == "batch" else ""
+    add_batch(mill_database, 4, routing=routing)
+    worker = Worker(mill_database, rules=CircuitRules(threshold=1, failing_ms=60_000))
+    worker.answer(FAULTY, worker.take(1)[0])
+    router = make_router()
+    if whose == "catalogue":
+        router.set_models(
+            [ModelEntry(provider="openai", model="gpt-4o-mini", tier=Tier.CHEAP, fallback=(OTHER,))]
+        )
+
+    async def run() -> bool:
+        journal = Journal(mill_database, "worker", lease_ms=LEASE_MS)
+        async with journal.open():
+            pipeline = make_pipeline(journal, PatientProvider(), router)
+            _, jobs = await journal.claim({Lane.NORMAL: 1})
+            for target in given_up:
+                jobs[0].note(Step(target=target, what=What.TRIED, why="500", at_ms=1))
+            return pipeline.must_wait(jobs[0])
+
+    assert asyncio.run(run()) is waits
+    mill_database.close()
 
 
 def test_a_first_line_without_room_does_not_stop_the_others(mill_database: Database) -> None:
