@@ -1,16 +1,19 @@
 """Probes: the one call that finds out whether a model is back is made, or the next one is."""
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from batchmill.budgets.model import OnLimit
 from batchmill.providers.base import CALL_CANCELLED, Reply, Verdict
-from batchmill.requests.model import RequestState
+from batchmill.requests.model import Lane, RequestState
 from batchmill.requests.work import Bounded, Candidate, Job, Why
-from batchmill.routing.circuits import Circuit, CircuitState
+from batchmill.routing.circuits import PROBE_LOOK_MS, Circuit, CircuitState
 from db import circuits, sweep
 from db.engine import Database
+from db.journal import Journal
 from db.settle import Work
 from tests.conformance.test_circuits import KEY, opened, state_of, worker_on
 from tests.support.audit import audit
@@ -133,3 +136,17 @@ def test_the_calls_of_a_lost_worker_say_nothing_of_a_provider(database: Database
     assert states_of(database, batch) == [RequestState.PENDING] * 4
     with database.read() as tx:
         assert not circuits.read(tx)
+
+
+def test_a_line_for_any_model_looks_soon_what_came_of_a_probe(database: Database, clock: FakeClock) -> None:
+    """As one that names the model does: the probe may end at any time, its lease in ten minutes."""
+    worker, jobs = due(database, clock)
+    worker.send(jobs[0])
+
+    async def known() -> Mapping[circuits.Key, int]:
+        journal = Journal(database, "other", lease_ms=LEASE_MS)
+        async with journal.open():
+            await journal.claim({Lane.NORMAL: 1})
+            return journal.open_circuits()
+
+    assert asyncio.run(known()) == {KEY: clock.now_ms() + PROBE_LOOK_MS}
