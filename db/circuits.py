@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, delete, select
+from sqlalchemy import Integer, and_, bindparam, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.providers.base import Verdict
@@ -32,12 +32,17 @@ from batchmill.routing.resting import open_until_ms
 from db.bulk import INT, ROW, STR, Bulk, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared, among
-from db.tables import circuits
+from db.tables import circuits, word
 
 Key = tuple[str, str]
 """Provider and model."""
 _GUARDED_FROM_MS = 60_000
 """So long after it closed a circuit keeps its row: late replies of calls sent before must not count."""
+
+MOST_CLOSED = 1_000
+"""So many models may have failed without being left alone for it: beyond that their failures are counted anew."""
+FORGOTTEN_AFTER_MS = 86_400_000
+"""So long after its time is over a circuit is kept that nobody has asked for."""
 
 _columns = {column.name: INT if isinstance(column.type, Integer) else STR for column in circuits.c}
 _all = Prepared(select(circuits))
@@ -74,6 +79,28 @@ _put = Bulk(
     ),
 )
 _make = Prepared(_make_statement)
+
+
+_is_closed = circuits.c.state == word(CircuitState.CLOSED)
+_many_are_closed = select(func.count()).where(_is_closed).scalar_subquery() > bindparam("most")
+_is_past = and_(
+    ~_is_closed,
+    circuits.c.open_until_ms < bindparam("before_ms"),
+    circuits.c.probe_until_ms < bindparam("before_ms"),
+)
+_stale = (
+    select(circuits.c.provider, circuits.c.model)
+    .where(or_(and_(_is_closed, _many_are_closed), _is_past))
+    .order_by(circuits.c.provider, circuits.c.model)
+    .with_for_update(skip_locked=True)
+)
+
+
+def tidy(tx: Transaction) -> None:
+    """Forget what is not worth being read by every commit: names of models come from producers, without end."""
+    found = tx.rows(_stale, most=MOST_CLOSED, before_ms=tx.now_ms - FORGOTTEN_AFTER_MS)
+    for row in found:
+        tx.run(_delete, of_provider=row.provider, of_model=row.model)
 
 
 def read(tx: Transaction) -> dict[Key, Circuit]:

@@ -10,7 +10,7 @@ from batchmill.requests.work import Attempt, HandBack, Job, Why
 from batchmill.routing.circuits import CircuitRules, CircuitState
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
-from db import cache, circuits, paths
+from db import cache, circuits, paths, sweep
 from db.engine import Database
 from db.settle import Work, Written
 from tests.support.audit import audit
@@ -245,3 +245,42 @@ def test_a_path_is_written_with_a_hand_back(database: Database) -> None:
     worker.write(Work(hand_backs=[HandBack(job=job)]))
     with database.read() as tx:
         assert paths.of_request(tx, job.request_id) == job.path
+
+
+def fail_each(worker: Worker, jobs: list[Job]) -> None:
+    """Each job asks for a model of its own, which fails."""
+    for nth, job in enumerate(jobs):
+        job.model = f"made-up-{nth}"
+    worker.settle(*((attempt, FAULTY) for attempt in worker.send(*jobs)))
+
+
+def test_failures_of_more_models_than_there_are_do_not_pile_up(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names come from producers, and every commit reads the table; who is left alone stays so."""
+    monkeypatch.setattr(circuits, "MOST_CLOSED", 20)
+    add_batch(database, RULES.threshold + 50)
+    worker = worker_on(database)
+    opened(database, worker)
+    fail_each(worker, worker.take(20))
+    sweep.sweep(database, worker.judge, owner="one")
+    with database.read() as tx:
+        assert len(circuits.read(tx)) == 1 + 20
+    fail_each(worker, worker.take(30))
+    sweep.sweep(database, worker.judge, owner="one")
+    with database.read() as tx:
+        assert circuits.read(tx).keys() == {KEY}
+
+
+def test_a_model_that_nobody_asks_any_more_is_forgotten(database: Database, clock: FakeClock) -> None:
+    """A day after its rest was over; whoever asks it then begins anew."""
+    add_batch(database, 8)
+    worker = worker_on(database)
+    opened(database, worker)
+    for wait_ms, expected in (
+        (10_000 + circuits.FORGOTTEN_AFTER_MS, CircuitState.OPEN),
+        (1, CircuitState.CLOSED),
+    ):
+        clock.advance(wait_ms)
+        sweep.sweep(database, worker.judge, owner="one")
+        assert state_of(database) is expected
