@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from batchmill.requests.model import CacheMode, RequestState
-from batchmill.requests.work import FIRST, Job, Send
+from batchmill.requests.work import Job, Send
 from batchmill.routing.path import EMPTY, Path
 from batchmill.routing.wants import load_wants, merged
 from db import cache, flights, paths, requests
@@ -120,8 +120,9 @@ def _park(tx: Transaction, jobs: Sequence[Job]) -> None:
 
 
 def _with_bodies(tx: Transaction, jobs: list[Job]) -> list[Job]:
-    questions = {row.request_id: row for row in requests.questions(tx, [job.request_id for job in jobs])}
-    walked = paths.of(tx, [job.request_id for job in jobs if job.attempts or job.reason != FIRST])
+    ids = [job.request_id for job in jobs]
+    questions = {row.request_id: row for row in requests.questions(tx, ids)}
+    walked = paths.of(tx, ids)
     for job in jobs:
         put_question(job, questions[job.request_id], walked.get(job.request_id, EMPTY))
     return jobs

@@ -115,7 +115,8 @@ def write(
     states = page.write(tx)
     batches.wait_for_budgets(tx, [back for back in backs if back.withheld is not None])
     running = [send for send in sends if states.get(send.job.batch.id) is BatchState.IN_PROGRESS]
-    paths.put(tx, (job for job in _path_owners(work) if job.claim_id in leases))
+    owners = (*_path_owners(work), *(job for job, _ in found))
+    paths.put(tx, (job for job in owners if job.claim_id in leases))
     panel = Panel(
         tx,
         ended=ended,

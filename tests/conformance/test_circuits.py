@@ -181,8 +181,11 @@ def test_what_another_model_has_said_before_is_not_paid_for_again(database: Data
     assert states_of(database, direct) == [RequestState.DONE]
     batch = add_batch(database, ["of-gpt"] * 2)
     (leader,) = worker.take(2)
+    leader.note(Step(target=Target(*KEY), what=What.SKIPPED, why="resting", at_ms=1))
     written = worker.write(Work(sends=[replace(send_of(leader), asked=replace(asked, cache_key="of-llama"))]))
     assert whys(written) == [Why.ANSWERED]
+    with database.read() as tx:
+        assert paths.of_request(tx, leader.request_id) == leader.path, "it tells why another has answered"
     assert sorted(states_of(database, batch)) == [RequestState.DONE, RequestState.PENDING]
     assert ledger_of(database, batch) == [("hit", 0)]
     audit(database)
@@ -245,6 +248,8 @@ def test_a_path_is_written_with_a_hand_back(database: Database) -> None:
     worker.write(Work(hand_backs=[HandBack(job=job)]))
     with database.read() as tx:
         assert paths.of_request(tx, job.request_id) == job.path
+    (again,) = worker.take(1)
+    assert again.path == job.path, "and is gone on with"
 
 
 def fail_each(worker: Worker, jobs: list[Job]) -> None:
