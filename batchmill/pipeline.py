@@ -207,7 +207,7 @@ class Pipeline:
         for nth, target in enumerate(course.targets, 1):
             until_ms = self.journal.closed_until_ms(target, is_lone=is_lone)
             if until_ms is None:
-                has_next = nth < len(course.targets)
+                has_next = nth < len(course.targets) or bool(waits_ms)  # who rests may be asked again
                 sent = await self._ready(job, target, has_next=has_next, is_lone=is_lone)
                 if not (isinstance(sent, Withheld) and sent.why in (Why.CLOSED, Why.TOO_LARGE)):
                     return sent

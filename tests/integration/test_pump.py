@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Call, Provider, Reply
 from batchmill.requests.ids import request_id
-from batchmill.requests.model import BatchState, Lane
+from batchmill.requests.model import BatchState, Lane, RequestState
+from batchmill.requests.work import Job
 from batchmill.routing.circuits import CircuitRules
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
@@ -27,7 +29,16 @@ from db.tables import inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until
 from tests.support.hands import Worker, add_batch, batch_of, states_of
-from tests.support.replies import ANSWERED, FAULTY, make_gate, make_judge, make_offers, make_router
+from tests.support.replies import (
+    ANSWERED,
+    BLOCKED,
+    FAULTY,
+    REFUSED,
+    make_gate,
+    make_judge,
+    make_offers,
+    make_router,
+)
 from workers.pump import POLL_S, Pump
 
 LEASE_MS = 15_000
@@ -39,15 +50,16 @@ class PatientProvider:
 
     name = "openai"
 
-    def __init__(self) -> None:
+    def __init__(self, reply: Reply = ANSWERED) -> None:
         self.calls: list[Call] = []
         self.answering = asyncio.Event()
+        self._reply = reply
 
     async def call(self, call: Call) -> Reply:
         """Wait, then answer."""
         self.calls.append(call)
         await self.answering.wait()
-        return ANSWERED
+        return self._reply
 
     def fault(self, call: Call) -> None:
         """It can be asked anything."""
@@ -68,7 +80,7 @@ def make_pipeline(journal: Journal, provider: Provider, router: Router) -> Pipel
     """A pipeline to one provider."""
     return Pipeline(
         journal=journal,
-        providers={"openai": provider},
+        providers={"openai": provider, "local": provider},
         limits=make_gate(),
         routes=router,
         offers=make_offers(),
@@ -209,6 +221,30 @@ def test_a_line_need_not_wait_for_a_model_at_rest_while_a_fallback_answers(
             return pipeline.must_wait(jobs[0])
 
     assert asyncio.run(run()) is waits
+    mill_database.close()
+
+
+@pytest.mark.parametrize("reply", [BLOCKED, replace(REFUSED, error_code="model_not_found")])
+def test_a_fallback_that_cannot_answer_leaves_the_line_to_whom_it_asked_for(
+    mill_database: Database, reply: Reply
+) -> None:
+    """That one only rests: the line waits for it. It does not fail, and its batch is not stopped."""
+    batch = add_batch(mill_database, 2, routing=dump_wants(Wants(fallback=(OTHER,))))
+    worker = Worker(mill_database, rules=CircuitRules(threshold=1, failing_ms=60_000))
+    worker.answer(FAULTY, worker.take(1)[0])
+
+    async def run() -> Job:
+        journal, provider = Journal(mill_database, "worker", lease_ms=LEASE_MS), PatientProvider(reply)
+        provider.answering.set()
+        async with journal.open():
+            _, (job,) = await journal.claim({Lane.NORMAL: 1})
+            await make_pipeline(journal, provider, make_router()).run(job, lambda: None)
+        assert [call.model for call in provider.calls] == [OTHER.model]
+        return job
+
+    assert asyncio.run(run()).path.given_up == {OTHER}
+    assert states_of(mill_database, batch) == [RequestState.PENDING] * 2
+    assert batch_of(mill_database, batch).state == BatchState.IN_PROGRESS
     mill_database.close()
 
 
