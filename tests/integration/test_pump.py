@@ -25,10 +25,11 @@ from batchmill.routing.wants import Wants, dump_wants
 from db import attempts, journal, requests, schema
 from db.engine import Database
 from db.journal import Journal
+from db.settle import Work
 from db.tables import inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until
-from tests.support.hands import Worker, add_batch, batch_of, states_of
+from tests.support.hands import Worker, add_batch, batch_of, send_of, states_of
 from tests.support.replies import (
     ANSWERED,
     BLOCKED,
@@ -224,25 +225,48 @@ def test_a_line_need_not_wait_for_a_model_at_rest_while_a_fallback_answers(
     mill_database.close()
 
 
+def run_with_fallback(database: Database, before: Reply, reply: Reply) -> tuple[int, Job]:
+    """A line with a fallback that is answered so, after the model it asks for has been left alone for another reply;
+    its batch, and the line once it has been worked on."""
+    batch = add_batch(database, 2, routing=dump_wants(Wants(fallback=(OTHER,))))
+    worker = Worker(database, rules=CircuitRules(threshold=1, failing_ms=60_000))
+    send = replace(send_of(worker.take(1)[0]), has_next=True)
+    worker.settle(*((attempt, before) for attempt in worker.write(Work(sends=[send])).attempts.values()))
+
+    async def run() -> Job:
+        journal, provider = Journal(database, "worker", lease_ms=LEASE_MS), PatientProvider(reply)
+        provider.answering.set()
+        async with journal.open():
+            jobs: list[Job] = []
+            while not any(job.attempts == 0 for job in jobs):
+                jobs = (await journal.claim({Lane.NORMAL: 1}))[1]
+            await make_pipeline(journal, provider, make_router()).run(jobs[0], lambda: None)
+        assert [call.model for call in provider.calls] == [OTHER.model]
+        return jobs[0]
+
+    return batch, asyncio.run(run())
+
+
+@pytest.mark.parametrize("before", [FAULTY, BLOCKED])
+def test_a_fallback_answers_while_the_model_asked_for_is_left_alone(
+    mill_database: Database, before: Reply
+) -> None:
+    """Be it that its account is blocked: nobody is asked in vain while there is another. The path tells both."""
+    _, job = run_with_fallback(mill_database, before, ANSWERED)
+    assert [(step.target, step.what) for step in job.path.steps] == [
+        (job.asked, What.SKIPPED),
+        (OTHER, What.ANSWERED),
+    ]
+    mill_database.close()
+
+
 @pytest.mark.parametrize("reply", [BLOCKED, replace(REFUSED, error_code="model_not_found")])
 def test_a_fallback_that_cannot_answer_leaves_the_line_to_whom_it_asked_for(
     mill_database: Database, reply: Reply
 ) -> None:
     """That one only rests: the line waits for it. It does not fail, and its batch is not stopped."""
-    batch = add_batch(mill_database, 2, routing=dump_wants(Wants(fallback=(OTHER,))))
-    worker = Worker(mill_database, rules=CircuitRules(threshold=1, failing_ms=60_000))
-    worker.answer(FAULTY, worker.take(1)[0])
-
-    async def run() -> Job:
-        journal, provider = Journal(mill_database, "worker", lease_ms=LEASE_MS), PatientProvider(reply)
-        provider.answering.set()
-        async with journal.open():
-            _, (job,) = await journal.claim({Lane.NORMAL: 1})
-            await make_pipeline(journal, provider, make_router()).run(job, lambda: None)
-        assert [call.model for call in provider.calls] == [OTHER.model]
-        return job
-
-    assert asyncio.run(run()).path.given_up == {OTHER}
+    batch, job = run_with_fallback(mill_database, FAULTY, reply)
+    assert job.path.given_up == {OTHER}
     assert states_of(mill_database, batch) == [RequestState.PENDING] * 2
     assert batch_of(mill_database, batch).state == BatchState.IN_PROGRESS
     mill_database.close()
