@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from batchmill.providers.base import Reply, Verdict
-from batchmill.requests.model import RequestState
+from batchmill.requests.model import CacheMode, Lane, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Why
 from batchmill.routing.circuits import CircuitRules, CircuitState
 from batchmill.routing.names import Target
@@ -188,6 +188,30 @@ def test_what_another_model_has_said_before_is_not_paid_for_again(database: Data
         assert paths.of_request(tx, leader.request_id) == leader.path, "it tells why another has answered"
     assert sorted(states_of(database, batch)) == [RequestState.DONE, RequestState.PENDING]
     assert ledger_of(database, batch) == [("hit", 0)]
+    audit(database)
+
+
+@pytest.mark.parametrize(("answered", "why"), [("before", None), ("since", Why.ANSWERED)])
+def test_a_batch_that_asks_anew_takes_of_another_model_only_what_is_new(
+    database: Database, clock: FakeClock, answered: str, why: Why | None
+) -> None:
+    """What it was answered before the batch began would have been asked anew of the model asked for, too."""
+    worker = worker_on(database)
+
+    def answer() -> None:
+        add_batch(database, ["of-llama"], lane=Lane.HIGH)
+        worker.answer(ANSWERED, *worker.take(lanes=[Lane.HIGH]))
+        clock.advance(1)
+
+    if answered == "before":
+        answer()
+    add_batch(database, ["of-gpt"], cache=CacheMode.REFRESH)
+    if answered == "since":
+        answer()
+    (job,) = worker.take()
+    asked = replace(send_of(job).asked, provider=OTHER.provider, model=OTHER.model, cache_key="of-llama")
+    written = worker.write(Work(sends=[replace(send_of(job), asked=asked)]))
+    assert whys(written) == ([] if why is None else [why])
     audit(database)
 
 
