@@ -2,13 +2,19 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
+from batchmill.budgets.offers import CallOffers
 from batchmill.cache.lines import LineKeys
+from batchmill.money.bounds import Bounds
+from batchmill.money.prices import Pricer
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, RequestLine
+from batchmill.requests.work import Bounded
 from batchmill.routing.names import Target
 from batchmill.routing.upstreams import Upstreams
 from batchmill.routing.wants import Quality, Wants, dump_wants
+from tests.unit.test_judge import attempt
 
 ADDRESSES = {"openai": "https://api.openai.com/v1", "local": "http://127.0.0.1:8000/v1"}
 BOTH = Upstreams(addresses=ADDRESSES, usable=frozenset(ADDRESSES))
@@ -67,3 +73,19 @@ def test_the_same_wish_is_the_same_question(one: dict[str, Any], same: dict[str,
 def test_what_may_not_be_shared_has_no_key() -> None:
     """Neither taken from the cache nor given to another."""
     assert key(options={"cache": CacheMode.OFF}) is None
+
+
+@pytest.mark.parametrize("bounded", [Bounded.NOT, Bounded.CLOSELY])
+def test_a_fallback_is_asked_what_a_line_that_names_it_asks(bounded: Bounded) -> None:
+    """So it finds what it has answered before: of the same tenant, at the same address."""
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}
+    job = attempt().job
+    job.body = orjson.dumps(body)
+    named = {"provider": "local", "model": "llama", "body": body | {"model": "llama"}}
+    offers = CallOffers(Bounds(Pricer(), output_cap_tokens=100), BOTH)
+    offered = offers.offer(job, Target(provider="local", model="llama"), bounded).asked.cache_key
+    own = key(options={"tenant": job.batch.tenant}, **named)
+    assert own is not None
+    assert offered == own.hex()
+    assert offered != job.cache_key
+    assert offers.offer(job, job.asked, bounded).asked.cache_key is None, "its own question has its own key"
