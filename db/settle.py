@@ -7,7 +7,7 @@ are true even when the claim was lost meanwhile; the request follows the claim.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchmill.budgets.balance import Charge
@@ -120,7 +120,7 @@ def write(
     panel = Panel(
         tx,
         ended=ended,
-        asked={(send.asked.provider, send.asked.model) for send in running},
+        asked={candidate.key for send in running for candidate in (send.asked, *(send.cheaper or ()))},
         call_timeout_ms=call_timeout_ms,
         rules=rules,
     )
@@ -169,13 +169,20 @@ def _dispatch(
 
 def _admit(send: Send, panel: Panel, till: Till) -> Held | Withheld:
     """Leave for one call, of its model's circuit and of its budgets; only a call that has both is a probe."""
-    if panel.circuits:
-        until_ms = panel.closed_until_ms((send.asked.provider, send.asked.model), is_lone=send.is_lone)
-        if until_ms is not None:
-            return Withheld(why=Why.CLOSED, until_ms=until_ms)
+    if not panel.circuits:
+        return till.admit(send)
+    until_ms = panel.closed_until_ms(send.asked.key, is_lone=send.is_lone)
+    if until_ms is not None:
+        return Withheld(why=Why.CLOSED, until_ms=until_ms)
+    closed = {one.key: panel.closed_until_ms(one.key) for one in send.cheaper or ()}
+    waits_ms = [until_ms for until_ms in closed.values() if until_ms is not None]
+    if waits_ms:
+        send = replace(send, cheaper=tuple(one for one in send.cheaper or () if closed[one.key] is None))
     said = till.admit(send)
-    if panel.circuits and isinstance(said, Held):
-        panel.note_sent((said.candidate.provider, said.candidate.model))
+    if isinstance(said, Held):
+        panel.note_sent(said.candidate.key)
+    elif waits_ms and said.why is Why.EXHAUSTED:
+        return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
     return said
 
 

@@ -9,7 +9,7 @@ import pytest
 from batchmill.budgets.model import OnLimit
 from batchmill.providers.base import CALL_CANCELLED, Reply, Verdict
 from batchmill.requests.model import Lane, RequestState
-from batchmill.requests.work import Bounded, Candidate, Job, Why
+from batchmill.requests.work import Bounded, Candidate, Job, Send, Why
 from batchmill.routing.circuits import PROBE_LOOK_MS, Circuit, CircuitState
 from db import circuits, sweep
 from db.engine import Database
@@ -19,7 +19,7 @@ from tests.conformance.test_circuits import KEY, opened, state_of, worker_on
 from tests.support.audit import audit
 from tests.support.budgets import add_budget
 from tests.support.clocks import FakeClock
-from tests.support.hands import LEASE_MS, Worker, add_batch, send_of, states_of
+from tests.support.hands import LEASE_MS, Worker, add_batch, batch_of, send_of, states_of
 
 CANCELLED = Reply(verdict=Verdict.UNKNOWN, error_code=CALL_CANCELLED, error_message="cut off")
 DEAR_NANOS, CHEAP_NANOS = 1_000_000, 10
@@ -79,6 +79,33 @@ def test_a_probe_that_a_budget_puts_to_a_cheaper_model_is_none(database: Databas
     (attempt,) = worker.write(Work(sends=[send])).attempts.values()
     assert attempt.model == "small"
     assert state_of(database) is CircuitState.OPEN
+    audit(database)
+
+
+def downgraded(job: Job) -> Send:
+    """A call that its budget puts to the model whose circuit this is about, in place of a dear one."""
+    cheap = replace(send_of(job, CHEAP_NANOS).asked, model=KEY[1])
+    return replace(
+        send_of(job, DEAR_NANOS), asked=replace(cheap, model="big", hold_nanos=DEAR_NANOS), cheaper=(cheap,)
+    )
+
+
+def test_a_cheaper_model_that_is_left_alone_is_waited_for(database: Database, clock: FakeClock) -> None:
+    """No attempt is burnt on it, and the batch does not wait for its budget: that has room for it."""
+    batch = add_batch(database, 8)
+    worker = worker_on(database)
+    opened(database, worker)
+    add_budget(database, CHEAP_NANOS, on_limit=OnLimit.DOWNGRADE)
+    first, second = worker.take(2)
+    written = worker.write(Work(sends=[downgraded(first)]))
+    assert [(one.why, one.until_ms) for one in written.withheld.values()] == [
+        (Why.CLOSED, clock.now_ms() + 10_000)
+    ]
+    clock.advance(10_000)
+    (attempt,) = worker.write(Work(sends=[downgraded(first), downgraded(second)])).attempts.values()
+    assert attempt.target.key == KEY
+    assert circuit_of(database).state is CircuitState.HALF_OPEN, "it is the probe"
+    assert batch_of(database, batch).calls == 3 + 1
     audit(database)
 
 
