@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from batchmill.providers.base import Reply, Verdict
+from batchmill.requests.ids import request_id
 from batchmill.requests.model import CacheMode, Lane, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Why
 from batchmill.routing.circuits import CircuitRules, CircuitState
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
+from batchmill.routing.wants import Quality, Wants, dump_wants
 from db import cache, circuits, paths, sweep
 from db.engine import Database
 from db.settle import Work, Written
+from db.tables import inputs
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
 from tests.support.hands import Worker, add_batch, ledger_of, send_of, states_of
@@ -313,3 +317,20 @@ def test_a_model_that_nobody_asks_any_more_is_forgotten(database: Database, cloc
         clock.advance(wait_ms)
         sweep.sweep(database, worker.judge, owner="one")
         assert state_of(database) is expected
+
+
+def test_what_a_line_wants_goes_before_what_its_batch_wants(database: Database) -> None:
+    """Field by field: where the line says nothing, the batch's wish holds."""
+    own = Target(provider="local", model="own")
+    of_batch = Wants(quality=Quality.PREMIUM, fallback=(OTHER,))
+    batch = add_batch(database, 2, routing=dump_wants(of_batch))
+    with database.write() as tx:
+        first = inputs.c.request_id == request_id(batch, 1)
+        tx.run(
+            update(inputs)
+            .where(first)
+            .values(routing=dump_wants(Wants(deep_reasoning=False, fallback=(own,))))
+        )
+    line, other = worker_on(database).take()
+    assert line.wants == replace(of_batch, deep_reasoning=False, fallback=(own,))
+    assert other.wants == of_batch
