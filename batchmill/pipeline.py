@@ -22,7 +22,7 @@ Claim and look-up come before, in the pump's `Claims.claim`: they are done for m
 """
 
 import asyncio
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -140,6 +140,10 @@ class Routes(Protocol):
         """Whom a request may go to from here on, the best first."""
         ...
 
+    def chain(self, job: Job) -> Sequence[Target]:
+        """Whom a request that names a model asks for, and its fallbacks, whether or not they can be asked."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True)
 class Pipeline:
@@ -180,15 +184,17 @@ class Pipeline:
             await self.journal.settle(self.judge.judge(sent.attempt, reply))
 
     def must_wait(self, job: Job) -> bool:
-        """Whether a job had better not be started yet: whom it asks for is left alone, or has too many waiting."""
+        """Whether a job had better not be started yet: all it may go to are left alone, or the first that is not has
+        too many waiting."""
         if not job.provider:
             return False
-        target, is_lone = job.asked, not job.wants.fallback
-        if self.limits.is_full(target):
-            return True
-        if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
-            return False
-        return all(self.journal.closed_until_ms(other, is_lone=False) for other in job.wants.fallback)
+        given_up = job.path.given_up if job.path.steps else frozenset()
+        chain = [target for target in self.routes.chain(job) if target not in given_up]
+        is_lone = len(chain) == 1 and not given_up
+        for target in chain:
+            if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
+                return self.limits.is_full(target)
+        return bool(chain)
 
     async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
@@ -201,7 +207,7 @@ class Pipeline:
         for nth, target in enumerate(course.targets, 1):
             until_ms = self.journal.closed_until_ms(target, is_lone=is_lone)
             if until_ms is None:
-                has_next = nth < len(course.targets)
+                has_next = nth < len(course.targets) or bool(waits_ms)  # who rests may be asked again
                 sent = await self._ready(job, target, has_next=has_next, is_lone=is_lone)
                 if not (isinstance(sent, Withheld) and sent.why in (Why.CLOSED, Why.TOO_LARGE)):
                     return sent

@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Integer, and_, bindparam, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batchmill.providers.base import CALL_CANCELLED, Verdict
+from batchmill.providers.base import Verdict
 from batchmill.requests.work import Outcome
 from batchmill.routing.circuits import (
     DEFAULT_RULES,
@@ -29,16 +29,22 @@ from batchmill.routing.circuits import (
     probing,
 )
 from batchmill.routing.resting import open_until_ms
+from db.bulk import INT, ROW, STR, Bulk, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared, among
-from db.tables import circuits
+from db.tables import circuits, word
 
 Key = tuple[str, str]
 """Provider and model."""
 _GUARDED_FROM_MS = 60_000
 """So long after it closed a circuit keeps its row: late replies of calls sent before must not count."""
 
-_columns = tuple(column.name for column in circuits.c)
+MOST_CLOSED = 1_000
+"""So many models may have failed without being left alone for it: beyond that their failures are counted anew."""
+FORGOTTEN_AFTER_MS = 86_400_000
+"""So long after its time is over a circuit is kept that nobody has asked for."""
+
+_columns = {column.name: INT if isinstance(column.type, Integer) else STR for column in circuits.c}
 _all = Prepared(select(circuits))
 _lock = Prepared(
     select(circuits)
@@ -51,11 +57,9 @@ _delete = delete(circuits).where(
 )
 
 
-def _put_statement(dialect: str) -> Any:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    putting = insert(circuits).values({name: bindparam(name) for name in _columns})
-    changed = {name: putting.excluded[name] for name in _columns if name not in ("provider", "model")}
-    return putting.on_conflict_do_update(index_elements=["provider", "model"], set_=changed)
+def _or_replace(insert: Any) -> Any:
+    changed = {name: insert.excluded[name] for name in _columns if name not in ("provider", "model")}
+    return insert.on_conflict_do_update(index_elements=["provider", "model"], set_=changed)
 
 
 def _make_statement(dialect: str) -> Any:
@@ -64,8 +68,39 @@ def _make_statement(dialect: str) -> Any:
     return making.on_conflict_do_nothing()
 
 
-_put = Prepared(_put_statement)
+# For one row too: the reason is a provider's, and may hold what PostgreSQL's text cannot.
+_put = Bulk(
+    _columns,
+    set_wise=_or_replace(
+        postgresql.insert(circuits).from_select(list(_columns), select(*rows_of("postgresql", _columns).c))
+    ),
+    row_wise=_or_replace(
+        sqlite.insert(circuits).values({name: bindparam(f"{ROW}{name}") for name in _columns})
+    ),
+)
 _make = Prepared(_make_statement)
+
+
+_is_closed = circuits.c.state == word(CircuitState.CLOSED)
+_many_are_closed = select(func.count()).where(_is_closed).scalar_subquery() > bindparam("most")
+_is_past = and_(
+    ~_is_closed,
+    circuits.c.open_until_ms < bindparam("before_ms"),
+    circuits.c.probe_until_ms < bindparam("before_ms"),
+)
+_stale = (
+    select(circuits.c.provider, circuits.c.model)
+    .where(or_(and_(_is_closed, _many_are_closed), _is_past))
+    .order_by(circuits.c.provider, circuits.c.model)
+    .with_for_update(skip_locked=True)
+)
+
+
+def tidy(tx: Transaction) -> None:
+    """Forget what is not worth being read by every commit: names of models come from producers, without end."""
+    found = tx.rows(_stale, most=MOST_CLOSED, before_ms=tx.now_ms - FORGOTTEN_AFTER_MS)
+    for row in found:
+        tx.run(_delete, of_provider=row.provider, of_model=row.model)
 
 
 def read(tx: Transaction) -> dict[Key, Circuit]:
@@ -108,28 +143,27 @@ class Panel:
             attempt, reply = outcome.attempt, outcome.reply
             if not self.circuits and reply.verdict is Verdict.ANSWERED:
                 continue  # nearly always
-            if reply.error_code != CALL_CANCELLED:
-                told[attempt.target].append(event_of(reply, sent_ms=sent_ms, is_retry=attempt.nth_there > 1))
+            told[attempt.target].append(event_of(reply, sent_ms=sent_ms, is_retry=attempt.nth_there > 1))
         self._lock(
             {key for key in told if self._may_change(key, told[key])} | set(filter(self._is_due, asked))
         )
         for key in self._locked & told.keys():
             self._note(key, told[key])
 
-    def leave(self, key: Key, *, is_lone: bool = False) -> int | None:
-        """Give leave for one call: None; or when to ask again. After a circuit's time the first one is its probe.
+    def closed_until_ms(self, key: Key, *, is_lone: bool = False) -> int | None:
+        """When to ask again for a call to a model; None = it may go out, once it is noted.
 
         Args:
-            is_lone: There is nobody else to ask: see `closed_until_ms`.
+            is_lone: There is nobody else to ask: see `batchmill.routing.circuits.closed_until_ms`.
         """
-        circuit, now_ms = self.circuits.get(key), self._tx.now_ms
-        if circuit is None:
-            return None
-        said = may_call(circuit, now_ms)
-        if said.leave is Leave.PROBE and key in self._locked:
-            self._write(key, probing(circuit, now_ms, call_timeout_ms=self._call_timeout_ms))
-            return None
-        return closed_until_ms(circuit, now_ms, is_lone=is_lone)
+        circuit = self.circuits.get(key)
+        return None if circuit is None else closed_until_ms(circuit, self._tx.now_ms, is_lone=is_lone)
+
+    def note_sent(self, key: Key) -> None:
+        """A call goes out to a model. After a circuit's time the first one is its probe."""
+        if key in self._locked and self._is_due(key):
+            probe = probing(self.circuits[key], self._tx.now_ms, call_timeout_ms=self._call_timeout_ms)
+            self._write(key, probe)
 
     def _may_change(self, key: Key, events: Iterable[Event]) -> bool:
         circuit = self.circuits.get(key, NEW)
@@ -163,7 +197,7 @@ class Panel:
         if is_as_new and circuit.counts_from_ms < self._tx.now_ms - _GUARDED_FROM_MS:
             self._tx.run(_delete, of_provider=key[0], of_model=key[1])
         else:
-            self._tx.run(_put, **_row_of(key, circuit))
+            self._tx.bulk(_put, [_row_of(key, circuit)])
 
 
 def _circuit_of(row: Any) -> Circuit:

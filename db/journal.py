@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
-from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules, closed_until_ms, may_call
+from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules, closed_until_ms
 from batchmill.routing.names import Target
 from db import batches, claims
 from db import settle as settling
@@ -146,7 +146,9 @@ class Journal:
     def open_circuits(self) -> dict[Key, int]:
         """Until when each model is left alone that is, as the last commit saw it."""
         now_ms = self.database.now_ms()
-        found = {key: may_call(circuit, now_ms).until_ms for key, circuit in self._circuits.items()}
+        found = {
+            key: closed_until_ms(circuit, now_ms, is_lone=False) for key, circuit in self._circuits.items()
+        }
         return {key: until_ms for key, until_ms in found.items() if until_ms is not None}
 
     async def settle(self, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from batchmill.requests.model import CacheMode, RequestState
-from batchmill.requests.work import FIRST, Job, Send
+from batchmill.requests.work import Job, Send
 from batchmill.routing.path import EMPTY, Path
 from batchmill.routing.wants import load_wants, merged
 from db import cache, flights, paths, requests
@@ -79,7 +79,8 @@ def use_found(tx: Transaction, found: Sequence[tuple[Job, Found]], page: Page) -
         if job.cache_key is None:
             continue
         if not job.provider:
-            page.answer_waiting(tx, flights.land(tx, [job.cache_key]), {job.cache_key: one.hit})
+            hits = {job.cache_key: one.hit}
+            page.answer_waiting(tx, flights.land(tx, [job.cache_key]), hits, kept_under=one.key)
         else:
             flights.promote(tx, job.cache_key)
 
@@ -119,8 +120,9 @@ def _park(tx: Transaction, jobs: Sequence[Job]) -> None:
 
 
 def _with_bodies(tx: Transaction, jobs: list[Job]) -> list[Job]:
-    questions = {row.request_id: row for row in requests.questions(tx, [job.request_id for job in jobs])}
-    walked = paths.of(tx, [job.request_id for job in jobs if job.attempts or job.reason != FIRST])
+    ids = [job.request_id for job in jobs]
+    questions = {row.request_id: row for row in requests.questions(tx, ids)}
+    walked = paths.of(tx, ids)
     for job in jobs:
         put_question(job, questions[job.request_id], walked.get(job.request_id, EMPTY))
     return jobs

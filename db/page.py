@@ -38,8 +38,14 @@ class Page:
             else:
                 changed[name] += amount
 
-    def answer_waiting(self, tx: Transaction, keys: Sequence[str], hits: Mapping[str, Hit]) -> None:
-        """Answer all who wait for these keys; their entries are made by the database."""
+    def answer_waiting(
+        self, tx: Transaction, keys: Sequence[str], hits: Mapping[str, Hit], *, kept_under: str = ""
+    ) -> None:
+        """Answer all who wait for these keys; their entries are made by the database.
+
+        Args:
+            kept_under: Where the answers were found, if not under these keys.
+        """
         table = [
             {
                 "cache_key": key,
@@ -52,7 +58,7 @@ class Page:
         ]
         for row in followers.answer(tx, table):
             self.add(row.batch_id, cached=row.times, **{row.state: row.times})
-            self.uses[row.cache_key] += row.times
+            self.uses[kept_under or row.cache_key] += row.times
 
     def enter_hit(self, tx: Transaction, job: Job, hit: Hit, *, key: str = "") -> None:
         """Enter a request that the cache answered.

@@ -7,7 +7,7 @@ are true even when the claim was lost meanwhile; the request follows the claim.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchmill.budgets.balance import Charge
@@ -115,11 +115,12 @@ def write(
     states = page.write(tx)
     batches.wait_for_budgets(tx, [back for back in backs if back.withheld is not None])
     running = [send for send in sends if states.get(send.job.batch.id) is BatchState.IN_PROGRESS]
-    paths.put(tx, (job for job in _path_owners(work) if job.claim_id in leases))
+    owners = (*_path_owners(work), *(job for job, _ in found))
+    paths.put(tx, (job for job in owners if job.claim_id in leases))
     panel = Panel(
         tx,
         ended=ended,
-        asked={(send.asked.provider, send.asked.model) for send in running},
+        asked={candidate.key for send in running for candidate in (send.asked, *(send.cheaper or ()))},
         call_timeout_ms=call_timeout_ms,
         rules=rules,
     )
@@ -145,15 +146,9 @@ def _dispatch(
     admitted: dict[int, tuple[Job, Held]] = {}
     withheld: dict[int, Withheld] = {}
     has_next = {send.job.request_id: send.has_next for send in sends}
-    for send in sends if panel.circuits else ():
-        until_ms = panel.leave((send.asked.provider, send.asked.model), is_lone=send.is_lone)
-        if until_ms is not None:
-            withheld[send.job.request_id] = Withheld(why=Why.CLOSED, until_ms=until_ms)
     till = Till(tx, charges, sends)
     for send in sends:
-        if send.job.request_id in withheld:
-            continue
-        said = till.admit(send)
+        said = _admit(send, panel, till)
         if isinstance(said, Withheld):
             withheld[send.job.request_id] = said
         else:
@@ -170,6 +165,25 @@ def _dispatch(
         if id_ in ids
     }
     return made, withheld
+
+
+def _admit(send: Send, panel: Panel, till: Till) -> Held | Withheld:
+    """Leave for one call, of its model's circuit and of its budgets; only a call that has both is a probe."""
+    if not panel.circuits:
+        return till.admit(send)
+    until_ms = panel.closed_until_ms(send.asked.key, is_lone=send.is_lone)
+    if until_ms is not None:
+        return Withheld(why=Why.CLOSED, until_ms=until_ms)
+    closed = {one.key: panel.closed_until_ms(one.key) for one in send.cheaper or ()}
+    waits_ms = [until_ms for until_ms in closed.values() if until_ms is not None]
+    if waits_ms:
+        send = replace(send, cheaper=tuple(one for one in send.cheaper or () if closed[one.key] is None))
+    said = till.admit(send)
+    if isinstance(said, Held):
+        panel.note_sent(said.candidate.key)
+    elif waits_ms and said.why is Why.EXHAUSTED:
+        return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
+    return said
 
 
 def _uncount(tx: Transaction, not_sent: Sequence[Job]) -> None:
@@ -195,10 +209,11 @@ def settle(tx: Transaction, outcomes: Sequence[Outcome], unsent: Sequence[Job] =
     page = Page()
     held = {outcome.attempt.job.claim_id: 0 for outcome in outcomes}
     reserved = _reserve(tx, _ending(outcomes), [])
-    _settle(tx, outcomes, held, page)
+    ended = _settle(tx, outcomes, held, page)
     flights.release(tx, reserved)
     hand_back(tx, [HandBack(job=job) for job in unsent], page)
     page.write(tx)
+    Panel(tx, ended=ended, asked=(), call_timeout_ms=CALL_TIMEOUT_MS)
     Till(tx, page.charges, []).write()
 
 

@@ -13,11 +13,11 @@ import orjson
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.base import WORKER_LOST, Reply, Verdict
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, RequestState
 from batchmill.requests.work import Attempt, Job, Outcome
-from db import attempts, batches, claims, flights, requests
+from db import attempts, batches, circuits, claims, flights, requests
 from db import settle as settling
 from db.budgets import waiting
 from db.engine import Database, Transaction
@@ -35,7 +35,7 @@ OWNER_LEASE_MS = 5_000
 
 LOST = Reply(
     verdict=Verdict.UNKNOWN,
-    error_code="worker_lost",
+    error_code=WORKER_LOST,
     error_message="the worker that made this call was lost; the provider may have answered and billed it",
 )
 
@@ -83,6 +83,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
         return None
     lost, unknown = _take_back_expired(database, judge)
     _free_stranded(database)
+    database.persist(circuits.tidy)
     resume_affordable(database)
     _answer_waiting(database)
     _end_overdue(database)

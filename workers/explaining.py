@@ -269,12 +269,18 @@ class Explainer:
         selection = None if job.provider else router.select(job)
         course = router.course(job)
         if selection is not None:
-            targets = [considered.target for considered in selection.candidates]
+            chosen = (considered.target for considered in selection.candidates)
+            targets = list(dict.fromkeys((*chosen, *course.targets)))
         else:
             targets = list(dict.fromkeys(router.chain(job)))
         chain = tuple(self._links(job, path, course, targets, own))
         fault = course.fault
-        if fault is None and chain and all(link.turn is Turn.OUT for link in chain):
+        if (
+            fault is None
+            and course.free_at_ms is None
+            and chain
+            and all(link.turn is Turn.OUT for link in chain)
+        ):
             told = "; ".join(f"{link.target.name}: {link.why_not}" for link in chain)
             fault = Fault(NO_MODEL_LEFT, f"No model is left to ask. {told}.", "body.model")
         waits_ms = [link.resting.until_ms for link in chain if link.resting is not None]

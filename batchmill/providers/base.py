@@ -13,6 +13,8 @@ from batchmill.requests.model import Endpoint
 
 CALL_CANCELLED: Final = "call_cancelled"
 """The error code of a call that was cut off on our own side."""
+WORKER_LOST: Final = "worker_lost"
+"""The error code of a call whose worker died."""
 DEFAULT_OUTPUT_CAP_TOKENS: Final = 4_096
 
 

@@ -43,7 +43,8 @@ class RetryRules:
         most_tries: Calls that may fail or end unknown before the request fails.
         tries_before_next: Calls to one model that may fail or end unknown before the next is asked, where there is one.
         long_wait_s: A provider that asks for a longer wait than that as too fast leaves the request to the next.
-        most_throttles: Calls that the provider may turn away as too fast before the request fails.
+        most_throttles: Calls that the provider may turn away as too fast before the next is asked; without one, before
+            the request fails.
         base_s: The longest first delay; it doubles with each try. The true delay is drawn from half of it to
             all of it.
         cap_s: The longest delay of all.
@@ -110,7 +111,8 @@ class Judge:
             case Verdict.REFUSED:
                 return reply.error_code in NOT_HERE
             case Verdict.THROTTLED:
-                return (reply.retry_after_s or 0.0) > self.rules.long_wait_s
+                is_last = attempt.job.throttles + 1 >= self.rules.most_throttles
+                return is_last or (reply.retry_after_s or 0.0) > self.rules.long_wait_s
             case Verdict.RETRY | Verdict.UNREACHABLE:
                 return self._nth(attempt) >= self.rules.tries_before_next
             case Verdict.UNKNOWN:

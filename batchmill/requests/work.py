@@ -112,6 +112,11 @@ class Candidate:
     cache_key: str | None = None
     hold_nanos: int | None = None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Provider and model."""
+        return self.provider, self.model
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:

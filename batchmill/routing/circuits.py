@@ -12,19 +12,22 @@ wait. Time is counted twice as long each time the circuit opens again for the sa
 
 Calls are in flight when a circuit changes, and their replies come late. So only calls sent from `counts_from_ms` on
 count: a late failure does not double the time, a late answer does not close the circuit. A probe has a lease: where no
-word comes of it, as its worker died or was stopped, the next may go out when that ends.
+word comes of it at all, the next may go out when that ends.
+
+A call that was cut off on our own side, or whose worker died, says nothing of the provider. Was it the probe, the next
+may go out at once.
 
 Assumed: all times are of one clock (the database's), which does not run backwards; if it does, a circuit stays as it is
-for as much longer. Not assumed: that replies come in the order of the calls, or at all. Calls cut off on our own side
-say nothing of the provider and must not be told.
+for as much longer. Not assumed: that replies come in the order of the calls, or at all.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.base import CALL_CANCELLED, WORKER_LOST, Reply, Verdict
 
 _MOST_DOUBLINGS = 30
+_OUR_OWN = (CALL_CANCELLED, WORKER_LOST)
 PROBE_LOOK_MS = 500
 """How soon it is looked again what came of a probe."""
 
@@ -93,6 +96,7 @@ class Event:
     """How a call ended.
 
     Attributes:
+        verdict: None = it ended on our own side.
         sent_ms: When it was sent.
         is_retry: It was not the first call of its request to that model. Its failure opens no closed circuit: some
             requests fail whenever they are asked, and the last lines of a batch may be such ones.
@@ -100,7 +104,7 @@ class Event:
         reason: What the provider said, for people.
     """
 
-    verdict: Verdict
+    verdict: Verdict | None
     sent_ms: int
     is_retry: bool = False
     retry_after_s: float | None = None
@@ -110,7 +114,7 @@ class Event:
 def event_of(reply: Reply, *, sent_ms: int, is_retry: bool = False) -> Event:
     """Return what a reply means for the circuit of whoever gave it."""
     return Event(
-        verdict=reply.verdict,
+        verdict=None if reply.error_code in _OUR_OWN else reply.verdict,
         sent_ms=sent_ms,
         is_retry=is_retry,
         retry_after_s=reply.retry_after_s,
@@ -205,6 +209,8 @@ def after(circuit: Circuit, event: Event, now_ms: int, rules: CircuitRules = DEF
     if event.sent_ms < circuit.counts_from_ms:
         return circuit
     match event.verdict:
+        case None:
+            return _unheard(circuit, now_ms)
         case Verdict.ANSWERED | Verdict.REFUSED:
             return _alive(circuit, now_ms)
         case Verdict.BLOCKED:
@@ -213,6 +219,11 @@ def after(circuit: Circuit, event: Event, now_ms: int, rules: CircuitRules = DEF
             return _throttled(circuit, event, now_ms, rules)
         case Verdict.RETRY | Verdict.UNREACHABLE | Verdict.UNKNOWN:
             return _failed(circuit, event, now_ms, rules)
+
+
+def _unheard(circuit: Circuit, now_ms: int) -> Circuit:
+    is_out = circuit.state is CircuitState.HALF_OPEN
+    return replace(circuit, probe_until_ms=min(now_ms, circuit.probe_until_ms)) if is_out else circuit
 
 
 def _alive(circuit: Circuit, now_ms: int) -> Circuit:

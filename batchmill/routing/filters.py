@@ -18,6 +18,10 @@ class WhyNot(StrEnum):
     """Why a model is not a candidate, in the order in which that is looked at."""
 
     DISABLED = "disabled"
+    GIVEN_UP = "given_up"
+    """It has been asked, and did not answer."""
+    MISFIT = "misfit"
+    """Its provider has no way to say what the request asks."""
     ENDPOINT = "endpoint"
     """Its provider does not serve the endpoint."""
     CAPABILITY = "capability"
@@ -68,6 +72,13 @@ class OwnLatency:
     latency_ms: int
 
 
+class No(NamedTuple):
+    """Why a model is not a candidate: for machines, and for people."""
+
+    why_not: WhyNot
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """What is known here and now.
@@ -79,6 +90,7 @@ class Situation:
         endpoints: What a provider serves; one that is not in it serves all.
         open_until_ms: Until when a circuit lets no call through, by provider and model.
         latencies: What our own calls took, by provider and model.
+        out: Who is out for this very request, by provider and model.
     """
 
     now_ms: int
@@ -88,6 +100,7 @@ class Situation:
     endpoints: Mapping[str, Collection[Endpoint]] = field(default_factory=dict)
     open_until_ms: Mapping[tuple[str, str], int] = field(default_factory=dict)
     latencies: Mapping[tuple[str, str], OwnLatency] = field(default_factory=dict)
+    out: Mapping[tuple[str, str], No] = field(default_factory=dict)
 
     def latency_of(self, model: ModelEntry) -> tuple[int | None, LatencySource]:
         """Return how long a model typically takes, in milliseconds, and who says so."""
@@ -96,13 +109,6 @@ class Situation:
             return own.latency_ms, LatencySource.OWN
         source = LatencySource.UNKNOWN if model.latency_ms is None else LatencySource.CATALOGUE
         return model.latency_ms, source
-
-
-class No(NamedTuple):
-    """Why a model is not a candidate: for machines, and for people."""
-
-    why_not: WhyNot
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +129,8 @@ class Filters:
     def _unfit(self, model: ModelEntry) -> No | None:
         if not model.is_active:
             return No(WhyNot.DISABLED, "it is disabled")
+        if (no := self.here.out.get(model.key)) is not None:
+            return no
         return self._endpoint(model) or self._capability(model) or self._size(model) or self._whose(model)
 
     def _circuit(self, model: ModelEntry) -> No | None:

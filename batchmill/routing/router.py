@@ -5,7 +5,7 @@ the selection makes of the catalogue. Whoever has been given up for a request is
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,13 +15,15 @@ from batchmill.catalogue.entries import ModelEntry
 from batchmill.requests.checks import Fault
 from batchmill.requests.model import Endpoint
 from batchmill.requests.work import Job
-from batchmill.routing.filters import Situation
+from batchmill.routing.filters import No, Situation, WhyNot
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
 from batchmill.routing.question import question_of
-from batchmill.routing.selection import Considered, Selection, select
+from batchmill.routing.selection import MOST_CANDIDATES, Considered, Selection, select
 
 NO_MODEL_LEFT = "no_model_left"
+GIVEN_UP = No(WhyNot.GIVEN_UP, "it has been asked, and did not answer")
+NO_MISFITS: Mapping[Target, str] = {}
 
 Misfit = Callable[[Target, Endpoint, bytes], str | None]
 """Why a provider cannot be asked for something, in words for people; None when it can."""
@@ -79,11 +81,17 @@ class Router:
         asked = job.asked
         return (asked, *(job.wants.fallback or self._fallbacks.get(asked, ())))
 
-    def select(self, job: Job) -> Selection:
-        """The choice for a request for any model, with everything that it goes by."""
+    def select(self, job: Job, misfits: Mapping[Target, str] = NO_MISFITS) -> Selection:
+        """The choice for a request for any model, with everything that it goes by.
+
+        Args:
+            misfits: Who cannot be asked it, and why.
+        """
         body = orjson.loads(job.body)
         question = question_of(job.batch.endpoint, body, request_type=job.request_type, wants=job.wants)
-        return select(question, self.models, self.situation(job, body))
+        out = {target.key: No(WhyNot.MISFIT, why) for target, why in misfits.items()}
+        out |= dict.fromkeys((target.key for target in job.path.given_up), GIVEN_UP)
+        return select(question, self.models, replace(self.situation(job, body), out=out))
 
     def why_not(self, target: Target, job: Job) -> str | None:
         """Why a request can never be put to a model from here; None when it can."""
@@ -92,25 +100,42 @@ class Router:
         return self.misfit(target, job.batch.endpoint, body_for(job, target))
 
     def _chosen(self, job: Job) -> Course:
-        selection = self.select(job)
-        if not job.path.steps:
-            for considered in (*selection.candidates, *selection.rejected):
-                job.note(self._step(considered))
-        if not selection.candidates:
-            return Course(
-                fault=None if selection.free_at_ms else selection.fault, free_at_ms=selection.free_at_ms
-            )
-        return self._of(tuple(considered.target for considered in selection.candidates), job)
+        """The course over the candidates; over the next best where none of them can be asked."""
+        if len(job.path.given_up) >= MOST_CANDIDATES:
+            return Course(fault=self._fault(job))
+        misfits: dict[Target, str] = {}
+        while (selection := self.select(job, misfits)).candidates:
+            self._note_choice(selection, job)
+            targets = [considered.target for considered in selection.candidates]
+            more = self._misfits(targets, job)
+            if fit := tuple(target for target in targets if target not in more):
+                return Course(targets=fit)
+            misfits |= more
+        self._note_choice(selection, job)
+        if selection.free_at_ms:
+            return Course(free_at_ms=selection.free_at_ms)
+        return Course(fault=self._fault(job) if misfits or job.path.given_up else selection.fault)
 
     def _of(self, targets: tuple[Target, ...], job: Job) -> Course:
         """The course over these targets, without those that it is of no use to ask."""
         given_up = job.path.given_up
         left = [target for target in dict.fromkeys(targets) if target not in given_up]
-        why_not = {target: why for target in left if (why := self.why_not(target, job)) is not None}
-        for target, why in why_not.items():
-            job.note(Step(target=target, what=What.REJECTED, why=why, at_ms=self.now_ms()))
-        fit = tuple(target for target in left if target not in why_not)
+        misfits = self._misfits(left, job)
+        fit = tuple(target for target in left if target not in misfits)
         return Course(targets=fit) if fit else Course(fault=self._fault(job))
+
+    def _misfits(self, targets: Iterable[Target], job: Job) -> dict[Target, str]:
+        """Those of the targets that can never be asked, and why; that is noted on the path."""
+        misfits = {target: why for target in targets if (why := self.why_not(target, job)) is not None}
+        for target, why in misfits.items():
+            job.note(Step(target=target, what=What.REJECTED, why=why, at_ms=self.now_ms()))
+        return misfits
+
+    def _note_choice(self, selection: Selection, job: Job) -> None:
+        """Note on a new path who has been considered."""
+        if not job.path.steps:
+            for considered in (*selection.candidates, *selection.rejected):
+                job.note(self._step(considered))
 
     def _fault(self, job: Job) -> Fault:
         told = "; ".join(_told(job))

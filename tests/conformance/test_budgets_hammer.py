@@ -1,4 +1,5 @@
-"""Many workers on overlapping budgets at the same time, while these are changed, turn, and are swept up after.
+"""Many workers on overlapping budgets at the same time, while these are changed, turn, and are swept up after, and
+while models fail and are left alone.
 
 `PROOF=10` goes on ten times as long as CI does.
 """
@@ -17,6 +18,7 @@ from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Period, Scope
 from batchmill.requests.model import BatchState
 from batchmill.requests.work import HandBack, Job, Rejection, Send, Why, Withheld
+from batchmill.routing.circuits import CircuitRules
 from db import sweep
 from db.budgets import definitions
 from db.engine import Database
@@ -32,6 +34,7 @@ LEAST_CALLS = 60
 MOST_S = HAMMER_S + 60
 LEASE_MS = 3_000
 DAY_MS = 86_400_000
+QUICK = CircuitRules(threshold=2, failing_ms=20, failing_most_ms=100)
 REPLIES = [ANSWERED] * 6 + [REFUSED, FAULTY, UNKNOWN]
 HOLDS = [PRICE_NANOS // 2, PRICE_NANOS, 4 * PRICE_NANOS]
 WHAT = [
@@ -68,7 +71,7 @@ class Hammer:
         self.url = url
         self.lock = threading.Lock()
         self.begun = time.monotonic()
-        self.calls = self.withheld = 0
+        self.calls = self.withheld = self.left_alone = 0
 
     def goes_on(self) -> bool:
         """For as long as was asked, and on a slow machine until enough was done to show anything."""
@@ -78,7 +81,7 @@ class Hammer:
     def work(self, seed: int) -> None:
         """Ask for calls of any models in one commit with what has ended; now and then die."""
         database, chance = Database(self.url, clock=Calendar(100 * seed)), random.Random(seed)
-        worker = Worker(database, make_judge(most_tries=3), lease_ms=LEASE_MS)
+        worker = Worker(database, make_judge(most_tries=3), lease_ms=LEASE_MS, rules=QUICK)
         work = Work()
         while self.goes_on():
             work.sends = [self.send(job, chance) for job in worker.take(chance.choice([1, 5, 20]))]
@@ -90,8 +93,9 @@ class Hammer:
             with self.lock:
                 self.calls += len(written.attempts)
                 self.withheld += len(written.withheld)
+                self.left_alone += sum(one.why is Why.CLOSED for one in written.withheld.values())
             if chance.random() < 0.05:
-                worker, work = Worker(database, worker.judge, lease_ms=LEASE_MS), Work()
+                worker, work = Worker(database, worker.judge, lease_ms=LEASE_MS, rules=QUICK), Work()
                 continue
             work.outcomes = [
                 worker.judge.judge(attempt, chance.choice(REPLIES)) for attempt in written.attempts.values()
@@ -179,7 +183,8 @@ def test_many_workers_on_overlapping_budgets(database_url: str, dialect: str) ->
             thread.result()
     hammer.finish()
     assert hammer.calls >= LEAST_CALLS
-    assert hammer.withheld
+    assert hammer.left_alone
+    assert hammer.withheld > hammer.left_alone
     if dialect == "postgresql":
         with database.read() as tx:
             deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"

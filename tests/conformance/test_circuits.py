@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
-from batchmill.providers.base import Reply
-from batchmill.requests.model import RequestState
+from batchmill.providers.base import Reply, Verdict
+from batchmill.requests.ids import request_id
+from batchmill.requests.model import CacheMode, Lane, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Why
 from batchmill.routing.circuits import CircuitRules, CircuitState
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
-from db import cache, circuits, paths
+from batchmill.routing.wants import Quality, Wants, dump_wants
+from db import cache, circuits, paths, sweep
 from db.engine import Database
 from db.settle import Work, Written
+from db.tables import inputs
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
 from tests.support.hands import Worker, add_batch, ledger_of, send_of, states_of
@@ -70,6 +74,17 @@ def test_an_answer_in_between_begins_the_count_anew(database: Database, reply: R
     failing(worker, jobs[2:3], reply)
     failing(worker, jobs[3:])
     assert state_of(database) is CircuitState.CLOSED
+
+
+def test_a_reason_that_holds_a_nul_is_written(database: Database) -> None:
+    """PostgreSQL's text holds none; one odd message of a provider must not stop the whole commit."""
+    batch = add_batch(database, RULES.threshold)
+    worker = worker_on(database)
+    odd = Reply(verdict=Verdict.RETRY, status_code=500, error_code="server_error", error_message="a\0b")
+    for job in worker.take():
+        worker.answer(odd, job)
+    assert state_of(database) is CircuitState.OPEN
+    assert states_of(database, batch) == [RequestState.PENDING] * RULES.threshold
 
 
 def test_retries_of_the_same_request_open_nothing(database: Database, clock: FakeClock) -> None:
@@ -170,10 +185,54 @@ def test_what_another_model_has_said_before_is_not_paid_for_again(database: Data
     assert states_of(database, direct) == [RequestState.DONE]
     batch = add_batch(database, ["of-gpt"] * 2)
     (leader,) = worker.take(2)
+    leader.note(Step(target=Target(*KEY), what=What.SKIPPED, why="resting", at_ms=1))
     written = worker.write(Work(sends=[replace(send_of(leader), asked=replace(asked, cache_key="of-llama"))]))
     assert whys(written) == [Why.ANSWERED]
+    with database.read() as tx:
+        assert paths.of_request(tx, leader.request_id) == leader.path, "it tells why another has answered"
     assert sorted(states_of(database, batch)) == [RequestState.DONE, RequestState.PENDING]
     assert ledger_of(database, batch) == [("hit", 0)]
+    audit(database)
+
+
+@pytest.mark.parametrize(("answered", "why"), [("before", None), ("since", Why.ANSWERED)])
+def test_a_batch_that_asks_anew_takes_of_another_model_only_what_is_new(
+    database: Database, clock: FakeClock, answered: str, why: Why | None
+) -> None:
+    """What it was answered before the batch began would have been asked anew of the model asked for, too."""
+    worker = worker_on(database)
+
+    def answer() -> None:
+        add_batch(database, ["of-llama"], lane=Lane.HIGH)
+        worker.answer(ANSWERED, *worker.take(lanes=[Lane.HIGH]))
+        clock.advance(1)
+
+    if answered == "before":
+        answer()
+    add_batch(database, ["of-gpt"], cache=CacheMode.REFRESH)
+    if answered == "since":
+        answer()
+    (job,) = worker.take()
+    asked = replace(send_of(job).asked, provider=OTHER.provider, model=OTHER.model, cache_key="of-llama")
+    written = worker.write(Work(sends=[replace(send_of(job), asked=asked)]))
+    assert whys(written) == ([] if why is None else [why])
+    audit(database)
+
+
+def test_followers_of_a_question_for_any_model_are_answered_with_what_was_found(database: Database) -> None:
+    """The answer that the chosen model gave before is one to all who leave the choice to us."""
+    direct = add_batch(database, ["of-chosen"])
+    worker = worker_on(database)
+    worker.answer(ANSWERED, *worker.take())
+    assert states_of(database, direct) == [RequestState.DONE]
+    batch = add_batch(database, ["of-any"] * 3)
+    (leader,) = worker.take()
+    leader.provider, leader.model = "", "auto"
+    send = send_of(leader)
+    asked = replace(send.asked, model=KEY[1], cache_key="of-chosen")
+    written = worker.write(Work(sends=[replace(send, asked=asked)]))
+    assert [withheld.why for withheld in written.withheld.values()] == [Why.ANSWERED]
+    assert states_of(database, batch) == [RequestState.DONE] * 3
     audit(database)
 
 
@@ -217,3 +276,61 @@ def test_a_path_is_written_with_a_hand_back(database: Database) -> None:
     worker.write(Work(hand_backs=[HandBack(job=job)]))
     with database.read() as tx:
         assert paths.of_request(tx, job.request_id) == job.path
+    (again,) = worker.take(1)
+    assert again.path == job.path, "and is gone on with"
+
+
+def fail_each(worker: Worker, jobs: list[Job]) -> None:
+    """Each job asks for a model of its own, which fails."""
+    for nth, job in enumerate(jobs):
+        job.model = f"made-up-{nth}"
+    worker.settle(*((attempt, FAULTY) for attempt in worker.send(*jobs)))
+
+
+def test_failures_of_more_models_than_there_are_do_not_pile_up(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names come from producers, and every commit reads the table; who is left alone stays so."""
+    monkeypatch.setattr(circuits, "MOST_CLOSED", 20)
+    add_batch(database, RULES.threshold + 50)
+    worker = worker_on(database)
+    opened(database, worker)
+    fail_each(worker, worker.take(20))
+    sweep.sweep(database, worker.judge, owner="one")
+    with database.read() as tx:
+        assert len(circuits.read(tx)) == 1 + 20
+    fail_each(worker, worker.take(30))
+    sweep.sweep(database, worker.judge, owner="one")
+    with database.read() as tx:
+        assert circuits.read(tx).keys() == {KEY}
+
+
+def test_a_model_that_nobody_asks_any_more_is_forgotten(database: Database, clock: FakeClock) -> None:
+    """A day after its rest was over; whoever asks it then begins anew."""
+    add_batch(database, 8)
+    worker = worker_on(database)
+    opened(database, worker)
+    for wait_ms, expected in (
+        (10_000 + circuits.FORGOTTEN_AFTER_MS, CircuitState.OPEN),
+        (1, CircuitState.CLOSED),
+    ):
+        clock.advance(wait_ms)
+        sweep.sweep(database, worker.judge, owner="one")
+        assert state_of(database) is expected
+
+
+def test_what_a_line_wants_goes_before_what_its_batch_wants(database: Database) -> None:
+    """Field by field: where the line says nothing, the batch's wish holds."""
+    own = Target(provider="local", model="own")
+    of_batch = Wants(quality=Quality.PREMIUM, fallback=(OTHER,))
+    batch = add_batch(database, 2, routing=dump_wants(of_batch))
+    with database.write() as tx:
+        first = inputs.c.request_id == request_id(batch, 1)
+        tx.run(
+            update(inputs)
+            .where(first)
+            .values(routing=dump_wants(Wants(deep_reasoning=False, fallback=(own,))))
+        )
+    line, other = worker_on(database).take()
+    assert line.wants == replace(of_batch, deep_reasoning=False, fallback=(own,))
+    assert other.wants == of_batch

@@ -7,10 +7,13 @@ import orjson
 import pytest
 from sqlalchemy import select, text
 
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.errors import DatabaseError, InvalidLinesError, StoppedError
 from batchmill.requests.lines import read_lines
 from batchmill.requests.model import BatchOptions, BatchState, LineError, RequestLine
-from db import batches, requests
+from batchmill.routing.addressing import Addressing
+from batchmill.routing.upstreams import Upstreams
+from db import batches, catalogue, requests
 from db.engine import Database
 from db.tables import inputs
 from db.tables import requests as request_rows
@@ -41,8 +44,8 @@ def take_in(database: Database, names: list[str]) -> list[LineError]:
     return bad
 
 
-def line_of(name: str) -> bytes:
-    body = {"model": "m", "messages": [{"role": "user", "content": name}]}
+def line_of(name: str, model: str = "m") -> bytes:
+    body = {"model": model, "messages": [{"role": "user", "content": name}]}
     line = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
     return orjson.dumps(line) + b"\n"
 
@@ -141,3 +144,30 @@ def test_a_server_that_refuses_the_load(database: Database) -> None:
 
     with pytest.raises(DatabaseError):
         load()
+
+
+@pytest.mark.parametrize(
+    ("models", "meant_for"),
+    [
+        (["gpt-6"], "https://api.openai.com/v1"),
+        (["gpt-6", "local/llama"], "local=http://h/v1 https://api.openai.com/v1"),
+        (["auto"], "gemini=https://g https://api.openai.com/v1"),
+        (["auto", "local/llama"], "gemini=https://g local=http://h/v1 https://api.openai.com/v1"),
+    ],
+)
+def test_a_batch_is_meant_for_all_whom_its_lines_may_go_to(
+    database: Database, models: list[str], meant_for: str
+) -> None:
+    """Those they name; and for any model whoever can be called, as the choice is made among them."""
+    addresses = {"openai": "https://api.openai.com/v1", "local": "http://h/v1", "gemini": "https://g"}
+    upstreams = Upstreams(addresses=addresses, usable=frozenset({"openai", "gemini"}))
+    with database.write() as tx:
+        catalogue.add(tx, ModelEntry(provider="gemini", model="flash", tier=Tier.CHEAP))
+        batch = batches.create(tx, BatchOptions())
+    data = b"".join(line_of(str(nth), model) for nth, model in enumerate(models))
+    lines = Addressing().read(read_lines(io.BufferedReader(io.BytesIO(data))))
+    intake.take_in(database, batch, lines, BatchOptions(), on_bad_line=lambda bad: None, upstreams=upstreams)
+    with database.read() as tx:
+        assert batches.rows(tx, [batch.id])[batch.id].upstream == meant_for
+        stored = tx.rows(select(request_rows.c.is_auto).order_by(request_rows.c.id))
+    assert [row.is_auto for row in stored] == [model == "auto" for model in models]

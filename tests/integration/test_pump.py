@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,39 @@ from sqlalchemy import update
 
 from batchmill import pipeline
 from batchmill.budgets import aside
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.pipeline import Pipeline
-from batchmill.providers.base import Call, Reply
+from batchmill.providers.base import Call, Provider, Reply
 from batchmill.requests.ids import request_id
-from batchmill.requests.model import BatchState, Lane
+from batchmill.requests.model import BatchState, Lane, RequestState
+from batchmill.requests.work import Job
+from batchmill.routing.circuits import CircuitRules
+from batchmill.routing.names import Target
+from batchmill.routing.path import Step, What
+from batchmill.routing.router import Router
+from batchmill.routing.wants import Wants, dump_wants
 from db import attempts, journal, requests, schema
 from db.engine import Database
 from db.journal import Journal
+from db.settle import Work
 from db.tables import inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until
-from tests.support.hands import add_batch, batch_of, states_of
-from tests.support.replies import ANSWERED, make_gate, make_judge, make_offers, make_router
+from tests.support.hands import Worker, add_batch, batch_of, send_of, states_of
+from tests.support.replies import (
+    ANSWERED,
+    BLOCKED,
+    FAULTY,
+    REFUSED,
+    make_gate,
+    make_judge,
+    make_offers,
+    make_router,
+)
 from workers.pump import POLL_S, Pump
 
 LEASE_MS = 15_000
+OTHER = Target(provider="local", model="llama")
 
 
 class PatientProvider:
@@ -32,15 +51,16 @@ class PatientProvider:
 
     name = "openai"
 
-    def __init__(self) -> None:
+    def __init__(self, reply: Reply = ANSWERED) -> None:
         self.calls: list[Call] = []
         self.answering = asyncio.Event()
+        self._reply = reply
 
     async def call(self, call: Call) -> Reply:
         """Wait, then answer."""
         self.calls.append(call)
         await self.answering.wait()
-        return ANSWERED
+        return self._reply
 
     def fault(self, call: Call) -> None:
         """It can be asked anything."""
@@ -57,6 +77,20 @@ def mill_database(tmp_path: Path) -> Database:
     return database
 
 
+def make_pipeline(journal: Journal, provider: Provider, router: Router) -> Pipeline:
+    """A pipeline to one provider."""
+    return Pipeline(
+        journal=journal,
+        providers={"openai": provider, "local": provider},
+        limits=make_gate(),
+        routes=router,
+        offers=make_offers(),
+        judge=make_judge(),
+        call_timeout_s=30.0,
+        now_ms=journal.database.now_ms,
+    )
+
+
 def pumping(
     database: Database, act: Callable[[PatientProvider, list[bool]], Awaitable[None]], concurrency: int = 4
 ) -> PatientProvider:
@@ -66,16 +100,7 @@ def pumping(
         provider, told = PatientProvider(), [False]
         journal = Journal(database, "worker", lease_ms=LEASE_MS)
         async with journal.open():
-            pipeline = Pipeline(
-                journal=journal,
-                providers={"openai": provider},
-                limits=make_gate(),
-                routes=make_router(),
-                offers=make_offers(),
-                judge=make_judge(),
-                call_timeout_s=30.0,
-                now_ms=database.now_ms,
-            )
+            pipeline = make_pipeline(journal, provider, make_router())
             pump = Pump(
                 claims=journal,
                 pipeline=pipeline,
@@ -167,6 +192,84 @@ def add_long_and_short(database: Database, count: int) -> int:
         first = inputs.c.request_id == request_id(batch, 1)
         tx.run(update(inputs).where(first).values(body='{"model":"gpt-4o-mini","max_tokens":10000}'))
     return batch
+
+
+@pytest.mark.parametrize(
+    ("whose", "given_up", "waits"),
+    [("nobody", (), True), ("batch", (), False), ("catalogue", (), False), ("catalogue", (OTHER,), True)],
+)
+def test_a_line_need_not_wait_for_a_model_at_rest_while_a_fallback_answers(
+    mill_database: Database, whose: str, given_up: tuple[Target, ...], waits: bool
+) -> None:
+    """Whoever has named the fallback; but one that has been given up for the line is none any more."""
+    routing = dump_wants(Wants(fallback=(OTHER,))) if whose == "batch" else ""
+    add_batch(mill_database, 4, routing=routing)
+    worker = Worker(mill_database, rules=CircuitRules(threshold=1, failing_ms=60_000))
+    worker.answer(FAULTY, worker.take(1)[0])
+    router = make_router()
+    if whose == "catalogue":
+        router.set_models(
+            [ModelEntry(provider="openai", model="gpt-4o-mini", tier=Tier.CHEAP, fallback=(OTHER,))]
+        )
+
+    async def run() -> bool:
+        journal = Journal(mill_database, "worker", lease_ms=LEASE_MS)
+        async with journal.open():
+            pipeline = make_pipeline(journal, PatientProvider(), router)
+            _, jobs = await journal.claim({Lane.NORMAL: 1})
+            for target in given_up:
+                jobs[0].note(Step(target=target, what=What.TRIED, why="500", at_ms=1))
+            return pipeline.must_wait(jobs[0])
+
+    assert asyncio.run(run()) is waits
+    mill_database.close()
+
+
+def run_with_fallback(database: Database, before: Reply, reply: Reply) -> tuple[int, Job]:
+    """A line with a fallback that is answered so, after the model it asks for has been left alone for another reply;
+    its batch, and the line once it has been worked on."""
+    batch = add_batch(database, 2, routing=dump_wants(Wants(fallback=(OTHER,))))
+    worker = Worker(database, rules=CircuitRules(threshold=1, failing_ms=60_000))
+    send = replace(send_of(worker.take(1)[0]), has_next=True)
+    worker.settle(*((attempt, before) for attempt in worker.write(Work(sends=[send])).attempts.values()))
+
+    async def run() -> Job:
+        journal, provider = Journal(database, "worker", lease_ms=LEASE_MS), PatientProvider(reply)
+        provider.answering.set()
+        async with journal.open():
+            jobs: list[Job] = []
+            while not any(job.attempts == 0 for job in jobs):
+                jobs = (await journal.claim({Lane.NORMAL: 1}))[1]
+            await make_pipeline(journal, provider, make_router()).run(jobs[0], lambda: None)
+        assert [call.model for call in provider.calls] == [OTHER.model]
+        return jobs[0]
+
+    return batch, asyncio.run(run())
+
+
+@pytest.mark.parametrize("before", [FAULTY, BLOCKED])
+def test_a_fallback_answers_while_the_model_asked_for_is_left_alone(
+    mill_database: Database, before: Reply
+) -> None:
+    """Be it that its account is blocked: nobody is asked in vain while there is another. The path tells both."""
+    _, job = run_with_fallback(mill_database, before, ANSWERED)
+    assert [(step.target, step.what) for step in job.path.steps] == [
+        (job.asked, What.SKIPPED),
+        (OTHER, What.ANSWERED),
+    ]
+    mill_database.close()
+
+
+@pytest.mark.parametrize("reply", [BLOCKED, replace(REFUSED, error_code="model_not_found")])
+def test_a_fallback_that_cannot_answer_leaves_the_line_to_whom_it_asked_for(
+    mill_database: Database, reply: Reply
+) -> None:
+    """That one only rests: the line waits for it. It does not fail, and its batch is not stopped."""
+    batch, job = run_with_fallback(mill_database, FAULTY, reply)
+    assert job.path.given_up == {OTHER}
+    assert states_of(mill_database, batch) == [RequestState.PENDING] * 2
+    assert batch_of(mill_database, batch).state == BatchState.IN_PROGRESS
+    mill_database.close()
 
 
 def test_a_first_line_without_room_does_not_stop_the_others(mill_database: Database) -> None:

@@ -75,15 +75,15 @@ def make_offers() -> CallOffers:
 
 
 def make_router() -> Router:
-    """A router that knows of OpenAI alone, and of no catalogue."""
+    """A router that knows of OpenAI and a server of our own, and of no catalogue."""
 
     def situation(job: Job, body: Mapping[str, Any]) -> Situation:
         return Situation(
-            now_ms=0, providers={"openai"}, most_tokens=lambda _: 0, expected_nanos=lambda _: None
+            now_ms=0, providers={"openai", "local"}, most_tokens=lambda _: 0, expected_nanos=lambda _: None
         )
 
     return Router(
-        providers={"openai"},
+        providers={"openai", "local"},
         misfit=lambda target, endpoint, body: None,
         situation=situation,
         now_ms=SystemClock().now_ms,
@@ -91,5 +91,6 @@ def make_router() -> Router:
 
 
 def make_gate() -> Gate:
-    """A gate before OpenAI, which limits nothing."""
-    return Gate(MemoryLimiter(), accounts={"openai": ["key"]}, room=1_000, clock=time.monotonic)
+    """A gate before both, which limits nothing."""
+    accounts = {"openai": ["key"], "local": ["key"]}
+    return Gate(MemoryLimiter(), accounts=accounts, room=1_000, clock=time.monotonic)

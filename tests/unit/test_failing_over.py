@@ -58,6 +58,17 @@ def test_what_leaves_it_to_the_next(reply: Reply, at_once: bool, second_time: bo
             assert (outcome.state, outcome.delay_ms, outcome.tries) == (RequestState.PENDING, 0, 0)
 
 
+def test_who_is_always_too_fast_is_left_in_the_end() -> None:
+    """Where a lone model would fail the request, another is asked: nobody has answered it yet."""
+    patient = RULES.most_throttles - 1
+    last = replace(attempt(throttles=patient), has_next=True)
+    outcome = judge.judge(last, TOO_FAST)
+    assert (outcome.state, outcome.throttles) == (RequestState.PENDING, 0)
+    assert ASKED in outcome.attempt.job.path.given_up
+    earlier = replace(attempt(throttles=patient - 1), has_next=True)
+    assert not judge.judge(earlier, TOO_FAST).attempt.job.path.given_up
+
+
 def test_without_a_next_nothing_is_given_up() -> None:
     """A lone model is tried as often as the rules say, and its path stays empty."""
     for number in (1, 2, 3):
