@@ -6,6 +6,7 @@ there is room for others; further ones are told to come back.
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 from collections import Counter, defaultdict, deque
@@ -30,6 +31,8 @@ from batchmill.routing.names import Target
 
 LATE_S = 0.02
 """A call that is later than its moment by more than that waits for another: the pace has gone on without it."""
+LONGEST_AGAIN_S = 5.0
+"""A call that is written down waits so long for another moment, a third of a lease; then it goes back."""
 MOST_ASKED = 64
 """At once."""
 MOST_LINES = 10_000
@@ -94,6 +97,11 @@ class _Line:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     wait_s: float = 0.0
 
+    def leave(self, waiter: _Waiter) -> None:
+        """Take somebody out of the line, who may have gone already."""
+        with contextlib.suppress(ValueError):
+            self.waiting.remove(waiter)
+
 
 class Gate:
     """The gate of one process. Used from one event loop.
@@ -131,6 +139,8 @@ class Gate:
         if limits != self._limits:
             self._limits = limits
             self._buckets.clear()
+            for line in self._lines.values():
+                line.moved.set()
 
     def is_full(self, target: Target) -> bool:
         """Whether nobody else may wait for a model."""
@@ -160,30 +170,34 @@ class Gate:
             told=asyncio.get_running_loop().create_future(),
         )
         line.waiting.append(waiter)
-        if not line.is_asked_for:
-            line.is_asked_for = True
-            is_done = False
-            try:
-                is_done = await self._ask(target, line)  # nearly always: nothing is limited, or there is room
-            finally:
-                line.is_asked_for = not is_done
-                if not is_done:
-                    line.asking = asyncio.create_task(self._ask_on(target, line), name=f"gate {target.name}")
-        return await waiter.told
+        try:
+            if not line.is_asked_for:
+                await self._begin_asking(target, line)
+            return await waiter.told
+        except asyncio.CancelledError:
+            line.leave(waiter)
+            waiter.told.cancel()
+            if not waiter.told.cancelled() and isinstance(told := waiter.told.result(), Pass):
+                await self.give_back(told)
+            raise
 
-    async def start(self, given: Pass) -> Pass:
-        """Wait for the moment of a pass; who is late for it waits for another moment. The pass in force."""
-        while given.permit:
-            early_s = given.starts_at_s - self._clock()
-            if early_s > 0:
-                await asyncio.sleep(early_s)
-            if early_s > -LATE_S:
-                return given
+    async def start(self, given: Pass) -> Pass | NoPass:
+        """Wait for the moment of a pass; who is late for it waits for another moment. The pass in force; none where
+        that is too far off."""
+        if not given.permit:
+            return given
+        if self._clock() - given.starts_at_s > LATE_S:
             await self.give_back(given)
             again = await self._again(given)
-            if again is None:
-                return given
+            if isinstance(again, NoPass):
+                return again
             given = again
+        try:
+            # Late again, it goes all the same: where the server is far, every moment has passed when it is told.
+            await asyncio.sleep(max(0.0, given.starts_at_s - self._clock()))
+        except asyncio.CancelledError:
+            await self.give_back(given)
+            raise
         return given
 
     async def give_back(self, given: Pass) -> None:
@@ -256,16 +270,30 @@ class Gate:
     def _new_permit(self) -> str:
         return f"{self._name}-{next(self._numbers)}"
 
-    async def _again(self, given: Pass) -> Pass | None:
-        """Another pass, before all who wait; None where there is none to be had, and none is missed."""
+    async def _again(self, given: Pass) -> Pass | NoPass:
+        """Another pass, before all who wait; the same where there is none to be had any more, and none is missed."""
+        until_s = self._clock() + LONGEST_AGAIN_S
         while True:
             ask = self._ask_of(given.target, given.account, self._new_permit(), given.demand)
             admission = (await self._limiter.admit([ask]))[0]
             if admission.never:
-                return None
+                return given
             if admission.granted:
                 return self._give(replace(given, permit=ask.permit, starts_at_s=admission.starts_at_s))
+            if self._clock() + admission.retry_after_s > until_s:
+                return NoPass(wait_s=admission.retry_after_s)
             await asyncio.sleep(admission.retry_after_s)
+
+    async def _begin_asking(self, target: Target, line: _Line) -> None:
+        """Ask for who has come first, and leave it to a task to go on where that is not enough."""
+        line.is_asked_for = True
+        is_done = False
+        try:
+            is_done = await self._ask(target, line)  # nearly always: nothing is limited, or there is room
+        finally:
+            line.is_asked_for = not is_done
+            if not is_done:
+                line.asking = asyncio.create_task(self._ask_on(target, line), name=f"gate {target.name}")
 
     async def _ask_on(self, target: Target, line: _Line) -> None:
         """Ask for those who wait, until nobody does."""
@@ -282,6 +310,7 @@ class Gate:
 
     async def _ask(self, target: Target, line: _Line) -> bool:
         """Ask for those who wait, the first first, with each key in turn; whether nobody waits any more."""
+        waits_s = []
         for account in self._in_turn(target.provider):
             self._forget_gone(line)
             asked = list(itertools.islice(line.waiting, MOST_ASKED))
@@ -289,7 +318,8 @@ class Gate:
                 return True
             asks = [self._ask_of(target, account, waiter.permit, waiter.demand) for waiter in asked]
             admissions = await self._limiter.admit(asks)
-            line.wait_s = await self._tell(target, account, line, asked, admissions)
+            waits_s.append(await self._tell(target, account, line, asked, admissions))
+        line.wait_s = min(waits_s)
         return not line.waiting
 
     async def _tell(
@@ -306,7 +336,7 @@ class Gate:
             if not (admission.granted or admission.never):
                 waits_s = waits_s or admission.retry_after_s
                 continue
-            line.waiting.remove(waiter)
+            line.leave(waiter)
             if admission.never:
                 _tell(waiter, NoPass(never=True))
                 continue
@@ -360,7 +390,7 @@ class Gate:
     @staticmethod
     def _forget_gone(line: _Line) -> None:
         for waiter in [waiter for waiter in line.waiting if waiter.told.done()]:
-            line.waiting.remove(waiter)
+            line.leave(waiter)
 
 
 @lru_cache(maxsize=1_000)
