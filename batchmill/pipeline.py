@@ -42,12 +42,20 @@ from batchmill.routing.router import Course
 SHORTEST_WAIT_MS, LONGEST_WAIT_MS = 100, 60_000
 """A call whose model is left alone is claimable again when that ends, within these bounds."""
 TOO_LARGE = "it is larger than what its limit lets through in a minute"
+LONGEST_INSTEAD_S = 30.0
+"""So long a call that is written down waits for its model's limits at a time."""
 OUT_OF_ORDER = "it has failed again and again, and rests for a while"
 TIGHT_MS = 1_000
 """After this a call that found no room in a budget, which calls in flight may yet make, is claimable again."""
 
 _WANTED = {Why.UNBOUNDED: Bounded.ROUGHLY, Why.ROUGH: Bounded.CLOSELY}
 
+NOT_SENT = Reply(
+    verdict=Verdict.THROTTLED,
+    error_code="not_sent",
+    error_message="the call was written down and then not made, as its moment did not come",
+    retry_after_s=0.0,
+)
 CANCELLED = Reply(
     verdict=Verdict.UNKNOWN,
     error_code=CALL_CANCELLED,
@@ -108,8 +116,8 @@ class Limits(Protocol):
         """Wait in line for leave to call a model."""
         ...
 
-    async def start(self, given: Pass) -> Pass:
-        """Wait for the moment of a pass; the pass in force."""
+    async def start(self, given: Pass) -> Pass | NoPass:
+        """Wait for the moment of a pass; the pass in force, none where that is too far off."""
         ...
 
     async def give_back(self, given: Pass) -> None:
@@ -127,10 +135,14 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A call that is written down, and when it may leave."""
+    """A call that is written down, and when it may leave.
+
+    Attributes:
+        given: None for a model that a budget has put in the place of the one asked for: there is no pass for it yet.
+    """
 
     attempt: Attempt
-    given: Pass
+    given: Pass | None
 
 
 class Routes(Protocol):
@@ -138,6 +150,10 @@ class Routes(Protocol):
 
     def course(self, job: Job) -> Course:
         """Whom a request may go to from here on, the best first."""
+        ...
+
+    def chain(self, job: Job) -> tuple[Target, ...]:
+        """Whom a request that names a model asks for, and its fallbacks."""
         ...
 
 
@@ -163,7 +179,9 @@ class Pipeline:
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
+    _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
+    _is_winding_up: bool = field(default=False, init=False)
 
     async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
         """Send, call, judge, settle. The slot is free again as soon as the call has ended, before that is committed."""
@@ -219,7 +237,9 @@ class Pipeline:
 
     async def _ready(self, job: Job, target: Target, *, has_next: bool, is_lone: bool) -> Ready | Withheld:
         """Wait for a pass, and write the call down meanwhile."""
-        given = await self.limits.enter(target, self._demand(job, target))
+        given = await self._enter(job, target)
+        if given is None:
+            return Withheld(why=Why.STANDS_STILL)
         if isinstance(given, NoPass):
             until_ms = self.now_ms() + int(given.wait_s * 1000)
             return Withheld(why=Why.TOO_LARGE if given.never else Why.FULL, until_ms=until_ms)
@@ -231,15 +251,21 @@ class Pipeline:
                 await self.limits.give_back(given)
         if not isinstance(sent, Attempt):
             return sent
-        return Ready(sent, given) if sent.target == target else await self._instead(sent)
+        return Ready(sent, given if sent.target == target else None)
 
-    async def _instead(self, attempt: Attempt) -> Ready | Withheld:
-        """A pass for the cheaper model that a budget has put in the place of the one asked for."""
-        while True:
-            given = await self.limits.enter(attempt.target, self._demand(attempt.job, attempt.target))
-            if isinstance(given, Pass):
-                return Ready(attempt, given)
-            await asyncio.sleep(given.wait_s)
+    async def _enter(self, job: Job, target: Target) -> Pass | NoPass | None:
+        """Wait for a pass; None where it is no longer wanted."""
+        if self._is_winding_up:
+            return None
+        task = _this_task()
+        self._waiting[task] = job.batch.id
+        try:
+            return await self.limits.enter(target, self._demand(job, target))
+        except asyncio.CancelledError:
+            task.uncancel()
+            return None
+        finally:
+            del self._waiting[task]
 
     def _demand(self, job: Job, target: Target) -> Demand:
         if not self.limits.counts_tokens(target):
@@ -291,25 +317,20 @@ class Pipeline:
             await self.journal.hand_back(job, withheld=withheld)
 
     async def _call(self, ready: Ready) -> Reply:
-        attempt, job = ready.attempt, ready.attempt.job
-        given = await self.limits.start(ready.given)
-        call = Call(
-            endpoint=job.batch.endpoint,
-            model=attempt.model,
-            body=attempt.body,
-            client_request_id=client_request_id(job.batch.public_id, job.request_id, attempt.number),
-            timeout_s=self.call_timeout_s,
-            account=given.account,
-            output_cap_tokens=self.output_cap_tokens,
-        )
-        task = asyncio.current_task()
-        assert task is not None
-        self._calling[task] = job.batch.id
+        """Make a call at its moment. It may be cut off before as well as after."""
+        task, given = _this_task(), None
+        self._calling[task] = ready.attempt.job.batch.id
         try:
-            reply = await self.providers[attempt.provider].call(call)
+            start = await self._start(ready)
+            if not isinstance(start, Pass):
+                return start
+            given = start
+            reply = await self.providers[ready.attempt.provider].call(self._call_of(ready.attempt, given))
         except asyncio.CancelledError:
             # We cut it off: a settled "unknown" is the truth, an attempt left open would not be.
             task.uncancel()
+            if given is None:
+                return NOT_SENT
             reply = CANCELLED
         finally:
             del self._calling[task]
@@ -318,8 +339,53 @@ class Pipeline:
             return replace(reply, verdict=Verdict.THROTTLED, retry_after_s=0.0)  # with another of its keys
         return reply
 
+    async def _start(self, ready: Ready) -> Pass | Reply:
+        """Wait for the moment of a call that is written down; or what stands in for its reply, as it is not made."""
+        given: Pass | NoPass = ready.given or await self._instead(ready.attempt)
+        if isinstance(given, Pass):
+            given = await self.limits.start(given)
+        if isinstance(given, Pass):
+            return given
+        if given.never:
+            message = f"{ready.attempt.target.name}: {TOO_LARGE}"
+            return Reply(verdict=Verdict.REFUSED, error_code="request_too_large", error_message=message)
+        return replace(NOT_SENT, retry_after_s=min(given.wait_s, LONGEST_INSTEAD_S))
+
+    async def _instead(self, attempt: Attempt) -> Pass | NoPass:
+        """A pass for the cheaper model that a budget has put in the place of the one asked for."""
+        while True:
+            given = await self.limits.enter(attempt.target, self._demand(attempt.job, attempt.target))
+            if isinstance(given, Pass) or given.never or given.wait_s > LONGEST_INSTEAD_S:
+                return given
+            await asyncio.sleep(given.wait_s)
+
+    def _call_of(self, attempt: Attempt, given: Pass) -> Call:
+        job = attempt.job
+        return Call(
+            endpoint=job.batch.endpoint,
+            model=attempt.model,
+            body=attempt.body,
+            client_request_id=client_request_id(job.batch.public_id, job.request_id, attempt.number),
+            timeout_s=self.call_timeout_s,
+            account=given.account,
+            output_cap_tokens=self.output_cap_tokens,
+        )
+
+    def wind_up(self) -> None:
+        """Start no more calls than are written down: who waits for a pass goes back."""
+        self._is_winding_up = True
+        for task in list(self._waiting):
+            task.cancel()
+
     def cut_off(self, batches: Container[int] | None = None) -> None:
-        """End the calls in flight, those of these batches only if any are named; each is settled as unknown."""
-        for task, batch in list(self._calling.items()):
+        """End the calls in flight, those of these batches only if any are named; each is settled as unknown. Who waits
+        for a pass goes back, and what was not sent yet is not."""
+        for task, batch in [*self._waiting.items(), *self._calling.items()]:
             if batches is None or batch in batches:
                 task.cancel()
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -189,6 +189,7 @@ class Pump:
         self._changed.clear()
 
     async def _drain(self) -> None:
+        self.pipeline.wind_up()
         if self._failure is None:
             held = [job for ready in self._ready.values() for job in ready]
             await asyncio.gather(*(self.claims.hand_back(job) for job in held))
