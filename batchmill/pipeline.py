@@ -201,12 +201,17 @@ class Pipeline:
         """Whether a job had better not be started yet: whom it asks for is left alone, or has too many waiting."""
         if not job.provider:
             return False
-        target, is_lone = job.asked, not job.wants.fallback
-        if self.limits.is_full(target):
-            return True
-        if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
-            return False
-        return all(self.journal.closed_until_ms(other, is_lone=False) for other in job.wants.fallback)
+        chain = self.routes.chain(job)
+        if len(chain) == 1:
+            is_closed = self.journal.closed_until_ms(chain[0], is_lone=True) is not None
+            return is_closed or self.limits.is_full(chain[0])
+        given_up = job.path.given_up
+        left = [target for target in chain if target not in given_up]
+        is_lone = len(left) == 1 and not given_up
+        for target in left:
+            if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
+                return self.limits.is_full(target)
+        return bool(left)
 
     async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
