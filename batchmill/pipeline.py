@@ -22,7 +22,8 @@ Claim and look-up come before, in the pump's `Claims.claim`: they are done for m
 """
 
 import asyncio
-from collections.abc import Callable, Container, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -44,6 +45,9 @@ SHORTEST_WAIT_MS, LONGEST_WAIT_MS = 100, 60_000
 TOO_LARGE = "it is larger than what its limit lets through in a minute"
 LONGEST_INSTEAD_S = 30.0
 """So long a call that is written down waits for its model's limits at a time."""
+LONG_WAIT_MS = 30_000
+"""Whose limits let nothing through for longer than that leaves a request to the next, if there is one."""
+NO_ROOM = "its limits let nothing more through for a while"
 OUT_OF_ORDER = "it has failed again and again, and rests for a while"
 TIGHT_MS = 1_000
 """After this a call that found no room in a budget, which calls in flight may yet make, is claimable again."""
@@ -104,8 +108,8 @@ class Offers(Protocol):
 class Limits(Protocol):
     """Knows when calls may leave; see `limits.gate`."""
 
-    def is_full(self, target: Target) -> bool:
-        """Whether nobody else may wait for a model."""
+    def is_full(self, target: Target, coming: int = 0) -> bool:
+        """Whether nobody else may wait for a model, once so many more have come."""
         ...
 
     def counts_tokens(self, target: Target) -> bool:
@@ -179,12 +183,20 @@ class Pipeline:
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
+    _coming: Counter[Target] = field(default_factory=Counter, init=False)
     _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
     _is_winding_up: bool = field(default=False, init=False)
 
-    async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
+    def run(self, job: Job, free_slot: Callable[[], None]) -> Coroutine[object, object, None]:
         """Send, call, judge, settle. The slot is free again as soon as the call has ended, before that is committed."""
+        self._coming[job.asked] += 1  # now, not when its task gets to run: others are started meanwhile
+        return self._run(job, free_slot)
+
+    async def _run(self, job: Job, free_slot: Callable[[], None]) -> None:
+        self._coming[job.asked] -= 1
+        if not self._coming[job.asked]:
+            del self._coming[job.asked]
         try:
             sent = await self._route(job)
             reply = await self._call(sent) if isinstance(sent, Ready) else None
@@ -204,14 +216,17 @@ class Pipeline:
         chain = self.routes.chain(job)
         if len(chain) == 1:
             is_closed = self.journal.closed_until_ms(chain[0], is_lone=True) is not None
-            return is_closed or self.limits.is_full(chain[0])
+            return is_closed or self._is_full(chain[0])
         given_up = job.path.given_up
         left = [target for target in chain if target not in given_up]
         is_lone = len(left) == 1 and not given_up
         for target in left:
             if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
-                return self.limits.is_full(target)
+                return self._is_full(target)
         return bool(left)
+
+    def _is_full(self, target: Target) -> bool:
+        return self.limits.is_full(target, self._coming[target])
 
     async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
@@ -222,23 +237,29 @@ class Pipeline:
         waits_ms = [] if course.free_at_ms is None else [course.free_at_ms]
         is_lone = len(course.targets) == 1 and not job.path.given_up
         for nth, target in enumerate(course.targets, 1):
-            until_ms = self.journal.closed_until_ms(target, is_lone=is_lone)
+            until_ms, why = self.journal.closed_until_ms(target, is_lone=is_lone), OUT_OF_ORDER
             if until_ms is None:
                 has_next = nth < len(course.targets)
                 sent = await self._ready(job, target, has_next=has_next, is_lone=is_lone)
-                if not (isinstance(sent, Withheld) and sent.why in (Why.CLOSED, Why.TOO_LARGE)):
+                if not isinstance(sent, Withheld) or not self._is_for_next(sent, has_next=has_next):
                     return sent
                 if sent.why is Why.TOO_LARGE:
                     too_large = target
                     job.note(Step(target=target, what=What.REJECTED, why=TOO_LARGE, at_ms=self.now_ms()))
                     continue
-                until_ms = sent.until_ms
+                until_ms, why = sent.until_ms, NO_ROOM if sent.why is Why.FULL else OUT_OF_ORDER
             waits_ms.append(until_ms)
             if not is_lone:
-                job.note(Step(target=target, what=What.SKIPPED, why=OUT_OF_ORDER, at_ms=self.now_ms()))
+                job.note(Step(target=target, what=What.SKIPPED, why=why, at_ms=self.now_ms()))
         if not waits_ms and too_large is not None:
             return Rejection(job=job, code="request_too_large", message=f"{too_large.name}: {TOO_LARGE}")
         return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
+
+    def _is_for_next(self, withheld: Withheld, *, has_next: bool) -> bool:
+        """Whether a request that a model cannot take now may go to the next."""
+        if withheld.why is Why.FULL:
+            return has_next and withheld.until_ms - self.now_ms() > LONG_WAIT_MS
+        return withheld.why in (Why.CLOSED, Why.TOO_LARGE)
 
     async def _ready(self, job: Job, target: Target, *, has_next: bool, is_lone: bool) -> Ready | Withheld:
         """Wait for a pass, and write the call down meanwhile."""

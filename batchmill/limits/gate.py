@@ -2,7 +2,8 @@
 
 Calls to one model wait in line; who is first asks for all that will fit, in one round trip. A pass is a moment:
 whoever has one writes the call down meanwhile, and sends it exactly then. Only so many may wait for one model that
-there is room for others; further ones are told to come back.
+there is room for others; further ones are told to come back. So is all but the first of a line in which that one has long to wait, so that its
+slots are free for calls to other models.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ LONGEST_AGAIN_S = 5.0
 """A call that is written down waits so long for another moment, a third of a lease; then it goes back."""
 MOST_ASKED = 64
 """At once."""
+LONG_WAIT_S = 10.0
+"""While the first of a line waits longer than that, nobody waits behind it."""
 MOST_LINES = 10_000
 REST_S, LONGEST_REST_S = 60.0, 600.0
 """How long a key rests that its provider has turned away, doubled each time; its others go on."""
@@ -108,7 +111,7 @@ class Gate:
 
     Args:
         accounts: By provider: an id of each of its keys, which does not tell the key.
-        room: How many may wait for one model.
+        room: How many may wait for one model; where several are waited for, each has its part of that.
         clock: The loop's.
     """
 
@@ -127,6 +130,7 @@ class Gate:
         self._limits: Mapping[tuple[str, str], Limits] = {}
         self._buckets: dict[tuple[Target, int], tuple[Bucket, ...]] = {}
         self._lines: dict[Target, _Line] = defaultdict(_Line)
+        self._waited_for: set[Target] = set()
         self._out: dict[str, Pass] = {}
         self._resting: dict[tuple[str, int], tuple[float, float]] = {}
         self._counting_tokens: set[Target] = set()
@@ -142,10 +146,10 @@ class Gate:
             for line in self._lines.values():
                 line.moved.set()
 
-    def is_full(self, target: Target) -> bool:
-        """Whether nobody else may wait for a model."""
+    def is_full(self, target: Target, coming: int = 0) -> bool:
+        """Whether nobody else may wait for a model, once so many more have come."""
         line = self._lines.get(target)
-        return line is not None and len(line.waiting) >= self._room
+        return line is not None and bool(line.waiting) and self._has_no_place(line, coming)
 
     def counts_tokens(self, target: Target) -> bool:
         """Whether it matters how many tokens a call to a model has."""
@@ -162,7 +166,7 @@ class Gate:
             account = self._in_turn(target.provider)[0]
             if self._limiter.lets_through(self._buckets_of(target, account)):
                 return _free(target, account)
-        if len(line.waiting) >= self._room:
+        if line.waiting and self._has_no_place(line):
             return NoPass(wait_s=max(1.0, line.wait_s))
         waiter = _Waiter(
             permit=self._new_permit(),
@@ -251,6 +255,11 @@ class Gate:
                 _tell(line.waiting.popleft(), NoPass())
         await self._limiter.close()
 
+    def _has_no_place(self, line: _Line, coming: int = 0) -> bool:
+        """Whether nobody else may join those who wait in a line."""
+        most = max(1, self._room // max(1, len(self._waited_for)))
+        return len(line.waiting) + coming >= most or line.wait_s > LONG_WAIT_S
+
     def _line(self, target: Target) -> _Line:
         """The line before a model. Models are named by producers: those that nobody waits for are forgotten in time."""
         if target not in self._lines and len(self._lines) >= MOST_LINES:
@@ -287,6 +296,7 @@ class Gate:
     async def _begin_asking(self, target: Target, line: _Line) -> None:
         """Ask for who has come first, and leave it to a task to go on where that is not enough."""
         line.is_asked_for = True
+        self._waited_for.add(target)
         is_done = False
         try:
             is_done = await self._ask(target, line)  # nearly always: nothing is limited, or there is room
@@ -294,6 +304,8 @@ class Gate:
             line.is_asked_for = not is_done
             if not is_done:
                 line.asking = asyncio.create_task(self._ask_on(target, line), name=f"gate {target.name}")
+            else:
+                self._waited_for.discard(target)
 
     async def _ask_on(self, target: Target, line: _Line) -> None:
         """Ask for those who wait, until nobody does."""
@@ -307,6 +319,7 @@ class Gate:
                     pass
         finally:
             line.is_asked_for, line.asking = False, None
+            self._waited_for.discard(target)
 
     async def _ask(self, target: Target, line: _Line) -> bool:
         """Ask for those who wait, the first first, with each key in turn; whether nobody waits any more."""
@@ -320,6 +333,9 @@ class Gate:
             admissions = await self._limiter.admit(asks)
             waits_s.append(await self._tell(target, account, line, asked, admissions))
         line.wait_s = min(waits_s)
+        if line.wait_s > LONG_WAIT_S:
+            while len(line.waiting) > 1:
+                _tell(line.waiting.pop(), NoPass(wait_s=line.wait_s))
         return not line.waiting
 
     async def _tell(

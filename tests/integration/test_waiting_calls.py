@@ -23,6 +23,7 @@ from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
 from batchmill.routing.wants import Wants
 from db import batches, schema
+from db.requests import span
 from db.engine import Database
 from db.journal import Journal
 from db.tables import circuits, inputs
@@ -140,12 +141,20 @@ def playing(
         database.close()
 
 
+def add_lines(database: Database, count: int, model: str) -> int:
+    """A batch of lines for a model."""
+    batch = add_batch(database, count)
+    with database.write() as tx:
+        tx.run(update(inputs).where(inputs.c.request_id.between(*span(batch))).values(model=model))
+    return batch
+
+
 def test_who_waits_for_limits_goes_back_at_a_stop(mill_database: Database) -> None:
     """Nothing more is sent, nobody waits out the grace, and no claim is left behind."""
     batch = add_batch(mill_database, 20)
 
     async def act(play: Play) -> None:
-        await until(lambda: play.waiting() == 4)
+        await until(lambda: play.waiting() == 1)
         play.is_stopping = True
         assert play.pumped is not None
         async with asyncio.timeout(GRACE_S - 2):
@@ -160,7 +169,7 @@ def test_who_waits_for_limits_goes_back_when_its_batch_is_cancelled(mill_databas
     batch = add_batch(mill_database, 4)
 
     async def act(play: Play) -> None:
-        await until(lambda: play.waiting() == 4)
+        await until(lambda: play.waiting() == 1)
         with mill_database.write() as tx:
             batches.cancel(tx, batch)
         await until(lambda: play.waiting() == 0)
@@ -217,7 +226,7 @@ def test_a_line_that_has_gone_on_to_another_model_does_not_wait_for_the_first(
     gone_on.note(Step(target=asked.asked, what=What.TRIED, why="503", at_ms=1))
 
     async def act(play: Play) -> None:
-        await until(lambda: play.waiting() == 4)
+        await until(lambda: play.gate.is_full(asked.asked))
         assert play.pipeline is not None
         assert play.pipeline.must_wait(asked)
         assert not play.pipeline.must_wait(gone_on)
@@ -267,3 +276,28 @@ def test_a_call_that_is_cut_off_before_it_was_sent_costs_nothing(
     (sent,) = attempts_of(mill_database, request_id(downgraded, 1))
     assert (sent.model, sent.state, sent.cost_nanos) == (OTHER.model, "settled", 0)
     assert batch_of(mill_database, downgraded).unknown_attempts == 0
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"stuck": ONE_A_MINUTE},
+        {"stuck": ONE_A_MINUTE, "too": ONE_A_MINUTE, "and this": ONE_A_MINUTE},
+        {"paced": Limits(requests=600)},
+        {"paced": Limits(requests=600), "too": Limits(requests=600), "and this": Limits(requests=600)},
+    ],
+)
+def test_models_at_their_limits_leave_slots_and_room_for_others(
+    mill_database: Database, limits: Mapping[str, Limits]
+) -> None:
+    """However many lines wait for however many models, those of a later batch for a free one are answered meanwhile."""
+    for model in limits:
+        add_lines(mill_database, 400, model)
+
+    async def act(play: Play) -> None:
+        await until(lambda: play.waiting() >= len(limits))
+        await asyncio.sleep(1.0)
+        free = await asyncio.to_thread(add_lines, mill_database, 100, "free")
+        await until(lambda: states_of(mill_database, free) == ["done"] * 100)
+
+    playing(mill_database, act, limits=limits, concurrency=64)
