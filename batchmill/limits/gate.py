@@ -2,8 +2,8 @@
 
 Calls to one model wait in line; who is first asks for all that will fit, in one round trip. A pass is a moment:
 whoever has one writes the call down meanwhile, and sends it exactly then. Only so many may wait for one model that
-there is room for others; further ones are told to come back. So is all but the first of a line in which that one has long to wait, so that its
-slots are free for calls to other models.
+there is room for others; further ones are told to come back. So are all but the first of a line in which that one has
+long to wait: their slots are for calls to other models.
 """
 
 import asyncio
@@ -145,6 +145,10 @@ class Gate:
             self._buckets.clear()
             for line in self._lines.values():
                 line.moved.set()
+
+    def divide(self, among: int) -> None:
+        """From now on so many processes divide the limits between them, where they cannot be shared."""
+        self._limiter.divide(max(1, among))
 
     def is_full(self, target: Target, coming: int = 0) -> bool:
         """Whether nobody else may wait for a model, once so many more have come."""

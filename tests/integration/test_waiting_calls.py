@@ -23,9 +23,9 @@ from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
 from batchmill.routing.wants import Wants
 from db import batches, schema
-from db.requests import span
 from db.engine import Database
 from db.journal import Journal
+from db.requests import span
 from db.tables import circuits, inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until

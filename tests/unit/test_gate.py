@@ -68,6 +68,9 @@ class Turnstile:
     async def renew(self, permits: Collection[str]) -> None:
         self.renewed += permits
 
+    def divide(self, among: int) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 
