@@ -35,6 +35,7 @@ from batchmill.limits.model import Demand
 from batchmill.providers.base import CALL_CANCELLED, DEFAULT_OUTPUT_CAP_TOKENS, Call, Provider, Reply, Verdict
 from batchmill.requests.ids import client_request_id
 from batchmill.requests.judge import Judge
+from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, Bounded, Job, Outcome, Rejection, Send, Why, Withheld
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
@@ -108,16 +109,16 @@ class Offers(Protocol):
 class Limits(Protocol):
     """Knows when calls may leave; see `limits.gate`."""
 
-    def is_full(self, target: Target, coming: int = 0) -> bool:
-        """Whether nobody else may wait for a model, once so many more have come."""
+    def is_full(self, target: Target, coming: int = 0, *, is_urgent: bool = False) -> bool:
+        """Whether nobody else may wait for a model, once so many more have come; an urgent one before all others."""
         ...
 
     def counts_tokens(self, target: Target) -> bool:
         """Whether it matters how many tokens a call to a model has."""
         ...
 
-    async def enter(self, target: Target, demand: Demand = ...) -> Pass | NoPass:
-        """Wait in line for leave to call a model."""
+    async def enter(self, target: Target, demand: Demand = ..., *, is_urgent: bool = False) -> Pass | NoPass:
+        """Wait in line for leave to call a model; an urgent one before all others."""
         ...
 
     async def start(self, given: Pass) -> Pass | NoPass:
@@ -216,17 +217,17 @@ class Pipeline:
         chain = self.routes.chain(job)
         if len(chain) == 1:
             is_closed = self.journal.closed_until_ms(chain[0], is_lone=True) is not None
-            return is_closed or self._is_full(chain[0])
+            return is_closed or self._is_full(chain[0], job)
         given_up = job.path.given_up
         left = [target for target in chain if target not in given_up]
         is_lone = len(left) == 1 and not given_up
         for target in left:
             if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
-                return self._is_full(target)
+                return self._is_full(target, job)
         return bool(left)
 
-    def _is_full(self, target: Target) -> bool:
-        return self.limits.is_full(target, self._coming[target])
+    def _is_full(self, target: Target, job: Job) -> bool:
+        return self.limits.is_full(target, self._coming[target], is_urgent=_is_urgent(job))
 
     async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
@@ -286,7 +287,8 @@ class Pipeline:
         task = _this_task()
         self._waiting[task] = job.batch.id
         try:
-            return await self.limits.enter(target, self._demand(job, target))
+            demand = self._demand(job, target)
+            return await self.limits.enter(target, demand, is_urgent=_is_urgent(job))
         except asyncio.CancelledError:
             task.uncancel()
             return None
@@ -378,9 +380,11 @@ class Pipeline:
         return replace(NOT_SENT, retry_after_s=min(given.wait_s, LONGEST_INSTEAD_S))
 
     async def _instead(self, attempt: Attempt) -> Pass | NoPass:
-        """A pass for the cheaper model that a budget has put in the place of the one asked for."""
+        """A pass for the cheaper model that a budget has put in the place of the one asked for. It is urgent: the call
+        is written down, and holds its price."""
+        demand = self._demand(attempt.job, attempt.target)
         while True:
-            given = await self.limits.enter(attempt.target, self._demand(attempt.job, attempt.target))
+            given = await self.limits.enter(attempt.target, demand, is_urgent=True)
             if isinstance(given, Pass) or given.never or given.wait_s > LONGEST_INSTEAD_S:
                 return given
             await asyncio.sleep(given.wait_s)
@@ -409,6 +413,10 @@ class Pipeline:
         for task, batch in [*self._waiting.items(), *self._calling.items()]:
             if batches is None or batch in batches:
                 task.cancel()
+
+
+def _is_urgent(job: Job) -> bool:
+    return job.batch.lane is Lane.HIGH
 
 
 def _this_task() -> asyncio.Task[object]:

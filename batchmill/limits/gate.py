@@ -38,6 +38,8 @@ MOST_ASKED = 64
 """At once."""
 LONG_WAIT_S = 10.0
 """While the first of a line waits longer than that, nobody waits behind it."""
+MOST_URGENT = 9
+"""So many urgent calls in a row leave before others that wait; then one of those does."""
 MOST_LINES = 10_000
 REST_S, LONGEST_REST_S = 60.0, 600.0
 """How long a key rests that its provider has turned away, doubled each time; its others go on."""
@@ -80,6 +82,7 @@ class NoPass:
 class _Waiter:
     permit: str
     demand: Demand
+    is_urgent: bool
     told: asyncio.Future[Pass | NoPass]
 
 
@@ -88,6 +91,9 @@ class _Line:
     """Those who wait for one model.
 
     Attributes:
+        waiting: Urgent ones first.
+        urgent: How many of them are.
+        urgent_left: How many urgent ones were let through since another was.
         is_asked_for: Somebody asks for those who wait.
         asking: The task that does, once it takes longer.
         moved: Somebody has given something back.
@@ -95,15 +101,35 @@ class _Line:
     """
 
     waiting: deque[_Waiter] = field(default_factory=deque)
+    urgent: int = 0
+    urgent_left: int = 0
     is_asked_for: bool = False
     asking: asyncio.Task[None] | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     wait_s: float = 0.0
 
+    def join(self, waiter: _Waiter) -> None:
+        """Let somebody stand behind those who are as urgent."""
+        self.waiting.insert(self.urgent if waiter.is_urgent else len(self.waiting), waiter)
+        self.urgent += waiter.is_urgent
+
     def leave(self, waiter: _Waiter) -> None:
         """Take somebody out of the line, who may have gone already."""
         with contextlib.suppress(ValueError):
             self.waiting.remove(waiter)
+            self.urgent -= waiter.is_urgent
+
+    def first(self, most: int) -> list[_Waiter]:
+        """Those whose turn it is."""
+        first = list(itertools.islice(self.waiting, most))
+        if self.urgent_left >= MOST_URGENT and 0 < self.urgent < len(self.waiting):
+            other = self.waiting[self.urgent]
+            return [other, *(waiter for waiter in first if waiter is not other)]
+        return first
+
+    def note_let_through(self, waiter: _Waiter) -> None:
+        """Count who has left the line with a pass."""
+        self.urgent_left = self.urgent_left + 1 if waiter.is_urgent else 0
 
 
 class Gate:
@@ -150,10 +176,11 @@ class Gate:
         """From now on so many processes divide the limits between them, where they cannot be shared."""
         self._limiter.divide(max(1, among))
 
-    def is_full(self, target: Target, coming: int = 0) -> bool:
-        """Whether nobody else may wait for a model, once so many more have come."""
+    def is_full(self, target: Target, coming: int = 0, *, is_urgent: bool = False) -> bool:
+        """Whether nobody else may wait for a model, once so many more have come; only urgent ones stand in the way of
+        one that is."""
         line = self._lines.get(target)
-        return line is not None and bool(line.waiting) and self._has_no_place(line, coming)
+        return line is not None and self._has_no_place(line, coming, is_urgent=is_urgent)
 
     def counts_tokens(self, target: Target) -> bool:
         """Whether it matters how many tokens a call to a model has."""
@@ -162,22 +189,29 @@ class Gate:
         limits = (self._limits.get((target.provider, model)) for model in ("", target.model))
         return any(limit is not None and any(limit.of(kind) for kind in _TOKENS) for limit in limits)
 
-    async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
-        """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
+    async def enter(
+        self, target: Target, demand: Demand = NOTHING, *, is_urgent: bool = False
+    ) -> Pass | NoPass:
+        """Wait in line for leave to call a model. Cancelled, the place in line is given up.
+
+        Args:
+            is_urgent: Before others that wait.
+        """
         line = self._line(target)
         self._turns[target.provider] += 1
         if not line.waiting:
             account = self._in_turn(target.provider)[0]
             if self._limiter.lets_through(self._buckets_of(target, account)):
                 return _free(target, account)
-        if line.waiting and self._has_no_place(line):
+        if self._has_no_place(line, is_urgent=is_urgent):
             return NoPass(wait_s=max(1.0, line.wait_s))
         waiter = _Waiter(
             permit=self._new_permit(),
             demand=demand,
+            is_urgent=is_urgent,
             told=asyncio.get_running_loop().create_future(),
         )
-        line.waiting.append(waiter)
+        line.join(waiter)
         try:
             if not line.is_asked_for:
                 await self._begin_asking(target, line)
@@ -255,14 +289,18 @@ class Gate:
         for line in self._lines.values():
             if line.asking is not None:
                 line.asking.cancel()
-            while line.waiting:
-                _tell(line.waiting.popleft(), NoPass())
+            for waiter in list(line.waiting):
+                line.leave(waiter)
+                _tell(waiter, NoPass())
         await self._limiter.close()
 
-    def _has_no_place(self, line: _Line, coming: int = 0) -> bool:
+    def _has_no_place(self, line: _Line, coming: int = 0, *, is_urgent: bool) -> bool:
         """Whether nobody else may join those who wait in a line."""
+        before = line.urgent if is_urgent else len(line.waiting)
+        if not before:
+            return False
         most = max(1, self._room // max(1, len(self._waited_for)))
-        return len(line.waiting) + coming >= most or line.wait_s > LONG_WAIT_S
+        return before + coming >= most or line.wait_s > LONG_WAIT_S
 
     def _line(self, target: Target) -> _Line:
         """The line before a model. Models are named by producers: those that nobody waits for are forgotten in time."""
@@ -330,16 +368,18 @@ class Gate:
         waits_s = []
         for account in self._in_turn(target.provider):
             self._forget_gone(line)
-            asked = list(itertools.islice(line.waiting, MOST_ASKED))
+            asked = line.first(MOST_ASKED)
             if not asked:
+                line.wait_s = 0.0
                 return True
             asks = [self._ask_of(target, account, waiter.permit, waiter.demand) for waiter in asked]
             admissions = await self._limiter.admit(asks)
             waits_s.append(await self._tell(target, account, line, asked, admissions))
         line.wait_s = min(waits_s)
         if line.wait_s > LONG_WAIT_S:
-            while len(line.waiting) > 1:
-                _tell(line.waiting.pop(), NoPass(wait_s=line.wait_s))
+            for waiter in list(line.waiting)[1:]:
+                line.leave(waiter)
+                _tell(waiter, NoPass(wait_s=line.wait_s))
         return not line.waiting
 
     async def _tell(
@@ -371,6 +411,8 @@ class Gate:
             )
             if not _tell(waiter, given):
                 await self.give_back(given)  # who asked has gone meanwhile
+                continue
+            line.note_let_through(waiter)
         return waits_s
 
     def _give(self, given: Pass) -> Pass:

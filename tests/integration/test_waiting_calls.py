@@ -18,6 +18,7 @@ from batchmill.limits.model import Limits
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Call, Reply
 from batchmill.requests.ids import request_id
+from batchmill.requests.model import Lane
 from batchmill.routing.circuits import Cause, CircuitState
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
@@ -301,3 +302,15 @@ def test_models_at_their_limits_leave_slots_and_room_for_others(
         await until(lambda: states_of(mill_database, free) == ["done"] * 100)
 
     playing(mill_database, act, limits=limits, concurrency=64)
+
+
+def test_high_does_not_wait_for_the_turns_of_others(mill_database: Database) -> None:
+    """Half a minute's worth of calls waits for the same model: a line of `high` has the next turn, or the one after."""
+    add_batch(mill_database, 60)
+
+    async def act(play: Play) -> None:
+        await until(lambda: play.waiting() >= 30)
+        high = await asyncio.to_thread(add_batch, mill_database, 1, lane=Lane.HIGH)
+        await until(lambda: states_of(mill_database, high) == ["done"])
+
+    playing(mill_database, act, limits={MODEL: Limits(requests=60)}, concurrency=64)

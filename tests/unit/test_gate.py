@@ -409,3 +409,49 @@ def test_who_goes_away_before_its_moment_leaves_its_slot() -> None:
         assert [settled.permit for settled in turnstile.settled] == [given.permit]
 
     playing(play)
+
+
+def test_urgent_calls_go_before_others_that_wait() -> None:
+    """They need not wait for the turns of all who came before, nor for a place in a line that those have filled."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        left: list[str] = []
+
+        async def call(name: str, *, is_urgent: bool = False) -> None:
+            assert isinstance(await gate.enter(MODEL, is_urgent=is_urgent), Pass)
+            left.append(name)
+
+        calls = [asyncio.create_task(call(f"low-{nth}")) for nth in range(2)]
+        await some_turns_of_the_loop()
+        assert gate.is_full(MODEL)
+        assert not gate.is_full(MODEL, is_urgent=True)
+        calls += [asyncio.create_task(call(f"high-{nth}", is_urgent=True)) for nth in range(2)]
+        await some_turns_of_the_loop()
+        assert gate.is_full(MODEL, is_urgent=True)
+        turnstile.turns = [0.0] * 4
+        await asyncio.gather(*calls)
+        assert left == ["high-0", "high-1", "low-0", "low-1"]
+
+    playing(play, room=2)
+
+
+def test_urgent_calls_without_end_leave_some_turns_to_others() -> None:
+    """One in ten goes to whoever else has waited longest."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        left: list[str] = []
+
+        async def call(name: str, *, is_urgent: bool) -> None:
+            while len(left) < 40:
+                await gate.enter(MODEL, is_urgent=is_urgent)
+                left.append(name)
+
+        calls = [asyncio.create_task(call("high", is_urgent=True)) for _ in range(4)]
+        calls.append(asyncio.create_task(call("low", is_urgent=False)))
+        for _ in range(50):
+            await some_turns_of_the_loop()
+            turnstile.turns = [0.0]
+        await asyncio.gather(*calls)
+        assert 3 <= left.count("low") <= 6
+
+    playing(play, room=8)
