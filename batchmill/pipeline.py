@@ -22,7 +22,8 @@ Claim and look-up come before, in the pump's `Claims.claim`: they are done for m
 """
 
 import asyncio
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from batchmill.limits.model import Demand
 from batchmill.providers.base import CALL_CANCELLED, DEFAULT_OUTPUT_CAP_TOKENS, Call, Provider, Reply, Verdict
 from batchmill.requests.ids import client_request_id
 from batchmill.requests.judge import Judge
+from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, Bounded, Job, Outcome, Rejection, Send, Why, Withheld
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
@@ -42,12 +44,23 @@ from batchmill.routing.router import Course
 SHORTEST_WAIT_MS, LONGEST_WAIT_MS = 100, 60_000
 """A call whose model is left alone is claimable again when that ends, within these bounds."""
 TOO_LARGE = "it is larger than what its limit lets through in a minute"
+LONGEST_INSTEAD_S = 30.0
+"""So long a call that is written down waits for its model's limits at a time."""
+LONG_WAIT_MS = 30_000
+"""Whose limits let nothing through for longer than that leaves a request to the next, if there is one."""
+NO_ROOM = "its limits let nothing more through for a while"
 OUT_OF_ORDER = "it has failed again and again, and rests for a while"
 TIGHT_MS = 1_000
 """After this a call that found no room in a budget, which calls in flight may yet make, is claimable again."""
 
 _WANTED = {Why.UNBOUNDED: Bounded.ROUGHLY, Why.ROUGH: Bounded.CLOSELY}
 
+NOT_SENT = Reply(
+    verdict=Verdict.THROTTLED,
+    error_code="not_sent",
+    error_message="the call was written down and then not made, as its moment did not come",
+    retry_after_s=0.0,
+)
 CANCELLED = Reply(
     verdict=Verdict.UNKNOWN,
     error_code=CALL_CANCELLED,
@@ -96,20 +109,20 @@ class Offers(Protocol):
 class Limits(Protocol):
     """Knows when calls may leave; see `limits.gate`."""
 
-    def is_full(self, target: Target) -> bool:
-        """Whether nobody else may wait for a model."""
+    def is_full(self, target: Target, coming: int = 0, *, is_urgent: bool = False) -> bool:
+        """Whether nobody else may wait for a model, once so many more have come; an urgent one before all others."""
         ...
 
     def counts_tokens(self, target: Target) -> bool:
         """Whether it matters how many tokens a call to a model has."""
         ...
 
-    async def enter(self, target: Target, demand: Demand = ...) -> Pass | NoPass:
-        """Wait in line for leave to call a model."""
+    async def enter(self, target: Target, demand: Demand = ..., *, is_urgent: bool = False) -> Pass | NoPass:
+        """Wait in line for leave to call a model; an urgent one before all others."""
         ...
 
-    async def start(self, given: Pass) -> Pass:
-        """Wait for the moment of a pass; the pass in force."""
+    async def start(self, given: Pass) -> Pass | NoPass:
+        """Wait for the moment of a pass; the pass in force, none where that is too far off."""
         ...
 
     async def give_back(self, given: Pass) -> None:
@@ -127,10 +140,14 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A call that is written down, and when it may leave."""
+    """A call that is written down, and when it may leave.
+
+    Attributes:
+        given: None for a model that a budget has put in the place of the one asked for: there is no pass for it yet.
+    """
 
     attempt: Attempt
-    given: Pass
+    given: Pass | None
 
 
 class Routes(Protocol):
@@ -140,8 +157,8 @@ class Routes(Protocol):
         """Whom a request may go to from here on, the best first."""
         ...
 
-    def chain(self, job: Job) -> Sequence[Target]:
-        """Whom a request that names a model asks for, and its fallbacks, whether or not they can be asked."""
+    def chain(self, job: Job) -> tuple[Target, ...]:
+        """Whom a request that names a model asks for, and its fallbacks."""
         ...
 
 
@@ -167,10 +184,20 @@ class Pipeline:
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
+    _coming: Counter[Target] = field(default_factory=Counter, init=False)
+    _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
     _calling: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
+    _is_winding_up: bool = field(default=False, init=False)
 
-    async def run(self, job: Job, free_slot: Callable[[], None]) -> None:
+    def run(self, job: Job, free_slot: Callable[[], None]) -> Coroutine[object, object, None]:
         """Send, call, judge, settle. The slot is free again as soon as the call has ended, before that is committed."""
+        self._coming[job.asked] += 1  # now, not when its task gets to run: others are started meanwhile
+        return self._run(job, free_slot)
+
+    async def _run(self, job: Job, free_slot: Callable[[], None]) -> None:
+        self._coming[job.asked] -= 1
+        if not self._coming[job.asked]:
+            del self._coming[job.asked]
         try:
             sent = await self._route(job)
             reply = await self._call(sent) if isinstance(sent, Ready) else None
@@ -188,13 +215,20 @@ class Pipeline:
         too many waiting."""
         if not job.provider:
             return False
-        given_up = job.path.given_up if job.path.steps else frozenset()
-        chain = [target for target in self.routes.chain(job) if target not in given_up]
-        is_lone = len(chain) == 1 and not given_up
-        for target in chain:
+        chain = self.routes.chain(job)
+        if len(chain) == 1:
+            is_closed = self.journal.closed_until_ms(chain[0], is_lone=True) is not None
+            return is_closed or self._is_full(chain[0], job)
+        given_up = job.path.given_up
+        left = [target for target in chain if target not in given_up]
+        is_lone = len(left) == 1 and not given_up
+        for target in left:
             if self.journal.closed_until_ms(target, is_lone=is_lone) is None:
-                return self.limits.is_full(target)
-        return bool(chain)
+                return self._is_full(target, job)
+        return bool(left)
+
+    def _is_full(self, target: Target, job: Job) -> bool:
+        return self.limits.is_full(target, self._coming[target], is_urgent=_is_urgent(job))
 
     async def _route(self, job: Job) -> Ready | Withheld | Rejection:
         """Ask for leave to call the best model that answers at the moment."""
@@ -205,27 +239,35 @@ class Pipeline:
         waits_ms = [] if course.free_at_ms is None else [course.free_at_ms]
         is_lone = len(course.targets) == 1 and not (job.path.steps and job.path.given_up)
         for nth, target in enumerate(course.targets, 1):
-            until_ms = self.journal.closed_until_ms(target, is_lone=is_lone)
+            until_ms, why = self.journal.closed_until_ms(target, is_lone=is_lone), OUT_OF_ORDER
             if until_ms is None:
                 has_next = nth < len(course.targets) or bool(waits_ms)  # who rests may be asked again
                 sent = await self._ready(job, target, has_next=has_next, is_lone=is_lone)
-                if not (isinstance(sent, Withheld) and sent.why in (Why.CLOSED, Why.TOO_LARGE)):
+                if not isinstance(sent, Withheld) or not self._is_for_next(sent, has_next=has_next):
                     return sent
                 if sent.why is Why.TOO_LARGE:
                     too_large = target
                     job.note(Step(target=target, what=What.REJECTED, why=TOO_LARGE, at_ms=self.now_ms()))
                     continue
-                until_ms = sent.until_ms
+                until_ms, why = sent.until_ms, NO_ROOM if sent.why is Why.FULL else OUT_OF_ORDER
             waits_ms.append(until_ms)
             if not is_lone:
-                job.note(Step(target=target, what=What.SKIPPED, why=OUT_OF_ORDER, at_ms=self.now_ms()))
+                job.note(Step(target=target, what=What.SKIPPED, why=why, at_ms=self.now_ms()))
         if not waits_ms and too_large is not None:
             return Rejection(job=job, code="request_too_large", message=f"{too_large.name}: {TOO_LARGE}")
         return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
 
+    def _is_for_next(self, withheld: Withheld, *, has_next: bool) -> bool:
+        """Whether a request that a model cannot take now may go to the next."""
+        if withheld.why is Why.FULL:
+            return has_next and withheld.until_ms - self.now_ms() > LONG_WAIT_MS
+        return withheld.why in (Why.CLOSED, Why.TOO_LARGE)
+
     async def _ready(self, job: Job, target: Target, *, has_next: bool, is_lone: bool) -> Ready | Withheld:
         """Wait for a pass, and write the call down meanwhile."""
-        given = await self.limits.enter(target, self._demand(job, target))
+        given = await self._enter(job, target)
+        if given is None:
+            return Withheld(why=Why.STANDS_STILL)
         if isinstance(given, NoPass):
             until_ms = self.now_ms() + int(given.wait_s * 1000)
             return Withheld(why=Why.TOO_LARGE if given.never else Why.FULL, until_ms=until_ms)
@@ -237,15 +279,22 @@ class Pipeline:
                 await self.limits.give_back(given)
         if not isinstance(sent, Attempt):
             return sent
-        return Ready(sent, given) if sent.target == target else await self._instead(sent)
+        return Ready(sent, given if sent.target == target else None)
 
-    async def _instead(self, attempt: Attempt) -> Ready | Withheld:
-        """A pass for the cheaper model that a budget has put in the place of the one asked for."""
-        while True:
-            given = await self.limits.enter(attempt.target, self._demand(attempt.job, attempt.target))
-            if isinstance(given, Pass):
-                return Ready(attempt, given)
-            await asyncio.sleep(given.wait_s)
+    async def _enter(self, job: Job, target: Target) -> Pass | NoPass | None:
+        """Wait for a pass; None where it is no longer wanted."""
+        if self._is_winding_up:
+            return None
+        task = _this_task()
+        self._waiting[task] = job.batch.id
+        try:
+            demand = self._demand(job, target)
+            return await self.limits.enter(target, demand, is_urgent=_is_urgent(job))
+        except asyncio.CancelledError:
+            task.uncancel()
+            return None
+        finally:
+            del self._waiting[task]
 
     def _demand(self, job: Job, target: Target) -> Demand:
         if not self.limits.counts_tokens(target):
@@ -297,25 +346,20 @@ class Pipeline:
             await self.journal.hand_back(job, withheld=withheld)
 
     async def _call(self, ready: Ready) -> Reply:
-        attempt, job = ready.attempt, ready.attempt.job
-        given = await self.limits.start(ready.given)
-        call = Call(
-            endpoint=job.batch.endpoint,
-            model=attempt.model,
-            body=attempt.body,
-            client_request_id=client_request_id(job.batch.public_id, job.request_id, attempt.number),
-            timeout_s=self.call_timeout_s,
-            account=given.account,
-            output_cap_tokens=self.output_cap_tokens,
-        )
-        task = asyncio.current_task()
-        assert task is not None
-        self._calling[task] = job.batch.id
+        """Make a call at its moment. It may be cut off before as well as after."""
+        task, given = _this_task(), None
+        self._calling[task] = ready.attempt.job.batch.id
         try:
-            reply = await self.providers[attempt.provider].call(call)
+            start = await self._start(ready)
+            if not isinstance(start, Pass):
+                return start
+            given = start
+            reply = await self.providers[ready.attempt.provider].call(self._call_of(ready.attempt, given))
         except asyncio.CancelledError:
             # We cut it off: a settled "unknown" is the truth, an attempt left open would not be.
             task.uncancel()
+            if given is None:
+                return NOT_SENT
             reply = CANCELLED
         finally:
             del self._calling[task]
@@ -324,8 +368,59 @@ class Pipeline:
             return replace(reply, verdict=Verdict.THROTTLED, retry_after_s=0.0)  # with another of its keys
         return reply
 
+    async def _start(self, ready: Ready) -> Pass | Reply:
+        """Wait for the moment of a call that is written down; or what stands in for its reply, as it is not made."""
+        given: Pass | NoPass = ready.given or await self._instead(ready.attempt)
+        if isinstance(given, Pass):
+            given = await self.limits.start(given)
+        if isinstance(given, Pass):
+            return given
+        if given.never:
+            message = f"{ready.attempt.target.name}: {TOO_LARGE}"
+            return Reply(verdict=Verdict.REFUSED, error_code="request_too_large", error_message=message)
+        return replace(NOT_SENT, retry_after_s=min(given.wait_s, LONGEST_INSTEAD_S))
+
+    async def _instead(self, attempt: Attempt) -> Pass | NoPass:
+        """A pass for the cheaper model that a budget has put in the place of the one asked for. It is urgent: the call
+        is written down, and holds its price."""
+        demand = self._demand(attempt.job, attempt.target)
+        while True:
+            given = await self.limits.enter(attempt.target, demand, is_urgent=True)
+            if isinstance(given, Pass) or given.never or given.wait_s > LONGEST_INSTEAD_S:
+                return given
+            await asyncio.sleep(given.wait_s)
+
+    def _call_of(self, attempt: Attempt, given: Pass) -> Call:
+        job = attempt.job
+        return Call(
+            endpoint=job.batch.endpoint,
+            model=attempt.model,
+            body=attempt.body,
+            client_request_id=client_request_id(job.batch.public_id, job.request_id, attempt.number),
+            timeout_s=self.call_timeout_s,
+            account=given.account,
+            output_cap_tokens=self.output_cap_tokens,
+        )
+
+    def wind_up(self) -> None:
+        """Start no more calls than are written down: who waits for a pass goes back."""
+        self._is_winding_up = True
+        for task in list(self._waiting):
+            task.cancel()
+
     def cut_off(self, batches: Container[int] | None = None) -> None:
-        """End the calls in flight, those of these batches only if any are named; each is settled as unknown."""
-        for task, batch in list(self._calling.items()):
+        """End the calls in flight, those of these batches only if any are named; each is settled as unknown. Who waits
+        for a pass goes back, and what was not sent yet is not."""
+        for task, batch in [*self._waiting.items(), *self._calling.items()]:
             if batches is None or batch in batches:
                 task.cancel()
+
+
+def _is_urgent(job: Job) -> bool:
+    return job.batch.lane is Lane.HIGH
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -100,9 +100,12 @@ class Journal:
                 await writer
             self._thread.shutdown()
 
-    async def claim(self, room: Mapping[Lane, int], only_batch: int | None = None) -> tuple[int, list[Job]]:
-        """Take requests, answer from the cache what can be; how many were taken, and those left to be called."""
-        passed_over = self._out_of_room()
+    async def claim(
+        self, room: Mapping[Lane, int], only_batch: int | None = None, passed_over: Sequence[int] = ()
+    ) -> tuple[int, list[Job]]:
+        """Take requests, of the batches passed over none, and answer from the cache what can be; how many were taken,
+        and those left to be called."""
+        passed_over = [*passed_over, *self._out_of_room()]
         taken = await self._in_thread(
             lambda tx: claims.take(
                 tx,

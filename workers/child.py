@@ -177,9 +177,7 @@ class Child:
             with database.write() as tx:
                 worker_rows.register(tx, worker_id, str(settings.home))
             define_environment_budgets(database, settings)
-            with database.read() as tx:
-                processes = worker_rows.count(tx)
-            gate = make_gate(settings, concurrency=self.duty.concurrency, processes=processes)
+            gate = make_gate(settings, concurrency=self.duty.concurrency)
             made = make_providers(settings, self.duty.concurrency)
             providers: Mapping[str, Provider] = {name.value: provider for name, provider in made.items()}
             prices = FollowedPrices(

@@ -15,15 +15,16 @@ from db.engine import Transaction
 _REDIS = ("redis://", "rediss://", "redis+socket://", "unix://")
 
 
-def make_gate(settings: Settings, *, concurrency: int, processes: int) -> Gate:
+def make_gate(settings: Settings, *, concurrency: int) -> Gate:
     """The gate of one process; its limits are shared over Redis or Valkey where there is one.
+
+    Where there is none, tell it how many processes divide them (`Gate.divide`); they come and go.
 
     Args:
         concurrency: Calls in flight in this process: half of them may wait for one model.
-        processes: How many divide the limits where they cannot be shared.
     """
     return Gate(
-        _limiter(settings, processes),
+        _limiter(settings),
         accounts={
             name: [_id_of(key.get_secret_value()) for key in account.api_keys] or ["none"]
             for name, account in settings.providers.items()
@@ -47,11 +48,11 @@ def limits_in_force(tx: Transaction) -> Mapping[tuple[str, str], Limits]:
     }
 
 
-def _limiter(settings: Settings, processes: int) -> Limiter:
+def _limiter(settings: Settings) -> Limiter:
     url = settings.limits.url or settings.broker.url
     if url is not None and url.startswith(_REDIS):
-        return connect(url, share=processes)
-    return MemoryLimiter(time.monotonic, processes)
+        return connect(url, share=1)
+    return MemoryLimiter(time.monotonic)
 
 
 def _id_of(key: str) -> str:

@@ -23,6 +23,7 @@ from batchmill.routing.router import Misfit
 from batchmill.routing.upstreams import Upstreams
 from batchmill.settings import Settings
 from db import catalogue
+from db import workers as worker_rows
 from db.budgets import factors
 from db.engine import Database, Transaction
 from db.experience import experiences
@@ -55,12 +56,14 @@ class Terms:
     Attributes:
         percents: By how much holds are raised, by provider and model; see `db.budgets.factors`.
         limits: How fast calls may leave, by provider and model.
+        processes: How many worker processes there are.
     """
 
     prices: OwnerPrices
     models: Sequence[ModelEntry]
     percents: Mapping[tuple[str, str], int]
     limits: Mapping[tuple[str, str], Limits] = field(default_factory=dict)
+    processes: int = 1
 
     @property
     def caps(self) -> dict[tuple[str, str], int]:
@@ -75,6 +78,7 @@ def read_terms(tx: Transaction, from_file: OwnerPrices) -> Terms:
         models=catalogue.entries(tx),
         percents=factors.percents(tx),
         limits=limits_in_force(tx),
+        processes=worker_rows.count(tx),
     )
 
 
@@ -160,5 +164,6 @@ class FollowedPrices:
         self._choosing.go_by(terms.prices, terms.models)
         self.offers.set_models(terms.models)
         self._gate.set_limits(terms.limits)
+        self._gate.divide(terms.processes)
         self.offers.bounds.set_percents(terms.percents)
         self.offers.bounds.set_caps(terms.caps)

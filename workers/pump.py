@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,8 +26,11 @@ MOST_HELD = 2_000
 class Claims(Protocol):
     """Where requests come from."""
 
-    async def claim(self, room: Mapping[Lane, int], only_batch: int | None = None) -> tuple[int, list[Job]]:
-        """Claim requests; how many were claimed, and those of them that are left to be called for."""
+    async def claim(
+        self, room: Mapping[Lane, int], only_batch: int | None = None, passed_over: Sequence[int] = ()
+    ) -> tuple[int, list[Job]]:
+        """Claim requests, of some batches none; how many were claimed, and those of them that are left to be called
+        for."""
         ...
 
     async def hand_back(self, job: Job, delay_ms: int = 0) -> None:
@@ -104,7 +107,11 @@ class Pump:
         idle_since: float | None = None
         now = asyncio.get_running_loop().time
         while not self.stopping() and self._failure is None:
-            taken, jobs = await self.claims.claim(self._room(), self.only_batch)
+            self._start_ready()
+            stuck = self._stuck()
+            passed_over = [batch for batch, count in stuck.items() if count >= self.concurrency]
+            room = self._room(min(stuck.total(), MOST_HELD))
+            taken, jobs = await self.claims.claim(room, self.only_batch, passed_over)
             self._claimed += taken
             for job in jobs:
                 self._ready[job.batch.lane].append(job)
@@ -116,12 +123,18 @@ class Pump:
                     return
             else:
                 idle_since = None
-            if taken == 0 or self._held() >= self.concurrency:
+            if taken == 0 or self._held() - stuck.total() >= self.concurrency:
                 await self._wait()
 
-    def _room(self) -> dict[Lane, int]:
-        """How much more to hold ready, by lane: a window's worth, and always some for `high`."""
-        room = min(MOST_HELD, 2 * self.concurrency) - self._held()
+    def _stuck(self) -> Counter[int]:
+        """How many are held that have to wait for their model, by batch: of a batch with many of them no more are
+        claimed, and others' are all the same."""
+        waiting = (job for ready in self._ready.values() for job in ready if self.pipeline.must_wait(job))
+        return Counter(job.batch.id for job in waiting)
+
+    def _room(self, stuck: int = 0) -> dict[Lane, int]:
+        """How much more to hold ready, by lane: a window's worth besides what is stuck, and always some for `high`."""
+        room = min(MOST_HELD, 2 * self.concurrency + stuck) - self._held()
         some = min(MOST_HELD, self.concurrency) - len(self._ready[Lane.HIGH])
         return {lane: max(room, some) if lane is Lane.HIGH else room for lane in self.lanes}
 
@@ -189,6 +202,7 @@ class Pump:
         self._changed.clear()
 
     async def _drain(self) -> None:
+        self.pipeline.wind_up()
         if self._failure is None:
             held = [job for ready in self._ready.values() for job in ready]
             await asyncio.gather(*(self.claims.hand_back(job) for job in held))

@@ -89,6 +89,10 @@ class FallbackLimiter:
         if not await self._reach(lambda: self._shared.hold(asks)):
             self._own.hold(asks)
 
+    def divide(self, among: int) -> None:
+        """From now on so many processes divide the limits between them while the server is lost."""
+        self._own.divide(among)
+
     async def close(self) -> None:
         """Let go of every connection."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):

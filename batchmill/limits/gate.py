@@ -2,10 +2,12 @@
 
 Calls to one model wait in line; who is first asks for all that will fit, in one round trip. A pass is a moment:
 whoever has one writes the call down meanwhile, and sends it exactly then. Only so many may wait for one model that
-there is room for others; further ones are told to come back.
+there is room for others; further ones are told to come back. So are all but the first of a line in which that one has
+long to wait: their slots are for calls to other models.
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 from collections import Counter, defaultdict, deque
@@ -30,8 +32,14 @@ from batchmill.routing.names import Target
 
 LATE_S = 0.02
 """A call that is later than its moment by more than that waits for another: the pace has gone on without it."""
+LONGEST_AGAIN_S = 5.0
+"""A call that is written down waits so long for another moment, a third of a lease; then it goes back."""
 MOST_ASKED = 64
 """At once."""
+LONG_WAIT_S = 10.0
+"""While the first of a line waits longer than that, nobody waits behind it."""
+MOST_URGENT = 9
+"""So many urgent calls in a row leave before others that wait; then one of those does."""
 MOST_LINES = 10_000
 REST_S, LONGEST_REST_S = 60.0, 600.0
 """How long a key rests that its provider has turned away, doubled each time; its others go on."""
@@ -74,6 +82,7 @@ class NoPass:
 class _Waiter:
     permit: str
     demand: Demand
+    is_urgent: bool
     told: asyncio.Future[Pass | NoPass]
 
 
@@ -82,6 +91,9 @@ class _Line:
     """Those who wait for one model.
 
     Attributes:
+        waiting: Urgent ones first.
+        urgent: How many of them are.
+        urgent_left: How many urgent ones were let through since another was.
         is_asked_for: Somebody asks for those who wait.
         asking: The task that does, once it takes longer.
         moved: Somebody has given something back.
@@ -89,10 +101,35 @@ class _Line:
     """
 
     waiting: deque[_Waiter] = field(default_factory=deque)
+    urgent: int = 0
+    urgent_left: int = 0
     is_asked_for: bool = False
     asking: asyncio.Task[None] | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     wait_s: float = 0.0
+
+    def join(self, waiter: _Waiter) -> None:
+        """Let somebody stand behind those who are as urgent."""
+        self.waiting.insert(self.urgent if waiter.is_urgent else len(self.waiting), waiter)
+        self.urgent += waiter.is_urgent
+
+    def leave(self, waiter: _Waiter) -> None:
+        """Take somebody out of the line, who may have gone already."""
+        with contextlib.suppress(ValueError):
+            self.waiting.remove(waiter)
+            self.urgent -= waiter.is_urgent
+
+    def first(self, most: int) -> list[_Waiter]:
+        """Those whose turn it is."""
+        first = list(itertools.islice(self.waiting, most))
+        if self.urgent_left >= MOST_URGENT and 0 < self.urgent < len(self.waiting):
+            other = self.waiting[self.urgent]
+            return [other, *(waiter for waiter in first if waiter is not other)]
+        return first
+
+    def note_let_through(self, waiter: _Waiter) -> None:
+        """Count who has left the line with a pass."""
+        self.urgent_left = self.urgent_left + 1 if waiter.is_urgent else 0
 
 
 class Gate:
@@ -100,7 +137,7 @@ class Gate:
 
     Args:
         accounts: By provider: an id of each of its keys, which does not tell the key.
-        room: How many may wait for one model.
+        room: How many may wait for one model; where several are waited for, each has its part of that.
         clock: The loop's.
     """
 
@@ -119,6 +156,7 @@ class Gate:
         self._limits: Mapping[tuple[str, str], Limits] = {}
         self._buckets: dict[tuple[Target, int], tuple[Bucket, ...]] = {}
         self._lines: dict[Target, _Line] = defaultdict(_Line)
+        self._waited_for: set[Target] = set()
         self._out: dict[str, Pass] = {}
         self._resting: dict[tuple[str, int], tuple[float, float]] = {}
         self._counts_tokens: dict[Target, bool] = {}
@@ -133,11 +171,18 @@ class Gate:
             self._limits = limits
             self._buckets.clear()
             self._counts_tokens = dict.fromkeys(self._told_tokens, True)
+            for line in self._lines.values():
+                line.moved.set()
 
-    def is_full(self, target: Target) -> bool:
-        """Whether nobody else may wait for a model."""
+    def divide(self, among: int) -> None:
+        """From now on so many processes divide the limits between them, where they cannot be shared."""
+        self._limiter.divide(max(1, among))
+
+    def is_full(self, target: Target, coming: int = 0, *, is_urgent: bool = False) -> bool:
+        """Whether nobody else may wait for a model, once so many more have come; only urgent ones stand in the way of
+        one that is."""
         line = self._lines.get(target)
-        return line is not None and len(line.waiting) >= self._room
+        return line is not None and self._has_no_place(line, coming, is_urgent=is_urgent)
 
     def counts_tokens(self, target: Target) -> bool:
         """Whether it matters how many tokens a call to a model has."""
@@ -148,46 +193,57 @@ class Gate:
             self._counts_tokens[target] = counts
         return counts
 
-    async def enter(self, target: Target, demand: Demand = NOTHING) -> Pass | NoPass:
-        """Wait in line for leave to call a model. Cancelled, the place in line is given up."""
+    async def enter(
+        self, target: Target, demand: Demand = NOTHING, *, is_urgent: bool = False
+    ) -> Pass | NoPass:
+        """Wait in line for leave to call a model. Cancelled, the place in line is given up.
+
+        Args:
+            is_urgent: Before others that wait.
+        """
         line = self._line(target)
         self._turns[target.provider] += 1
         if not line.waiting:
             account = self._in_turn(target.provider)[0]
             if self._limiter.lets_through(self._buckets_of(target, account)):
                 return _free(target, account)
-        if len(line.waiting) >= self._room:
+        if self._has_no_place(line, is_urgent=is_urgent):
             return NoPass(wait_s=max(1.0, line.wait_s))
         waiter = _Waiter(
             permit=self._new_permit(),
             demand=demand,
+            is_urgent=is_urgent,
             told=asyncio.get_running_loop().create_future(),
         )
-        line.waiting.append(waiter)
-        if not line.is_asked_for:
-            line.is_asked_for = True
-            is_done = False
-            try:
-                is_done = await self._ask(target, line)  # nearly always: nothing is limited, or there is room
-            finally:
-                line.is_asked_for = not is_done
-                if not is_done:
-                    line.asking = asyncio.create_task(self._ask_on(target, line), name=f"gate {target.name}")
-        return await waiter.told
+        line.join(waiter)
+        try:
+            if not line.is_asked_for:
+                await self._begin_asking(target, line)
+            return await waiter.told
+        except asyncio.CancelledError:
+            line.leave(waiter)
+            waiter.told.cancel()
+            if not waiter.told.cancelled() and isinstance(told := waiter.told.result(), Pass):
+                await self.give_back(told)
+            raise
 
-    async def start(self, given: Pass) -> Pass:
-        """Wait for the moment of a pass; who is late for it waits for another moment. The pass in force."""
-        while given.permit:
-            early_s = given.starts_at_s - self._clock()
-            if early_s > 0:
-                await asyncio.sleep(early_s)
-            if early_s > -LATE_S:
-                return given
+    async def start(self, given: Pass) -> Pass | NoPass:
+        """Wait for the moment of a pass; who is late for it waits for another moment. The pass in force; none where
+        that is too far off."""
+        if not given.permit:
+            return given
+        if self._clock() - given.starts_at_s > LATE_S:
             await self.give_back(given)
             again = await self._again(given)
-            if again is None:
-                return given
+            if isinstance(again, NoPass):
+                return again
             given = again
+        try:
+            # Late again, it goes all the same: where the server is far, every moment has passed when it is told.
+            await asyncio.sleep(max(0.0, given.starts_at_s - self._clock()))
+        except asyncio.CancelledError:
+            await self.give_back(given)
+            raise
         return given
 
     async def give_back(self, given: Pass) -> None:
@@ -238,9 +294,18 @@ class Gate:
         for line in self._lines.values():
             if line.asking is not None:
                 line.asking.cancel()
-            while line.waiting:
-                _tell(line.waiting.popleft(), NoPass())
+            for waiter in list(line.waiting):
+                line.leave(waiter)
+                _tell(waiter, NoPass())
         await self._limiter.close()
+
+    def _has_no_place(self, line: _Line, coming: int = 0, *, is_urgent: bool) -> bool:
+        """Whether nobody else may join those who wait in a line."""
+        before = line.urgent if is_urgent else len(line.waiting)
+        if not before:
+            return False
+        most = max(1, self._room // max(1, len(self._waited_for)))
+        return before + coming >= most or line.wait_s > LONG_WAIT_S
 
     def _line(self, target: Target) -> _Line:
         """The line before a model. Models are named by producers: those that nobody waits for are forgotten in time."""
@@ -262,16 +327,33 @@ class Gate:
     def _new_permit(self) -> str:
         return f"{self._name}-{next(self._numbers)}"
 
-    async def _again(self, given: Pass) -> Pass | None:
-        """Another pass, before all who wait; None where there is none to be had, and none is missed."""
+    async def _again(self, given: Pass) -> Pass | NoPass:
+        """Another pass, before all who wait; the same where there is none to be had any more, and none is missed."""
+        until_s = self._clock() + LONGEST_AGAIN_S
         while True:
             ask = self._ask_of(given.target, given.account, self._new_permit(), given.demand)
             admission = (await self._limiter.admit([ask]))[0]
             if admission.never:
-                return None
+                return given
             if admission.granted:
                 return self._give(replace(given, permit=ask.permit, starts_at_s=admission.starts_at_s))
+            if self._clock() + admission.retry_after_s > until_s:
+                return NoPass(wait_s=admission.retry_after_s)
             await asyncio.sleep(admission.retry_after_s)
+
+    async def _begin_asking(self, target: Target, line: _Line) -> None:
+        """Ask for who has come first, and leave it to a task to go on where that is not enough."""
+        line.is_asked_for = True
+        self._waited_for.add(target)
+        is_done = False
+        try:
+            is_done = await self._ask(target, line)  # nearly always: nothing is limited, or there is room
+        finally:
+            line.is_asked_for = not is_done
+            if not is_done:
+                line.asking = asyncio.create_task(self._ask_on(target, line), name=f"gate {target.name}")
+            else:
+                self._waited_for.discard(target)
 
     async def _ask_on(self, target: Target, line: _Line) -> None:
         """Ask for those who wait, until nobody does."""
@@ -285,17 +367,25 @@ class Gate:
                     pass
         finally:
             line.is_asked_for, line.asking = False, None
+            self._waited_for.discard(target)
 
     async def _ask(self, target: Target, line: _Line) -> bool:
         """Ask for those who wait, the first first, with each key in turn; whether nobody waits any more."""
+        waits_s = []
         for account in self._in_turn(target.provider):
             self._forget_gone(line)
-            asked = list(itertools.islice(line.waiting, MOST_ASKED))
+            asked = line.first(MOST_ASKED)
             if not asked:
+                line.wait_s = 0.0
                 return True
             asks = [self._ask_of(target, account, waiter.permit, waiter.demand) for waiter in asked]
             admissions = await self._limiter.admit(asks)
-            line.wait_s = await self._tell(target, account, line, asked, admissions)
+            waits_s.append(await self._tell(target, account, line, asked, admissions))
+        line.wait_s = min(waits_s)
+        if line.wait_s > LONG_WAIT_S:
+            for waiter in list(line.waiting)[1:]:
+                line.leave(waiter)
+                _tell(waiter, NoPass(wait_s=line.wait_s))
         return not line.waiting
 
     async def _tell(
@@ -312,7 +402,7 @@ class Gate:
             if not (admission.granted or admission.never):
                 waits_s = waits_s or admission.retry_after_s
                 continue
-            line.waiting.remove(waiter)
+            line.leave(waiter)
             if admission.never:
                 _tell(waiter, NoPass(never=True))
                 continue
@@ -327,6 +417,8 @@ class Gate:
             )
             if not _tell(waiter, given):
                 await self.give_back(given)  # who asked has gone meanwhile
+                continue
+            line.note_let_through(waiter)
         return waits_s
 
     def _give(self, given: Pass) -> Pass:
@@ -366,7 +458,7 @@ class Gate:
     @staticmethod
     def _forget_gone(line: _Line) -> None:
         for waiter in [waiter for waiter in line.waiting if waiter.told.done()]:
-            line.waiting.remove(waiter)
+            line.leave(waiter)
 
 
 @lru_cache(maxsize=1_000)

@@ -52,6 +52,12 @@ class MemoryLimiter:
         """Keep the slots of calls still out for another lease."""
         self.hold(self.permits.asks(permits))
 
+    def divide(self, among: int) -> None:
+        """From now on so many processes divide the limits between them."""
+        self._share = among
+        for state in self._states.values():
+            state.share = among
+
     async def close(self) -> None:
         """Nothing to let go of."""
 

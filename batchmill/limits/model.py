@@ -186,6 +186,10 @@ class Limiter(Protocol):
         """Keep the slots of calls still out for another `LEASE_S`; to be called every `RENEW_EVERY_S`."""
         ...
 
+    def divide(self, among: int) -> None:
+        """From now on so many processes divide the limits between them, where they cannot be shared."""
+        ...
+
     async def close(self) -> None:
         """Let go of every connection."""
         ...

@@ -128,6 +128,9 @@ class ValkeyLimiter:
         """Keep the slots of calls still out for another lease."""
         await self.hold(self.permits.asks(permits))
 
+    def divide(self, among: int) -> None:
+        """Nothing to divide: it counts for all."""
+
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()

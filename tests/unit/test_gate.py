@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchmill.limits.gate import LATE_S, REST_S, Gate, NoPass, Pass
+from batchmill.limits.gate import LATE_S, LONGEST_AGAIN_S, REST_S, Gate, NoPass, Pass
 from batchmill.limits.memory import MemoryLimiter
 from batchmill.limits.model import Admission, Ask, Bucket, Demand, Dimension, Limits, Quota, Settlement
 from batchmill.providers.base import Reply, Verdict
@@ -39,13 +39,18 @@ class Turnstile:
         self.settled: list[Settlement] = []
         self.renewed: list[str] = []
         self.largest = 10**9
+        self.wait_s = 0.01
         self.closed_keys: set[str] = set()
+        self.closed_for_s = 0.01
+        self.answering: asyncio.Event | None = None
 
     def lets_through(self, buckets: Sequence[Bucket]) -> bool:
         return False
 
     async def admit(self, asks: Sequence[Ask]) -> list[Admission]:
         self.lists.append(len(asks))
+        if self.answering is not None:
+            await self.answering.wait()
         return [self._answer(ask) for ask in asks]
 
     def _answer(self, ask: Ask) -> Admission:
@@ -54,7 +59,7 @@ class Turnstile:
             return Admission(granted=False, never=True)
         is_closed = any(key in ask.buckets[-1].name for key in self.closed_keys)
         if is_closed or not self.turns:
-            return Admission(granted=False, retry_after_s=0.01)
+            return Admission(granted=False, retry_after_s=self.closed_for_s if is_closed else self.wait_s)
         return Admission(granted=True, starts_at_s=self.clock.now_s + self.turns.pop(0))
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -62,6 +67,9 @@ class Turnstile:
 
     async def renew(self, permits: Collection[str]) -> None:
         self.renewed += permits
+
+    def divide(self, among: int) -> None:
+        pass
 
     async def close(self) -> None:
         pass
@@ -287,3 +295,163 @@ def test_what_an_answer_tells_counts_from_then_on(reply: Reply, limits: Limits) 
         await gate.close()
 
     asyncio.run(run())
+
+
+def test_a_key_that_is_closed_for_long_does_not_keep_the_others_waiting() -> None:
+    """Whoever waits is asked for again as soon as any key may have room, whichever was asked last."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        for key in ("key-a", "key-b"):
+            turnstile.closed_keys = {key}
+            turnstile.closed_for_s = 600.0
+            turnstile.turns = []
+            waiting = asyncio.create_task(gate.enter(MODEL))
+            await some_turns_of_the_loop()
+            turnstile.turns = [0.0] * 2
+            assert isinstance(await asyncio.wait_for(waiting, 1.0), Pass)
+            await gate.enter(OTHER)  # so that it is the other key's turn
+
+    playing(play, keys=("key-a", "key-b"))
+
+
+def test_a_limit_that_is_raised_counts_at_once() -> None:
+    """Whoever waits under the old limit is asked for anew, however long that would have taken."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.wait_s = 60.0
+        waiting = asyncio.create_task(gate.enter(MODEL))
+        await some_turns_of_the_loop()
+        turnstile.turns = [0.0]
+        gate.set_limits({("openai", "m"): Limits(requests=6_000)})
+        assert isinstance(await asyncio.wait_for(waiting, 1.0), Pass)
+
+    playing(play)
+
+
+def test_who_goes_away_with_a_pass_leaves_its_slot() -> None:
+    """Cancelled after it was let through, before it has heard of it: nobody will ever settle that pass."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        waiting = asyncio.create_task(gate.enter(MODEL))
+        await some_turns_of_the_loop()
+        turnstile.turns = [0.0]
+        for _ in range(100_000):
+            await asyncio.sleep(0)
+            if gate._out:
+                break
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert len(turnstile.settled) == 1
+        assert not gate._out
+
+    playing(play)
+
+
+def test_who_goes_away_while_asking_for_all_stands_in_nobodys_way() -> None:
+    """Others are asked for all the same, and no pass goes to it."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.answering = asyncio.Event()
+        first, second = (asyncio.create_task(gate.enter(MODEL)) for _ in range(2))
+        await some_turns_of_the_loop()
+        first.cancel()
+        await some_turns_of_the_loop()
+        turnstile.turns = [0.0, 0.0]
+        turnstile.answering.set()
+        assert isinstance(given := await second, Pass)
+        await some_turns_of_the_loop()
+        assert list(gate._out) == [given.permit]
+
+    playing(play)
+
+
+def test_a_call_that_cannot_but_be_late_is_sent() -> None:
+    """Where every answer of the limiter takes longer than one may be late, the second moment is taken as it is."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [-2 * LATE_S] * 9
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        assert isinstance(await gate.start(given), Pass)
+        assert len(turnstile.asked) == 2
+
+    playing(play)
+
+
+def test_who_is_late_and_would_wait_for_long_comes_back() -> None:
+    """The call is written down as sent: it must not hang about while its lease, or its batch, comes to an end."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0]
+        turnstile.wait_s = 2 * LONGEST_AGAIN_S
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        clock.now_s += 2 * LATE_S
+        assert await gate.start(given) == NoPass(wait_s=2 * LONGEST_AGAIN_S)
+        assert not gate._out
+
+    playing(play)
+
+
+def test_who_goes_away_before_its_moment_leaves_its_slot() -> None:
+    """Cancelled while it waits to be sent."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [60.0]
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        starting = asyncio.create_task(gate.start(given))
+        await some_turns_of_the_loop()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert [settled.permit for settled in turnstile.settled] == [given.permit]
+
+    playing(play)
+
+
+def test_urgent_calls_go_before_others_that_wait() -> None:
+    """They need not wait for the turns of all who came before, nor for a place in a line that those have filled."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        left: list[str] = []
+
+        async def call(name: str, *, is_urgent: bool = False) -> None:
+            assert isinstance(await gate.enter(MODEL, is_urgent=is_urgent), Pass)
+            left.append(name)
+
+        calls = [asyncio.create_task(call(f"low-{nth}")) for nth in range(2)]
+        await some_turns_of_the_loop()
+        assert gate.is_full(MODEL)
+        assert not gate.is_full(MODEL, is_urgent=True)
+        calls += [asyncio.create_task(call(f"high-{nth}", is_urgent=True)) for nth in range(2)]
+        await some_turns_of_the_loop()
+        assert gate.is_full(MODEL, is_urgent=True)
+        turnstile.turns = [0.0] * 4
+        await asyncio.gather(*calls)
+        assert left == ["high-0", "high-1", "low-0", "low-1"]
+
+    playing(play, room=2)
+
+
+def test_urgent_calls_without_end_leave_some_turns_to_others() -> None:
+    """One in ten goes to whoever else has waited longest."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        left: list[str] = []
+
+        async def call(name: str, *, is_urgent: bool) -> None:
+            while len(left) < 40:
+                await gate.enter(MODEL, is_urgent=is_urgent)
+                left.append(name)
+
+        calls = [asyncio.create_task(call("high", is_urgent=True)) for _ in range(4)]
+        calls.append(asyncio.create_task(call("low", is_urgent=False)))
+        for _ in range(50):
+            await some_turns_of_the_loop()
+            turnstile.turns = [0.0]
+        await asyncio.gather(*calls)
+        assert 3 <= left.count("low") <= 6
+
+    playing(play, room=8)
