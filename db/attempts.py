@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.requests.model import AttemptState
 from batchmill.requests.work import Job, Outcome
+from batchmill.routing.names import Target
 from db.budgets.holds import Held, held_on
 from db.bulk import INT, STR, bulk_update, rows_of
 from db.engine import Transaction
@@ -71,6 +72,11 @@ _sent_under = select(attempts).where(
     attempts.c.request_id.in_(bindparam("requests", expanding=True)),
     attempts.c.claim_id == bindparam("claim"),
     attempts.c.state == AttemptState.SENT,
+)
+_calls_of = Prepared(
+    select(attempts.c.request_id, attempts.c.provider, attempts.c.model, func.count().label("times"))
+    .where(among(attempts.c.request_id, "requests"))
+    .group_by(attempts.c.request_id, attempts.c.provider, attempts.c.model)
 )
 _unknown_of = select(attempts).where(attempts.c.state == word(AttemptState.UNKNOWN))
 
@@ -140,6 +146,14 @@ def end(tx: Transaction, outcomes: Sequence[Outcome], from_state: AttemptState) 
 def sent_under(tx: Transaction, claim: int, request_ids: Sequence[int]) -> Sequence[Any]:
     """The calls of these requests that were sent under a claim and have not ended."""
     return tx.rows(_sent_under, requests=list(request_ids), claim=claim) if request_ids else []
+
+
+def calls_of(tx: Transaction, requests: Sequence[int]) -> dict[int, dict[Target, int]]:
+    """How many calls were made for each of these requests to each model."""
+    calls: dict[int, dict[Target, int]] = {}
+    for row in tx.rows(_calls_of, requests=list(requests)) if requests else ():
+        calls.setdefault(row.request_id, {})[Target(provider=row.provider, model=row.model)] = row.times
+    return calls
 
 
 def of_request(tx: Transaction, request: int) -> Sequence[Any]:

@@ -12,7 +12,7 @@ from batchmill.requests.model import CacheMode, RequestState
 from batchmill.requests.work import Job, Send
 from batchmill.routing.path import EMPTY, Path
 from batchmill.routing.wants import load_wants, merged
-from db import cache, flights, paths, requests
+from db import attempts, cache, flights, paths, requests
 from db.engine import Transaction
 from db.page import Page, state_of
 
@@ -123,8 +123,10 @@ def _with_bodies(tx: Transaction, jobs: list[Job]) -> list[Job]:
     ids = [job.request_id for job in jobs]
     questions = {row.request_id: row for row in requests.questions(tx, ids)}
     walked = paths.of(tx, ids)
+    called = attempts.calls_of(tx, [job.request_id for job in jobs if job.attempts])
     for job in jobs:
         put_question(job, questions[job.request_id], walked.get(job.request_id, EMPTY))
+        job.called = called.get(job.request_id, {})
     return jobs
 
 

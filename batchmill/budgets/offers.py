@@ -56,7 +56,8 @@ class CallOffers:
         return Send(job=job, asked=asked, has_next=has_next, is_lone=is_lone)
 
     def with_cheaper(self, send: Send) -> Send:
-        """The same with every cheaper model that would do: of the same provider, active, able to do what is asked.
+        """The same with every cheaper model that would do: of the same provider, active, able to do what is asked, not
+        given up for the request.
 
         The dearest comes first; of many the cheapest is always among them. Vectors of another model are no vectors of
         this one, so embeddings have none.
@@ -70,9 +71,12 @@ class CallOffers:
         if endpoint in _WRITES_TEXT and asked.hold_nanos is not None:
             body = orjson.loads(job.body)
             needs = capabilities_needed(endpoint, body)
+            given_up = job.path.given_up
             for entry in self._models:
                 if self._would_do(entry, asked, needs, body):
                     target = Target(provider=entry.provider, model=entry.model)
+                    if target in given_up:
+                        continue
                     candidate, tokens = self._candidate(job, target, body_for(job, target))
                     is_cheaper = candidate.hold_nanos is not None and candidate.hold_nanos < asked.hold_nanos
                     if is_cheaper and tokens <= (entry.context_tokens or tokens):

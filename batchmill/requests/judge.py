@@ -122,7 +122,7 @@ class Judge:
 
     def _nth(self, attempt: Attempt) -> int:
         """The how-manieth call of its request to its model this is, calls that were turned away as too fast aside."""
-        return attempt.nth_there - attempt.job.throttles
+        return attempt.nth_there - min(attempt.job.throttles, attempt.nth_there - 1)
 
     def _go_on(self, attempt: Attempt, reply: Reply) -> Outcome:
         """Give this model up for this request: the next one is its to ask, at once, as if it were the first."""
@@ -160,7 +160,7 @@ class Judge:
         throttles = attempt.job.throttles + is_throttled
         if is_throttled and throttles >= self.rules.most_throttles:
             return self._outcome(attempt, reply, RequestState.FAILED, throttles=throttles)
-        waits = max(1, self._nth(attempt) - attempt.job.tries + attempt.job.throttles)
+        waits = max(1, attempt.nth_there - attempt.job.tries)
         delay_ms = self.rules.delay_ms(waits, reply.retry_after_s, self.chance.random())
         return self._outcome(attempt, reply, RequestState.PENDING, delay_ms=delay_ms, throttles=throttles)
 

@@ -1,6 +1,7 @@
 """A request on its way through a worker: claimed as a job, sent as an attempt, ended by an outcome."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batchmill.budgets.model import OnLimit
@@ -54,6 +55,7 @@ class Job:
         wants: What it wants of routing, its batch's wishes included.
         path: Whom it has been to, and could not go to, so far.
         is_path_new: The path has steps that are not written down yet.
+        called: How often each model was called for it so far.
     """
 
     request_id: int
@@ -71,6 +73,7 @@ class Job:
     wants: Wants = NOTHING
     path: Path = EMPTY
     is_path_new: bool = False
+    called: Mapping[Target, int] = field(default_factory=dict)
 
     @property
     def asked(self) -> Target:
@@ -239,6 +242,8 @@ class Attempt:
     @property
     def nth_there(self) -> int:
         """The how-manieth call of its request to its model it is."""
+        if self.job.called:
+            return 1 + self.job.called.get(self.target, 0)
         return max(1, self.number - self.job.path.calls_to_others)
 
     @property

@@ -267,6 +267,28 @@ def test_the_next_model_is_asked_after_two_failures(database: Database, clock: F
     audit(database)
 
 
+def test_calls_to_a_model_that_rests_meanwhile_do_not_count_for_its_fallback(
+    database: Database, clock: FakeClock
+) -> None:
+    """It has its own two tries, and its first failure counts for its circuit; whom the line left for a while keeps
+    those it had."""
+    add_batch(database, 1)
+    worker, asked = worker_on(database), Target(*KEY)
+    for target, nth in ((asked, 1), (OTHER, 1), (asked, 2)):
+        (job,) = worker.take(1)
+        if target is OTHER:
+            job.note(Step(target=asked, what=What.SKIPPED, why="resting", at_ms=1))
+        send = replace(send_of(job), has_next=True)
+        send = replace(send, asked=replace(send.asked, provider=target.provider, model=target.model))
+        (attempt,) = worker.write(Work(sends=[send])).attempts.values()
+        assert attempt.nth_there == nth
+        worker.settle((attempt, FAULTY))
+        clock.advance(60_000)
+    assert attempt.job.path.given_up == {asked}
+    with database.read() as tx:
+        assert circuits.read(tx)[OTHER.key].failures == 1
+
+
 def test_a_path_is_written_with_a_hand_back(database: Database) -> None:
     """What a request could not go to is known to whoever claims it next."""
     add_batch(database, 1)

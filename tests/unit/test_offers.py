@@ -13,6 +13,8 @@ from batchmill.money.prices import Pricer
 from batchmill.money.rates import Rates
 from batchmill.requests.model import CacheMode, Endpoint, Lane, OnUnknown
 from batchmill.requests.work import BatchFacts, Bounded, Job
+from batchmill.routing.names import Target
+from batchmill.routing.path import Step, What
 
 ASKED = "big"
 USD_PER_MTOK = {"big": 100, "middle": 50, "small": 10, "tiny": 1, "dearer": 200, "unpriced": None}
@@ -34,6 +36,7 @@ def cheaper(
     models: list[ModelEntry],
     endpoint: Endpoint = Endpoint.CHAT,
     bounded: Bounded = Bounded.CLOSELY,
+    given_up: tuple[str, ...] = (),
     **body: Any,
 ) -> list[tuple[str, int]]:
     """What is offered instead of `big`: model and hold."""
@@ -57,6 +60,9 @@ def cheaper(
         started_ms=0,
     )
     job = Job(request_id=1, batch=batch, claim_id=1, cache_key=None, model=ASKED, body=orjson.dumps(asked))
+    for model in given_up:
+        target = Target(provider="openai", model=model)
+        job.note(Step(target=target, what=What.TRIED, why="500: oops", at_ms=1))
     send = offers.with_cheaper(offers.offer(job, job.asked, bounded))
     found = send.cheaper or ()
     for candidate in found:
@@ -66,6 +72,12 @@ def cheaper(
 
 def names(*args: Any, **body: Any) -> list[str]:
     return [model for model, _ in cheaper(*args, **body)]
+
+
+def test_who_has_been_given_up_for_a_request_is_not_offered_again() -> None:
+    """It would be asked without end: its failures are not those of the model asked for."""
+    models = [entry(model) for model in USD_PER_MTOK]
+    assert names(models, given_up=("middle", "tiny")) == ["small"]
 
 
 def test_the_next_cheaper_comes_first() -> None:
