@@ -137,6 +137,10 @@ class Limits(Protocol):
         """Let the key of a pass rest; whether another may be used."""
         ...
 
+    def has_other_key(self, given: Pass) -> bool:
+        """Whether another key than that of a pass may go on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -364,9 +368,10 @@ class Pipeline:
         finally:
             del self._calling[task]
         await self.limits.leave(given, reply)
-        if reply.verdict is Verdict.BLOCKED and self.limits.rest(given):
-            return replace(reply, verdict=Verdict.THROTTLED, retry_after_s=0.0)  # with another of its keys
-        return reply
+        is_for_other_key = (reply.verdict is Verdict.BLOCKED and self.limits.rest(given)) or (
+            reply.verdict is Verdict.THROTTLED and self.limits.has_other_key(given)
+        )
+        return replace(reply, verdict=Verdict.THROTTLED, retry_after_s=0.0) if is_for_other_key else reply
 
     async def _start(self, ready: Ready) -> Pass | Reply:
         """Wait for the moment of a call that is written down; or what stands in for its reply, as it is not made."""

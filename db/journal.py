@@ -245,11 +245,6 @@ class Journal:
         self._tell(written, looks, others)
         self._tell_sends(written, sends)
 
-    def _write_in(self, tx: Transaction, work: Work) -> Written:
-        return settling.write(
-            tx, work, self.worker_id, call_timeout_ms=self.call_timeout_ms, rules=self.rules
-        )
-
     def _note(self, written: Written) -> None:
         if written.circuits:
             self._circuits_at_ms = self.database.now_ms()

@@ -159,6 +159,7 @@ class Gate:
         self._waited_for: set[Target] = set()
         self._out: dict[str, Pass] = {}
         self._resting: dict[tuple[str, int], tuple[float, float]] = {}
+        self._closed: dict[tuple[Target, int], float] = {}
         self._counts_tokens: dict[Target, bool] = {}
         self._told_tokens: set[Target] = set()
         self._turns: Counter[str] = Counter()
@@ -260,6 +261,8 @@ class Gate:
                 return  # nearly always, where nothing is limited
             given = await self._counted(given)
         self._out.pop(given.permit, None)
+        if is_throttled:
+            self._close(given, reply.retry_after_s or 0.0)
         if any(quota.dimension in _TOKENS for quota in reply.quotas):
             self._told_tokens.add(target)
             self._counts_tokens[target] = True
@@ -282,6 +285,14 @@ class Gate:
             self._resting[key] = now + rest_s, rest_s
         return bool(self._awake(given.target.provider))
 
+    def has_other_key(self, given: Pass) -> bool:
+        """Whether another key than that of a pass may go on: it does not rest, and was not told to wait."""
+        now = self._clock()
+        return any(
+            account != given.account and self._closed.get((given.target, account), 0.0) <= now
+            for account in self._awake(given.target.provider)
+        )
+
     async def renew_on(self) -> None:
         """Keep the slots of the calls that are out, for ever."""
         while True:
@@ -298,6 +309,12 @@ class Gate:
                 line.leave(waiter)
                 _tell(waiter, NoPass())
         await self._limiter.close()
+
+    def _close(self, given: Pass, wait_s: float) -> None:
+        now = self._clock()
+        self._closed = {key: until_s for key, until_s in self._closed.items() if until_s > now}
+        key = given.target, given.account
+        self._closed[key] = max(now + wait_s, self._closed.get(key, 0.0))
 
     def _has_no_place(self, line: _Line, coming: int = 0, *, is_urgent: bool) -> bool:
         """Whether nobody else may join those who wait in a line."""

@@ -31,7 +31,7 @@ from db.tables import circuits, inputs
 from tests.support.budgets import add_budget
 from tests.support.clocks import until
 from tests.support.hands import add_batch, attempts_of, batch_of, states_of
-from tests.support.replies import ANSWERED, make_judge, make_offers, make_router
+from tests.support.replies import ANSWERED, BLOCKED, THROTTLED, make_judge, make_offers, make_router
 from tests.unit.test_judge import attempt
 from workers.pump import Pump
 
@@ -42,19 +42,20 @@ GRACE_S = 5.0
 
 
 class NotingProvider:
-    """Answers after a moment; `models` are those that were called, in order."""
+    """Answers after a moment, with some keys as told; `models` are those that were called, in order."""
 
     name = "openai"
 
     def __init__(self) -> None:
         self.models: list[str] = []
+        self.replies: dict[int, Reply] = {}
         self.latency_s = 0.01
 
     async def call(self, call: Call) -> Reply:
         """Note, wait, answer."""
         self.models.append(call.model)
         await asyncio.sleep(self.latency_s)
-        return ANSWERED
+        return self.replies.get(call.account, ANSWERED)
 
     def fault(self, call: Call) -> None:
         """It can be asked anything."""
@@ -74,10 +75,10 @@ def mill_database(tmp_path: Path) -> Database:
 class Play:
     """A pump, its gate and its provider, while a test acts."""
 
-    def __init__(self, database: Database, concurrency: int) -> None:
+    def __init__(self, concurrency: int, keys: Sequence[str]) -> None:
         self.provider = NotingProvider()
         self.gate = Gate(
-            MemoryLimiter(), accounts={"openai": ["key"]}, room=concurrency // 2, clock=time.monotonic
+            MemoryLimiter(), accounts={"openai": keys}, room=concurrency // 2, clock=time.monotonic
         )
         self.router = make_router()
         self.is_stopping = False
@@ -97,11 +98,14 @@ def playing(
     models: Sequence[ModelEntry] = (),
     concurrency: int = 8,
     grace_s: float = GRACE_S,
+    keys: Sequence[str] = ("key",),
+    replies: Mapping[int, Reply] = {},
 ) -> Play:
     """Run a pump beside `act`, and stop it when that has ended."""
 
     async def run() -> Play:
-        play = Play(database, concurrency)
+        play = Play(concurrency, keys)
+        play.provider.replies.update(replies)
         play.gate.set_limits({("openai", model): limit for model, limit in limits.items()})
         play.router.set_models(models)
         offers = make_offers()
@@ -314,3 +318,33 @@ def test_high_does_not_wait_for_the_turns_of_others(mill_database: Database) -> 
         await until(lambda: states_of(mill_database, high) == ["done"])
 
     playing(mill_database, act, limits={MODEL: Limits(requests=60)}, concurrency=64)
+
+
+@pytest.mark.parametrize(
+    "reply", [replace(THROTTLED, retry_after_s=3_600.0), replace(THROTTLED, retry_after_s=5.0), BLOCKED]
+)
+def test_a_key_that_may_not_go_on_leaves_the_calls_to_the_others(
+    mill_database: Database, reply: Reply
+) -> None:
+    """Its day's share is used up, or its credit: that is no reason to leave the model alone."""
+    batch = add_batch(mill_database, 40)
+
+    async def act(play: Play) -> None:
+        async with asyncio.timeout(4.5):
+            await until(lambda: states_of(mill_database, batch) == ["done"] * 40)
+
+    playing(mill_database, act, limits={}, keys=("a", "b"), replies={0: reply})
+
+
+def test_the_last_key_that_may_not_go_on_has_its_model_left_alone(mill_database: Database) -> None:
+    """As with a single key: then there is nobody to go to."""
+    add_batch(mill_database, 8)
+    away = replace(THROTTLED, retry_after_s=3_600.0)
+
+    async def act(play: Play) -> None:
+        pipeline = play.pipeline
+        assert pipeline is not None
+        asked = Target(provider="openai", model=MODEL)
+        await until(lambda: pipeline.journal.closed_until_ms(asked, is_lone=True) is not None)
+
+    playing(mill_database, act, limits={}, keys=("a", "b"), replies={0: away, 1: away})
