@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from batchmill.limits.measure import NOTHING, counted
+from batchmill.limits.measure import NOTHING, counted, counts_what_comes
 from batchmill.limits.model import (
     RENEW_EVERY_S,
     Admission,
@@ -84,6 +84,10 @@ class _Waiter:
     demand: Demand
     is_urgent: bool
     told: asyncio.Future[Pass | NoPass]
+
+    def ease(self) -> None:
+        """Ask for half of the answer next time. How long it gets nobody knows, and what comes is counted then."""
+        self.demand = replace(self.demand, output_tokens=self.demand.output_tokens // 2)
 
 
 @dataclass(slots=True)
@@ -414,8 +418,12 @@ class Gate:
         admissions: Sequence[Admission],
     ) -> float:
         """Tell those who were asked for; how long the first who has to wait has to."""
-        waits_s = 0.0
+        waits_s, is_any_eased = 0.0, False
         for waiter, admission in zip(asked, admissions, strict=True):
+            if admission.never and waiter.demand.output_tokens and counts_what_comes(target.provider):
+                waiter.ease()
+                is_any_eased = True
+                continue
             if not (admission.granted or admission.never):
                 waits_s = waits_s or admission.retry_after_s
                 continue
@@ -436,7 +444,7 @@ class Gate:
                 await self.give_back(given)  # who asked has gone meanwhile
                 continue
             line.note_let_through(waiter)
-        return waits_s
+        return 0.0 if is_any_eased else waits_s
 
     def _give(self, given: Pass) -> Pass:
         self._out[given.permit] = given

@@ -51,5 +51,10 @@ def counted(provider: str, demand: Demand, usage: Usage | None) -> Demand | None
     return Demand(input_tokens=usage.input_tokens, output_tokens=demand.output_tokens)
 
 
+def counts_what_comes(provider: str) -> bool:
+    """Whether a provider counts the answer as it comes: then none is too long for a limit beforehand."""
+    return provider in _COUNT_WHAT_COMES
+
+
 def _writes(endpoint: Endpoint) -> bool:
     return endpoint not in (Endpoint.EMBEDDINGS, Endpoint.MODERATIONS)

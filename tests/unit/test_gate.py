@@ -55,7 +55,7 @@ class Turnstile:
 
     def _answer(self, ask: Ask) -> Admission:
         self.asked.append(ask.buckets[-1].name)
-        if ask.demand.input_tokens > self.largest:
+        if ask.demand.input_tokens > self.largest or ask.demand.output_tokens > self.largest:
             return Admission(granted=False, never=True)
         is_closed = any(key in ask.buckets[-1].name for key in self.closed_keys)
         if is_closed or not self.turns:
@@ -83,7 +83,9 @@ def playing(
     async def run() -> None:
         clock = Clock()
         turnstile = Turnstile(clock)
-        gate = Gate(turnstile, accounts={"openai": keys}, room=room, clock=clock)
+        gate = Gate(
+            turnstile, accounts={"openai": keys, "anthropic": keys, "gemini": keys}, room=room, clock=clock
+        )
         async with asyncio.timeout(10):
             await play(gate, turnstile, clock)
             await gate.close()
@@ -148,6 +150,37 @@ def test_no_more_wait_than_there_is_room() -> None:
         assert isinstance(await gate.enter(OTHER), Pass)
 
     playing(play, room=2)
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "gemini"])
+def test_no_answer_is_too_long_for_who_counts_it_as_it_comes(provider: str) -> None:
+    """Its longest may be above the limit of a minute, as on a small account; it counts as less, and goes out."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.largest, turnstile.turns = 8_000, [0.0]
+        demand = Demand(input_tokens=10, output_tokens=16_384)
+        given = await gate.enter(Target(provider=provider, model="m"), demand)
+        assert isinstance(given, Pass)
+        assert given.demand == Demand(input_tokens=10, output_tokens=4_096)
+
+    playing(play)
+
+
+@pytest.mark.parametrize(
+    ("provider", "demand"),
+    [
+        ("openai", Demand(input_tokens=10, output_tokens=16_384)),
+        ("anthropic", Demand(input_tokens=16_384, output_tokens=16_384)),
+    ],
+)
+def test_what_is_counted_beforehand_may_be_too_long(provider: str, demand: Demand) -> None:
+    """The answer where the provider counts its limit, and the input always."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.largest, turnstile.turns = 8_000, [0.0]
+        assert await gate.enter(Target(provider=provider, model="m"), demand) == NoPass(never=True)
+
+    playing(play)
 
 
 def test_what_never_fits_is_told_so_and_holds_up_nobody() -> None:
