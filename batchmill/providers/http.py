@@ -11,15 +11,18 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+import structlog
 from yarl import URL
 
 from batchmill.providers.base import Call, Probe, Reply, Verdict
 from batchmill.providers.connection import Exchange
 from batchmill.providers.pool import Pool
-from batchmill.providers.verdicts import ReplyReader
+from batchmill.providers.verdicts import MALFORMED, ReplyReader
 from batchmill.providers.wire import UntranslatableError, Wire
 
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
+log = structlog.get_logger()
+
 UNSUPPORTED = "unsupported_parameter"
 
 
@@ -75,7 +78,17 @@ class HttpProvider:
         except UntranslatableError as error:
             return Reply(verdict=Verdict.REFUSED, error_code=UNSUPPORTED, error_message=str(error))
         exchange, latency_ms = await self._carry(request, call.timeout_s)
-        return self._reader.read(call.endpoint, exchange, latency_ms)
+        try:
+            return self._reader.read(call.endpoint, exchange, latency_ms)
+        except Exception as error:  # an answer stranger than any we know must not end the worker's pump
+            log.error("answer_not_read", provider=self.name, error=type(error).__name__)
+            return Reply(
+                verdict=Verdict.UNKNOWN,
+                status_code=exchange.status,
+                error_code=MALFORMED,
+                error_message=f"{self.name} says it answered, but its answer cannot be read",
+                latency_ms=latency_ms,
+            )
 
     async def probe(self, *, account: int = 0, timeout_s: float = 10.0) -> Probe:
         """Ask what costs nothing. Raises nothing but CancelledError."""

@@ -11,8 +11,10 @@ import orjson
 import pytest
 
 from batchmill.providers.base import Call, Reply, Verdict
-from batchmill.providers.openai import OpenAICompatible
+from batchmill.providers.http import HttpProvider
+from batchmill.providers.openai import OpenAICompatible, OpenAIWire
 from batchmill.providers.verdicts import EXCERPT_BYTES, LONGEST_MESSAGE
+from batchmill.providers.wire import Answer
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.app import Behaviour, Sandbox
 from batchmill.sandbox.request import Request
@@ -420,3 +422,27 @@ def test_many_calls_share_few_connections_and_keep_their_answers() -> None:
 
     assert all(asyncio.run(run()))
     assert sorted(log) == sorted(f"r{number}/1" for number in range(300))
+
+
+class NarrowWire(OpenAIWire):
+    """A wire that has not thought of everything."""
+
+    def read(self, endpoint: Endpoint, answer: Any, body: bytes) -> Answer | None:
+        """Fails."""
+        raise RecursionError("deeper than ever")
+
+
+def test_an_answer_stranger_than_any_is_unknown() -> None:
+    """Whatever reading it raises becomes a verdict: one answer must not end the calls of all others."""
+
+    async def run() -> Reply:
+        async with misbehaving(answers_once(http())) as base_url:
+            wire = NarrowWire(name="local", base_url=base_url, api_keys=[KEY])
+            made = HttpProvider(wire=wire, origin=wire.base, keys=wire.keys)
+            try:
+                return await made.call(chat())
+            finally:
+                await made.close()
+
+    reply = asyncio.run(run())
+    assert (reply.verdict, reply.error_code, reply.status_code) == (Verdict.UNKNOWN, "malformed_answer", 200)
