@@ -260,8 +260,10 @@ def test_a_cheaper_model_whose_limit_is_below_the_call_fails_the_line(
     async def act(play: Play) -> None:
         await until(lambda: states_of(mill_database, downgraded) == ["failed"])
 
-    limits = {OTHER.model: Limits(output_tokens=9_999)}
-    assert playing(mill_database, act, limits=limits, models=[CHEAPER]).provider.models == []
+    limits = {OTHER.model: Limits(output_tokens=9_999), MODEL: Limits(concurrency=1)}
+    played = playing(mill_database, act, limits=limits, models=[CHEAPER])
+    assert played.provider.models == []
+    assert not played.gate._out
     row = batch_of(mill_database, downgraded)
     assert row.last_error.startswith(f"request_too_large: {OTHER.name}")
     assert (row.spent_nanos, row.unknown_attempts) == (0, 0)
@@ -348,3 +350,19 @@ def test_the_last_key_that_may_not_go_on_has_its_model_left_alone(mill_database:
         await until(lambda: pipeline.journal.closed_until_ms(asked, is_lone=True) is not None)
 
     playing(mill_database, act, limits={}, keys=("a", "b"), replies={0: away, 1: away})
+
+
+def test_a_call_that_is_withheld_after_its_pass_leaves_its_slot(mill_database: Database) -> None:
+    """Its budget has no room: the slot of the concurrency goes to the next call, and not to nobody."""
+    add_budget(mill_database, 5_000_000)
+    batch = add_batch(mill_database, 3)
+    with mill_database.write() as tx:
+        tx.run(update(inputs).values(body='{"model":"gpt-4o-mini","max_tokens":10}'))
+        first = inputs.c.request_id == request_id(batch, 1)
+        tx.run(update(inputs).where(first).values(body='{"model":"gpt-4o-mini","max_tokens":16000}'))
+
+    async def act(play: Play) -> None:
+        await until(lambda: states_of(mill_database, batch)[1:] == ["done"] * 2)
+        await until(lambda: not play.gate._out)
+
+    playing(mill_database, act, limits={MODEL: Limits(concurrency=1)})

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from batchmill.limits import gate as gates
 from batchmill.limits.gate import LATE_S, LONGEST_AGAIN_S, REST_S, Gate, NoPass, Pass
 from batchmill.limits.memory import MemoryLimiter
 from batchmill.limits.model import Admission, Ask, Bucket, Demand, Dimension, Limits, Quota, Settlement
 from batchmill.providers.base import Reply, Verdict
 from batchmill.routing.names import Target
-from tests.support.replies import ANSWERED, THROTTLED
+from tests.support.replies import ANSWERED, FAULTY, THROTTLED
 
 MODEL = Target(provider="openai", model="m")
 OTHER = Target(provider="openai", model="other")
@@ -488,3 +489,73 @@ def test_urgent_calls_without_end_leave_some_turns_to_others() -> None:
         assert 3 <= left.count("low") <= 6
 
     playing(play, room=8)
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_slot_that_comes_back_is_given_away_at_once(is_sent: bool) -> None:
+    """Nobody waits out what was a guess: a call that has ended, or is not made after all, makes room now."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns, turnstile.wait_s = [0.0], 5.0
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        waiting = asyncio.create_task(gate.enter(MODEL))
+        await some_turns_of_the_loop()
+        turnstile.turns = [0.0]
+        await (gate.leave(given, ANSWERED) if is_sent else gate.give_back(given))
+        assert isinstance(await asyncio.wait_for(waiting, 1.0), Pass)
+
+    playing(play)
+
+
+def test_calls_that_were_out_together_make_a_key_rest_once() -> None:
+    """All of them are turned away, and that says no more than the first of them did; the next time it rests longer."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0]
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        for _ in range(5):
+            gate.rest(given)
+        clock.now_s += REST_S + 1
+        assert gate.has_other_key(replace(given, account=1 - given.account))
+        gate.rest(given)
+        clock.now_s += REST_S + 1
+        assert not gate.has_other_key(replace(given, account=1 - given.account))
+
+    playing(play, keys=("key-a", "key-b"))
+
+
+def test_slots_are_renewed_as_long_as_calls_are_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else their leases would end before the calls do, and others would be let through beside them."""
+    monkeypatch.setattr(gates, "RENEW_EVERY_S", 0.001)
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0]
+        given = await gate.enter(MODEL)
+        assert isinstance(given, Pass)
+        renewing = asyncio.create_task(gate.renew_on())
+        await some_turns_of_the_loop()
+        assert set(turnstile.renewed) == {given.permit}
+        await gate.leave(given, ANSWERED)
+        await asyncio.sleep(0)
+        turnstile.renewed.clear()
+        await some_turns_of_the_loop()
+        assert turnstile.renewed == []
+        renewing.cancel()
+
+    playing(play)
+
+
+def test_the_wait_that_a_provider_asks_for_reaches_the_limiter() -> None:
+    """With the refusal; a wait that comes with anything else is not the limits'."""
+
+    async def play(gate: Gate, turnstile: Turnstile, clock: Clock) -> None:
+        turnstile.turns = [0.0] * 2
+        for reply in (THROTTLED, FAULTY):
+            given = await gate.enter(MODEL)
+            assert isinstance(given, Pass)
+            await gate.leave(given, replace(reply, retry_after_s=7.0))
+        assert [settled.retry_after_s for settled in turnstile.settled] == [7.0, None]
+
+    playing(play)
