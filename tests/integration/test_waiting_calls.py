@@ -220,6 +220,20 @@ def test_a_fallback_of_the_catalogue_is_asked_while_a_model_is_left_alone(mill_d
     assert played.provider.models == [OTHER.model] * 6
 
 
+def test_a_model_whose_limits_let_nobody_through_for_long_leaves_lines_to_the_next(
+    mill_database: Database,
+) -> None:
+    """But for the one whose turn is next: at one call a minute three lines with a fallback need not take three."""
+    batch = add_batch(mill_database, 3)
+    entry = ModelEntry(provider="openai", model=MODEL, tier=Tier.CHEAP, fallback=(OTHER,))
+
+    async def act(play: Play) -> None:
+        await until(lambda: sorted(states_of(mill_database, batch)) == ["claimed", "done", "done"])
+
+    played = playing(mill_database, act, models=[entry])
+    assert played.provider.models == [OTHER.model] * 2
+
+
 def test_a_line_that_has_gone_on_to_another_model_does_not_wait_for_the_first(
     mill_database: Database,
 ) -> None:
