@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from batchmill.errors import MisuseError, NotFoundError
-from batchmill.providers.limits import LIMIT_NAMES, Limits
+from batchmill.limits.owner import LIMIT_NAMES, OwnerLimits
 from batchmill.providers.names import ProviderName
 from batchmill.settings import Settings
 from cli.home import home_option, settings_at
@@ -71,7 +71,7 @@ def limit(
         _remove(settings, provider, model or "", as_json)
     elif any(given.values()):
         assert provider is not None
-        _set(settings, Limits(provider=provider.value, model=model or "", **given), as_json)
+        _set(settings, OwnerLimits(provider=provider.value, model=model or "", **given), as_json)
     else:
         _show(settings, provider, model, as_json)
 
@@ -91,7 +91,7 @@ def _show(settings: Settings, provider: ProviderName | None, model: str | None, 
         narrate("no limits are set" if provider is None else "no such limits are set")
 
 
-def _set(settings: Settings, wanted: Limits, as_json: bool) -> None:
+def _set(settings: Settings, wanted: OwnerLimits, as_json: bool) -> None:
     from db import catalogue, limits
     from workers.assembly import prepared_database
 
@@ -115,7 +115,7 @@ def _remove(settings: Settings, provider: ProviderName, model: str, as_json: boo
     from db import limits
     from workers.assembly import prepared_database
 
-    name = Limits(provider=provider.value, model=model).name
+    name = OwnerLimits(provider=provider.value, model=model).name
     database = prepared_database(settings)
     try:
         with database.write() as tx:
@@ -131,14 +131,14 @@ def _remove(settings: Settings, provider: ProviderName, model: str, as_json: boo
     narrate(f"removed the limits of {name}")
 
 
-def _print(found: Sequence[Limits], as_json: bool) -> None:
+def _print(found: Sequence[OwnerLimits], as_json: bool) -> None:
     if as_json:
         print_json([_as_json(one) for one in found])
     else:
         print_table([_as_json(one) | {"model": one.model or None} for one in found])
 
 
-def _as_json(one: Limits) -> dict[str, object]:
+def _as_json(one: OwnerLimits) -> dict[str, object]:
     """Limits for other programs; those that are not set are null."""
     return {
         "provider": one.provider,
@@ -151,5 +151,5 @@ def _as_json(one: Limits) -> dict[str, object]:
     }
 
 
-def _in_words(one: Limits) -> str:
+def _in_words(one: OwnerLimits) -> str:
     return ", ".join(f"{name} {value:,}" for name, value in one.given.items())

@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batchmill.providers.limits import LIMIT_NAMES, Limits
+from batchmill.limits.owner import LIMIT_NAMES, OwnerLimits
 from db.engine import Transaction
 from db.tables import limits
 
 
-def entries(tx: Transaction, *, provider: str | None = None, model: str | None = None) -> list[Limits]:
+def entries(tx: Transaction, *, provider: str | None = None, model: str | None = None) -> list[OwnerLimits]:
     """The limits that are set, by provider and model; those of a whole provider come before its models'.
 
     Args:
@@ -23,7 +23,7 @@ def entries(tx: Transaction, *, provider: str | None = None, model: str | None =
     if model is not None:
         wanted = wanted.where(limits.c.model == model)
     return [
-        Limits(
+        OwnerLimits(
             provider=row.provider,
             model=row.model,
             **{name: getattr(row, name) for name in LIMIT_NAMES},
@@ -32,7 +32,7 @@ def entries(tx: Transaction, *, provider: str | None = None, model: str | None =
     ]
 
 
-def merge(tx: Transaction, wanted: Limits) -> None:
+def merge(tx: Transaction, wanted: OwnerLimits) -> None:
     """Set limits; what is None stays as it is. Two at once that set different ones of a model both get theirs."""
     insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
     values: Mapping[str, Any] = {name: getattr(wanted, name) for name in LIMIT_NAMES}

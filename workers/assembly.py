@@ -176,7 +176,7 @@ def _on_openai_wire(
         organization=organization,
         project=project,
     )
-    return HttpProvider(wire=wire, origin=wire.base, keys=wire.keys, concurrency=concurrency)
+    return HttpProvider(wire=wire, concurrency=concurrency)
 
 
 def circuit_rules(settings: Settings) -> CircuitRules:

@@ -9,10 +9,9 @@ afterwards is UNKNOWN. A request is sent at most once, and neither redirects nor
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
-from yarl import URL
 
 from batchmill.providers.base import Call, Probe, Reply, Verdict
 from batchmill.providers.connection import Exchange
@@ -30,9 +29,7 @@ class HttpProvider:
     """A `Provider` on some wire.
 
     Args:
-        wire: How it is spoken to.
-        origin: Scheme, host and port of its address.
-        keys: Every key that calls may go out with, in clear; they are scrubbed from whatever is shown.
+        wire: How it is spoken to, where, and with which keys; they are scrubbed from whatever is shown.
         concurrency: The most connections, hence calls at a time; further calls wait, on their own time.
         connect_timeout_s: Bounds the making of a connection, TLS included.
         max_answer_bytes: An answer longer than this, uncompressed, is dropped and its attempt unknown.
@@ -43,8 +40,6 @@ class HttpProvider:
         self,
         *,
         wire: Wire,
-        origin: URL,
-        keys: Sequence[str],
         concurrency: int = 64,
         connect_timeout_s: float = 10.0,
         max_answer_bytes: int = MOST_ANSWER_BYTES,
@@ -52,9 +47,9 @@ class HttpProvider:
     ) -> None:
         self.name = wire.name
         self._wire = wire
-        self._reader = ReplyReader(wire=wire, keys=tuple(keys), clock=clock)
+        self._reader = ReplyReader(wire=wire, keys=wire.keys, clock=clock)
         self._pool = Pool(
-            origin.origin(),
+            wire.base.origin(),
             most=concurrency,
             connect_timeout_s=connect_timeout_s,
             most_bytes=max_answer_bytes,

@@ -114,7 +114,7 @@ class OpenAICompatible(HttpProvider):
         wire = OpenAIWire(
             name=name, base_url=base_url, api_keys=[api_key], organization=organization, project=project
         )
-        super().__init__(wire=wire, origin=wire.base, keys=wire.keys, **http)
+        super().__init__(wire=wire, **http)
 
 
 def bearer(key: str, organization: str = "", project: str = "") -> Mapping[str, str]:

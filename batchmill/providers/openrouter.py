@@ -15,7 +15,7 @@ from batchmill.providers.fields import Field
 from batchmill.providers.http import HttpProvider
 from batchmill.providers.openai import OpenAIWire, bearer
 from batchmill.providers.openai_fields import CHAT, EMBEDDINGS, passed_through
-from batchmill.providers.signals import Meanings
+from batchmill.providers.signals import OPENAI, Meanings
 from batchmill.providers.wire import Secret, get, head, post
 from batchmill.requests.model import Endpoint
 
@@ -34,20 +34,7 @@ MEANINGS: Final = Meanings(
         "insufficient_quota": Verdict.BLOCKED,
         "invalid_api_key": Verdict.BLOCKED,
     },
-    by_status={
-        401: Verdict.BLOCKED,
-        402: Verdict.BLOCKED,
-        403: Verdict.BLOCKED,
-        407: Verdict.BLOCKED,
-        408: Verdict.RETRY,
-        409: Verdict.RETRY,
-        425: Verdict.RETRY,
-        429: Verdict.THROTTLED,
-        501: Verdict.REFUSED,
-        505: Verdict.REFUSED,
-        # Cloudflare's "connected, but no answer in time": the origin may be answering, and billing, still.
-        524: Verdict.UNKNOWN,
-    },
+    by_status=OPENAI.by_status,
 )
 """What OpenRouter's errors mean. 502 (a model's provider is down) and 503 (none is there now) are tried again."""
 
@@ -96,7 +83,7 @@ class OpenRouter(HttpProvider):
         **http: Any,
     ) -> None:
         wire = OpenRouterWire(name=name, base_url=base_url, api_keys=api_keys)
-        super().__init__(wire=wire, origin=wire.base, keys=wire.keys, **http)
+        super().__init__(wire=wire, **http)
 
 
 def ask_for_cost(body: bytes) -> bytes:

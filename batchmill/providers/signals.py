@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+import orjson
+
 from batchmill.limits.model import Dimension, Quota
 from batchmill.providers import rpc_status
 from batchmill.providers.base import Verdict
@@ -190,6 +192,21 @@ def classify(status: int, error: ErrorObject, meanings: Meanings = OPENAI) -> tu
     if 300 <= status < 400:
         return Verdict.BLOCKED, REDIRECTED  # the address is wrong; once it is right, every line goes on
     return (Verdict.RETRY if status >= 500 else Verdict.REFUSED), cause
+
+
+def body_of(error: ErrorObject, *, unnamed: str = "") -> bytes:
+    """An error as the body of OpenAI's.
+
+    Args:
+        unnamed: The type of one that has none.
+    """
+    told = {
+        "message": error.message,
+        "type": error.type or unnamed,
+        "param": None,
+        "code": error.code or None,
+    }
+    return orjson.dumps({"error": told})
 
 
 def retry_after_s(

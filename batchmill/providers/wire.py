@@ -50,11 +50,19 @@ class Wire(Protocol):
 
     Attributes:
         name: What messages call the provider.
+        base: Its address.
+        keys: Every key that calls may go out with, in clear; "" for none.
         meanings: What its errors mean.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def base(self) -> URL: ...
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
 
     @property
     def meanings(self) -> Meanings: ...

@@ -5,7 +5,7 @@ import time
 
 from batchmill.limits.gate import Gate, NoPass, Pass
 from batchmill.limits.memory import MemoryLimiter
-from batchmill.providers.limits import Limits
+from batchmill.limits.owner import OwnerLimits
 from batchmill.routing.names import Target
 from batchmill.routing.upstreams import NOWHERE
 from db import limits, workers
@@ -57,6 +57,6 @@ def test_processes_that_come_later_have_their_part(database: Database) -> None:
         return seen
 
     with database.write() as tx:
-        limits.merge(tx, Limits(provider="openai", model="m", concurrency=6))
+        limits.merge(tx, OwnerLimits(provider="openai", model="m", concurrency=6))
         workers.register(tx, workers.new_id(), "here")
     assert asyncio.run(run()) == [6, 3, 2]

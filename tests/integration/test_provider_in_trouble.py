@@ -438,7 +438,7 @@ def test_an_answer_stranger_than_any_is_unknown() -> None:
     async def run() -> Reply:
         async with misbehaving(answers_once(http())) as base_url:
             wire = NarrowWire(name="local", base_url=base_url, api_keys=[KEY])
-            made = HttpProvider(wire=wire, origin=wire.base, keys=wire.keys)
+            made = HttpProvider(wire=wire)
             try:
                 return await made.call(chat())
             finally:

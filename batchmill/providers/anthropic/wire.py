@@ -129,10 +129,7 @@ class AnthropicWire:
 
     def error_body(self, error: ErrorObject, body: bytes | None) -> bytes | None:
         """The error in OpenAI's shape; None where there was no JSON."""
-        if body is None:
-            return None
-        told = {"message": error.message, "type": error.type, "param": None, "code": error.code or None}
-        return orjson.dumps({"error": told})
+        return None if body is None else signals.body_of(error)
 
 
 class Anthropic(HttpProvider):
@@ -152,7 +149,7 @@ class Anthropic(HttpProvider):
         **http: Any,
     ) -> None:
         wire = AnthropicWire(name=name, base_url=base_url, api_keys=api_keys, clock=clock)
-        super().__init__(wire=wire, origin=wire.base, keys=wire.keys, clock=clock, **http)
+        super().__init__(wire=wire, clock=clock, **http)
 
 
 def quotas(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:

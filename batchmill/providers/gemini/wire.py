@@ -159,15 +159,7 @@ class GeminiWire:
 
     def error_body(self, error: ErrorObject, body: bytes | None) -> bytes | None:
         """The error in OpenAI's shape; None where there was no body."""
-        if body is None:
-            return None
-        told = {
-            "message": error.message,
-            "type": error.type or "api_error",
-            "param": None,
-            "code": error.code or None,
-        }
-        return orjson.dumps({"error": told})
+        return None if body is None else signals.body_of(error, unnamed="api_error")
 
     def _new_head(self, method: str, path: str, account: int) -> bytes:
         return head(self.name, self.base, method, path, {"x-goog-api-key": self.keys[account]})
@@ -193,7 +185,7 @@ class Gemini(HttpProvider):
         wire = GeminiWire(
             name=name, base_url=base_url, api_keys=api_keys, api_version=api_version, clock=clock
         )
-        super().__init__(wire=wire, origin=wire.base, keys=wire.keys, clock=clock, **http)
+        super().__init__(wire=wire, clock=clock, **http)
 
 
 def _version(name: str, api_version: str) -> str:

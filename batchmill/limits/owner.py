@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class OwnerLimits:
     """Limits of a provider or a model; None where the owner has set none. All are 1 or more.
 
     Attributes:
@@ -42,5 +42,5 @@ class Limits:
         return {name: value for name, value in values.items() if value is not None}
 
 
-LIMIT_NAMES = tuple(field.name for field in fields(Limits) if field.name not in ("provider", "model"))
+LIMIT_NAMES = tuple(field.name for field in fields(OwnerLimits) if field.name not in ("provider", "model"))
 """The limits there are."""
