@@ -258,7 +258,7 @@ class Pipeline:
             if not is_lone:
                 job.note(Step(target=target, what=What.SKIPPED, why=why, at_ms=self.now_ms()))
         if not waits_ms and too_large is not None:
-            return Rejection(job=job, code="request_too_large", message=f"{too_large.name}: {TOO_LARGE}")
+            return Rejection(job=job, code="request_too_large", message=_too_large(too_large))
         return Withheld(why=Why.CLOSED, until_ms=min(waits_ms))
 
     def _is_for_next(self, withheld: Withheld, *, has_next: bool) -> bool:
@@ -381,7 +381,7 @@ class Pipeline:
         if isinstance(given, Pass):
             return given
         if given.never:
-            message = f"{ready.attempt.target.name}: {TOO_LARGE}"
+            message = _too_large(ready.attempt.target)
             return Reply(verdict=Verdict.REFUSED, error_code="request_too_large", error_message=message)
         return replace(NOT_SENT, retry_after_s=min(given.wait_s, LONGEST_INSTEAD_S))
 
@@ -429,3 +429,8 @@ def _this_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
     assert task is not None
     return task
+
+
+def _too_large(target: Target) -> str:
+    """What to tell of a request that no waiting lets through."""
+    return f"{target.name}: {TOO_LARGE}. Shorten it, or raise the limit if it is yours: batchmill providers limit."

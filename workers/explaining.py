@@ -21,7 +21,7 @@ from batchmill.routing.circuits import Circuit, closed_until_ms
 from batchmill.routing.names import Target
 from batchmill.routing.path import Path
 from batchmill.routing.resting import Resting, left_alone, open_until_ms
-from batchmill.routing.router import NO_MODEL_LEFT, Course
+from batchmill.routing.router import Course, no_model_left
 from batchmill.routing.selection import Selection
 from batchmill.routing.wants import NOTHING, Wants, load_wants, merged
 from batchmill.settings import Settings
@@ -281,8 +281,7 @@ class Explainer:
             and chain
             and all(link.turn is Turn.OUT for link in chain)
         ):
-            told = "; ".join(f"{link.target.name}: {link.why_not}" for link in chain)
-            fault = Fault(NO_MODEL_LEFT, f"No model is left to ask. {told}.", "body.model")
+            fault = no_model_left(f"{link.target.name}: {link.why_not}" for link in chain)
         waits_ms = [link.resting.until_ms for link in chain if link.resting is not None]
         is_asked = any(link.turn is Turn.NEXT for link in chain)
         return Plan(

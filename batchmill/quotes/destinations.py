@@ -22,7 +22,7 @@ from batchmill.routing.addressing import Addressing
 from batchmill.routing.names import Target
 from batchmill.routing.outlook import Outlook, Size, size_of
 from batchmill.routing.question import Question, question_of
-from batchmill.routing.router import NO_MODEL_LEFT, fallbacks_of
+from batchmill.routing.router import fallbacks_of, no_model_left
 from batchmill.routing.selection import select
 from batchmill.routing.wants import Wants, load_wants, merged
 
@@ -116,8 +116,8 @@ class Destinations:
             if isinstance(asked, RequestLine):
                 return Placed(line, asked, _others(target.key, candidates))
             faults.append(f"{target.name}: {asked.message}")
-        told = f"No model is left to ask. {'; '.join(dict.fromkeys(faults))}"
-        return LineError(line=line.line, code=NO_MODEL_LEFT, message=told, param="body.model")
+        fault = no_model_left(faults)
+        return LineError(line=line.line, code=fault.code, message=fault.message, param=fault.param)
 
     def _choose(self, question: Question, size: Size, request_type: str) -> tuple[Target, ...] | Fault:
         """The candidates as they are now, and where some models rest also those that there would be if none did."""

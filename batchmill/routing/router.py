@@ -138,8 +138,7 @@ class Router:
                 job.note(self._step(considered))
 
     def _fault(self, job: Job) -> Fault:
-        told = "; ".join(_told(job))
-        return Fault(NO_MODEL_LEFT, f"No model is left to ask. {told}.", "body.model")
+        return no_model_left(_told(job))
 
     def _step(self, considered: Considered) -> Step:
         if considered.why_not is None:
@@ -165,6 +164,17 @@ def body_for(job: Job, target: Target) -> bytes:
     if job.provider and target.model == job.model:
         return job.body
     return orjson.dumps(orjson.loads(job.body) | {"model": target.model})
+
+
+def no_model_left(told: Iterable[str]) -> Fault:
+    """The fault of a line that nobody can be asked for.
+
+    Args:
+        told: Each model with why not.
+    """
+    why = "; ".join(dict.fromkeys(told))
+    advice = "Name another model, or submit the line again once one of these can be asked."
+    return Fault(NO_MODEL_LEFT, f"No model is left to ask. {why}. {advice}", "body.model")
 
 
 def _told(job: Job) -> Iterator[str]:

@@ -280,6 +280,7 @@ def test_a_cheaper_model_whose_limit_is_below_the_call_fails_the_line(
     assert not played.gate._out
     row = batch_of(mill_database, downgraded)
     assert row.last_error.startswith(f"request_too_large: {OTHER.name}")
+    assert "batchmill providers limit" in row.last_error
     assert (row.spent_nanos, row.unknown_attempts) == (0, 0)
 
 

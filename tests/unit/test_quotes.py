@@ -295,6 +295,7 @@ def test_who_cannot_be_asked_just_this_is_not_the_choice() -> None:
     assert isinstance(refused, LineError)
     assert (refused.code, refused.param) == ("no_model_left", "body.model")
     assert "openai/other: n is too much; anthropic/other: never" in refused.message
+    assert "Name another model" in refused.message
 
 
 def test_equal_questions_are_chosen_for_once_and_others_anew() -> None:
