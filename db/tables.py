@@ -84,6 +84,23 @@ batches = Table(
     Column("run_key", Text),
     Column("output_path", Text),
     Column("errors_path", Text),
+    # Of one handed in over HTTP: the file it is read from, and what it owes; files go by their public names.
+    _text("input_file"),
+    _text("output_file"),
+    _text("error_file"),
+    Column("window_s", BigInteger),
+    Column("output_expires_s", BigInteger),
+    # The producer's own, as JSON.
+    _text("metadata"),
+    # The one model that all its lines ask for.
+    _text("model"),
+    # What its calls came to in tokens, as JSON, once it has ended.
+    _text("usage"),
+    # A single request that its caller waits for.
+    Column("is_direct", Boolean, nullable=False, server_default=text("false")),
+    # Whoever reads its file, or writes those it owes, holds it meanwhile.
+    Column("clerk_until_ms", BigInteger, nullable=False, server_default="0"),
+    _text("clerk"),
     # How far claims have come: the requests at places up to the cursor have been claimed at least once.
     _count("cursor"),
     # While it waited for a budget, the requests up to here were looked up in the cache, ahead of any claim.
@@ -112,6 +129,109 @@ Index(
     sqlite_where=text("ended_ms IS NULL"),
 )
 Index("ix_batches_output_path", batches.c.output_path)
+Index(
+    "ix_batches_of_tenant",
+    batches.c.tenant,
+    batches.c.id,
+    postgresql_where=text("NOT is_direct"),
+    sqlite_where=text("NOT is_direct"),
+)
+
+batch_faults = Table(
+    "batch_faults",
+    metadata,
+    # What was wrong with the file of a batch handed in over HTTP, in the order in which it was found.
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("nth", Integer, primary_key=True, autoincrement=False),
+    # NULL = the file as a whole.
+    Column("line", BigInteger),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("param", Text),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("public_id", Text, nullable=False, unique=True),
+    Column("tenant", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    # uploading: somebody writes it, or was killed while doing so · processed: whole, and never changed again ·
+    # deleted: gone for everyone, and still to be removed from the store
+    Column("state", Text, nullable=False),
+    _count("bytes"),
+    _text("sha256"),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("touched_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+Index("ix_files_tenant_id", files.c.tenant, files.c.id)
+Index(
+    "ix_files_unfinished",
+    files.c.state,
+    postgresql_where=text("state <> 'processed'"),
+    sqlite_where=text("state <> 'processed'"),
+)
+Index(
+    "ix_files_expires_ms",
+    files.c.expires_ms,
+    postgresql_where=text("expires_ms IS NOT NULL"),
+    sqlite_where=text("expires_ms IS NOT NULL"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    # What the key begins with, and what it is called by; the key itself is kept nowhere.
+    Column("public_id", Text, nullable=False, unique=True),
+    _text("name"),
+    Column("tenant", Text, nullable=False),
+    # producer or admin
+    Column("scope", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+    Column("last_used_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    # What came of a request that may be sent twice, by the name its sender gave it.
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    # Of what was sent: the same name for something else is a mistake.
+    Column("fingerprint", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False, index=True),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    # What a batch owes its producer: to be told how it ended.
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("url", Text, nullable=False),
+    # waiting: the batch goes on · pending · sent · given_up
+    Column("state", Text, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_try_ms", BigInteger, nullable=False, server_default="0"),
+    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
+    Column("sent_ms", BigInteger),
+    _text("error"),
+)
+Index(
+    "ix_webhooks_pending",
+    webhooks.c.next_try_ms,
+    postgresql_where=text("state = 'pending'"),
+    sqlite_where=text("state = 'pending'"),
+)
 
 inputs = Table(
     "inputs",

@@ -152,6 +152,13 @@ def _header_value(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _store_url(url: str) -> str:
+    _scheme, separator, rest = url.partition("://")
+    if separator and not rest.strip("/"):
+        raise ValueError("it names no bucket or folder")
+    return url if separator else str(_folder(Path(url)))
+
+
 def _key_pool(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -186,6 +193,7 @@ ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 HttpUrl = Annotated[str, AfterValidator(_base_url)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
 ApiKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_key_pool)]
 UsdLimit = Annotated[str, AfterValidator(_usd_limit)]
 ZoneName = Annotated[str, AfterValidator(_zone_name)]

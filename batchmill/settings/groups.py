@@ -42,6 +42,7 @@ from batchmill.settings.providers import (
     ProviderSettings,
 )
 from batchmill.settings.secrets_file import SECRETS_VARIABLE
+from batchmill.settings.service import ServiceSettings
 
 _USD_LIMIT = "US dollars as plain decimals: 5 or 5.00"
 
@@ -294,6 +295,7 @@ class Settings(Group):
     budgets: BudgetSettings
     mail: MailSettings
     webhook: WebhookSettings
+    service: ServiceSettings
     log: LogSettings
 
     _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)
