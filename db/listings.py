@@ -33,13 +33,13 @@ def page(
     job_name: str | None = None,
     tenant: str | None = None,
 ) -> Sequence[Any]:
-    """The newest batches, up to so many, that are as asked.
+    """The newest batches, up to so many, that are as asked; single requests whose callers wait are none of them.
 
     Args:
         before: Only batches older than the one with this row number.
         states: Only batches in one of these; any when empty.
     """
-    wanted = _newest_first.limit(most)
+    wanted = _newest_first.where(~batches.c.is_direct).limit(most)
     if before is not None:
         wanted = wanted.where(batches.c.id < before)
     if states:
