@@ -98,7 +98,7 @@ class Store:
         """A file to write an object to; see `write`."""
         if self.is_local:
             os.makedirs(self._root, mode=0o700, exist_ok=True)
-            return open(  # noqa: SIM115
+            return open(
                 os.open(self.path(key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb", 0
             )
         return self._system.open(self.path(key), "wb", autocommit=False)
@@ -134,7 +134,7 @@ class Store:
 
 
 class Writing:
-    """An object being written: there once `finish` has returned, gone without a trace when the `with` block ends before.
+    """An object being written: there once `finish` has returned, gone without a trace if the `with` block ends before.
 
     Raises:
         StoreError: From any method, when the store does not take it.
