@@ -159,7 +159,7 @@ class BodyLimit:
 
 @dataclass(slots=True)
 class _Bounded:
-    """One request with its answer: at the first byte too many it is answered here, and to the app its client is gone."""
+    """One request: at the first byte too many it is answered here, and to the app its client is gone."""
 
     outer_receive: Receive
     outer_send: Send

@@ -42,6 +42,7 @@ COMMANDS = {
     "budget": LazyCommand(module="cli.budget", help="How much may be spent on what, and how it is used."),
     "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),
     "providers": LazyCommand(module="cli.providers", help="The catalogue: models, their prices and tiers."),
+    "keys": LazyCommand(module="cli.keys", help="Make, list and revoke the keys of the HTTP service."),
     "config": LazyCommand(module="cli.config", help="Show the settings in force and where each comes from."),
     "db": LazyCommand(module="cli.db", help="Prepare and look after the database."),
     "version": LazyCommand(module="cli.version", help="Show the versions a bug report needs."),
