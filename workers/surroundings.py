@@ -20,8 +20,8 @@ from workers.alerts import half_set_up, make_channels
 from workers.app import make_app
 from workers.assembly import has_database, make_judge, require_account
 from workers.broker import EmbeddedBroker
-from workers.child import shows_life
 from workers.doorbell import Doorbell
+from workers.life import shows_life
 
 GB = 1_000_000_000
 LEAST_FREE_BYTES = 1 * GB
