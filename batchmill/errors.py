@@ -18,8 +18,10 @@ BatchmillError
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── StoreError             the file store is away, full or not ours       exit 1 · HTTP 503
 ├── ServiceError           the service does not start, or not end         exit 1 · HTTP 503
+├── OverloadedError        more is asked at once than can be done         exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
+├── OutOfTimeError         no answer came in the time that was granted    exit 1 · HTTP 504
 ├── DeliveryError          a mail server or webhook does not take an alert exit 1 · HTTP 502
 └── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
@@ -172,6 +174,22 @@ class ServiceError(BatchmillError):
 
     http_status = 503
     code = "service_unavailable"
+    may_succeed_later = True
+
+
+class OverloadedError(BatchmillError):
+    """More is asked at once than can be done, or the service is about to stop; nothing was done about it."""
+
+    http_status = 503
+    code = "overloaded"
+    may_succeed_later = True
+
+
+class OutOfTimeError(BatchmillError):
+    """No answer came in the time that a request is granted."""
+
+    http_status = 504
+    code = "request_timeout"
     may_succeed_later = True
 
 

@@ -358,6 +358,9 @@ class Pipeline:
             start = await self._start(ready)
             if not isinstance(start, Pass):
                 return start
+            if self._is_too_late(ready.attempt.job):
+                await self.limits.give_back(start)
+                return NOT_SENT
             given = start
             reply = await self.providers[ready.attempt.provider].call(self._call_of(ready.attempt, given))
         except asyncio.CancelledError:
@@ -408,6 +411,10 @@ class Pipeline:
             output_cap_tokens=self.output_cap_tokens,
             listener=job.listener,
         )
+
+    def _is_too_late(self, job: Job) -> bool:
+        """Whether whoever waited for the answer does so no longer."""
+        return job.until_ms is not None and self.now_ms() >= job.until_ms
 
     def _timeout_s(self, job: Job) -> float:
         if job.until_ms is None:

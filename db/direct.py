@@ -88,6 +88,7 @@ _standings = Prepared(
         requests.c.next_run_ms,
         batches.c.state.label("batch_state"),
         batches.c.paused_reason,
+        batches.c.waits_for_budget_id,
         batches.c.cached,
         batches.c.spent_nanos,
         batches.c.unpriced,
@@ -133,6 +134,7 @@ class Standing:
     Attributes:
         due_ms: When a pending one may be claimed again.
         paused_reason: Why its batch stands still; "" when it does not.
+        waits_for_budget: That is for a budget.
         is_cached: It was answered without a call.
         cost_nanos: Of all its calls; None = that of some is not known.
         status_code: Of its answer, as all below; None without an HTTP answer.
@@ -142,6 +144,7 @@ class Standing:
     state: RequestState
     due_ms: int | None = None
     paused_reason: str = ""
+    waits_for_budget: bool = False
     is_cached: bool = False
     cost_nanos: int | None = 0
     status_code: int | None = None
@@ -294,6 +297,7 @@ def _standing(row: Any) -> Standing:
         state=RequestState(row.state),
         due_ms=row.next_run_ms,
         paused_reason=row.paused_reason if row.batch_state == BatchState.PAUSED else "",
+        waits_for_budget=row.waits_for_budget_id is not None,
         is_cached=bool(row.cached),
         cost_nanos=row.spent_nanos if is_known else None,
         status_code=row.status_code,
