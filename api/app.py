@@ -43,9 +43,7 @@ def make_app(service: Service) -> FastAPI:
     for router in (files.router, batches.router, health.router):
         app.include_router(router)
     answer_errors(app)
-    app.add_middleware(
-        BodyLimit, most_bytes=service.settings.service.max_body_bytes, unless=("/v1/files",)
-    )
+    app.add_middleware(BodyLimit, most_bytes=service.settings.service.max_body_bytes, unless=("/v1/files",))
     app.add_middleware(RequestIds)
     return app
 
