@@ -18,7 +18,7 @@ BatchmillError
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── StoreError             the file store is away, full or not ours       exit 1 · HTTP 503
 ├── ServiceError           the service does not start, or not end         exit 1 · HTTP 503
-├── OverloadedError        more is asked at once than can be done         exit 1 · HTTP 503
+├── BusyError              too much is asked at this moment               exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
 ├── OutOfTimeError         no answer came in the time that was granted    exit 1 · HTTP 504
@@ -177,8 +177,8 @@ class ServiceError(BatchmillError):
     may_succeed_later = True
 
 
-class OverloadedError(BatchmillError):
-    """More is asked at once than can be done, or the service is about to stop; nothing was done about it."""
+class BusyError(BatchmillError):
+    """Too much of that is asked at this moment, or the service is about to stop; nothing was done about it."""
 
     http_status = 503
     code = "overloaded"

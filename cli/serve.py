@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -56,6 +57,7 @@ def _answer(settings: Settings, socket: int, parent: int | None, wants_keys: boo
 def _serve(settings: Settings, wants_keys: bool) -> None:
     from batchmill.logs import configure_logs
     from cli.stopping import Stop
+    from workers import steering
     from workers.serving.clerk import Office
     from workers.serving.front import Front, listen
     from workers.serving.notice import Board
@@ -64,8 +66,12 @@ def _serve(settings: Settings, wants_keys: bool) -> None:
     configure_logs(settings.log)
     service = make_service(settings, wants_keys=wants_keys)
     board = Board(settings)
+
+    def call(batch: Any) -> None:
+        steering.call_workers(service.database, settings, batch)
+
     try:
-        with Stop() as stop, board.claimed(), listen(settings) as listening, Office(service):
+        with Stop() as stop, board.claimed(), listen(settings) as listening, Office(service, call):
             front = Front(settings=settings, listening=listening, wants_keys=wants_keys)
             try:
                 front.ensure()

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from batchmill.errors import BrokerError, DatabaseError, StoppedError, WorkerError
 from batchmill.requests.model import BatchState, Lane
@@ -98,7 +99,7 @@ class EmbeddedMill:
             with (
                 attendance.attend_home(self._settings),
                 Courier(self._settings, self._database),
-                Office(service),
+                Office(service, on_started=self._look_at_once),
             ):
                 self._broker.wait_until_up()
                 self._work(until_idle)
@@ -129,6 +130,10 @@ class EmbeddedMill:
             self._worker.kill()
             with contextlib.suppress(DatabaseError):
                 bury_the_dead(self._database, self._settings, self._judge)
+
+    def _look_at_once(self, _batch: Any) -> None:
+        """There is something new to ring for."""
+        self._swept_at = float("-inf")
 
     def _open_front(self) -> None:
         if self._front is not None:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self, cast
 
 import fsspec
 
-from batchmill.errors import OutputError, SettingsError, StoreError
+from batchmill.errors import BatchmillError, SettingsError, StoreError
 
 READ_CHUNK_BYTES = 1 << 20
 _LOCAL = "file"
@@ -119,12 +119,13 @@ class Store:
 
     @contextlib.contextmanager
     def named_errors(self, what: str) -> Iterator[None]:
-        """Turn what a driver raises into our words."""
+        """Turn what the driver raises into our words: the system's errors of a folder, its library's own of others."""
+        kind = OSError if self.is_local else Exception
         try:
             yield
-        except (StoreError, OutputError, GeneratorExit):
+        except BatchmillError:
             raise
-        except Exception as error:  # every driver raises its own library's errors, and only it works here
+        except kind as error:
             said = str(error).splitlines() or [""]
             reason = getattr(error, "strerror", None) or said[0]
             raise StoreError(

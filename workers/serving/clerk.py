@@ -53,10 +53,15 @@ CLERKS = 2
 
 
 class Clerk:
-    """Does what there is to do, in a thread of its own, until stopped."""
+    """Does what there is to do, in a thread of its own, until stopped.
 
-    def __init__(self, service: Service) -> None:
+    Args:
+        on_started: Told the row of a batch whose lines are to be answered from now on.
+    """
+
+    def __init__(self, service: Service, on_started: Callable[[Any], None] = lambda _: None) -> None:
         self._service = service
+        self._on_started = on_started
         self._name = worker_rows.new_id()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="clerk", daemon=True)
@@ -148,6 +153,7 @@ class Clerk:
                     upstreams=upstreams_of(self._settings),
                     prices=price_guard(self._database, self._settings, row),
                 )
+            self._on_started(row)
             if len(models) == 1:
                 with self._database.write() as tx:
                     hosted.note_model(tx, row.id, models.pop())
@@ -250,11 +256,15 @@ class Clerk:
 
 
 class Office:
-    """The clerks of one process, and one who clears up behind them."""
+    """The clerks of one process, and one who clears up behind them.
 
-    def __init__(self, service: Service) -> None:
+    Args:
+        on_started: As `Clerk` has it.
+    """
+
+    def __init__(self, service: Service, on_started: Callable[[Any], None] = lambda _: None) -> None:
         self._service = service
-        self._clerks = [Clerk(service) for _ in range(CLERKS)]
+        self._clerks = [Clerk(service, on_started) for _ in range(CLERKS)]
         self._stopping = threading.Event()
         self._caretaker = threading.Thread(target=self._clear_up, name="caretaker", daemon=True)
 

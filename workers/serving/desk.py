@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from batchmill.cache.lines import LineKeys
-from batchmill.errors import BatchmillError, OutOfTimeError, OverloadedError
+from batchmill.errors import BatchmillError, OutOfTimeError, BusyError
 from batchmill.pipeline import Pipeline
 from batchmill.requests.model import ENDED, BatchOptions, BatchState, RequestLine, RequestState
 from batchmill.requests.work import Job
@@ -106,7 +106,7 @@ class Desk:
             options: Whose it is, and what is wanted.
 
         Raises:
-            OverloadedError: Too many wait already, or the service is about to stop.
+            BusyError: Too many wait already, or the service is about to stop.
             OutOfTimeError: There was none in time. A call that is still out is settled when it ends.
             DatabaseError: The database is away.
         """
@@ -119,12 +119,12 @@ class Desk:
             relay: Hears them; it ends with the visit. It hears nothing where there are none.
 
         Raises:
-            OverloadedError: As above.
+            BusyError: As above.
         """
         if self._stopping_since is not None:
             raise _stopping()
         if len(self._tasks) >= self._at_most:
-            raise OverloadedError(
+            raise BusyError(
                 f"{len(self._tasks):,} requests are being answered, and no more can wait",
                 "try again in a while",
             )
@@ -169,7 +169,7 @@ class Desk:
                 await self._run(visit, found)
                 found = visit.ended or await self._next(visit)
             return found
-        except (_GoneError, OutOfTimeError, OverloadedError) as error:
+        except (_GoneError, OutOfTimeError, BusyError) as error:
             await self._give_up(visit)
             if isinstance(error, _GoneError):
                 return Standing(state=RequestState.CANCELLED)
@@ -231,7 +231,7 @@ class Desk:
 
         Raises:
             OutOfTimeError: The time is up.
-            OverloadedError: The service stops.
+            BusyError: The service stops.
             _GoneError: Nobody waits any more.
         """
         self._require_wanted(visit)
@@ -328,5 +328,5 @@ class Desk:
         return self._engine.database.now_ms()
 
 
-def _stopping() -> OverloadedError:
-    return OverloadedError("the service is about to stop", "try again in a moment")
+def _stopping() -> BusyError:
+    return BusyError("the service is about to stop", "try again in a moment")
