@@ -9,10 +9,11 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import batches, files, health
+from api import batches, completions, files, health
 from api.auth import TOLD_HEADERS
 from api.errors import answer_errors, error_response
 from api.limits import BodyLimit, RequestLimit
+from workers.serving.desk import Desk
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -26,8 +27,10 @@ def make_app(service: Service) -> FastAPI:
     """The service as an ASGI app; whoever runs it closes the service."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Desk(service.settings).open() as desk:
+            app.state.desk = desk
+            yield
 
     app = FastAPI(
         title="batchmill",
@@ -40,7 +43,7 @@ def make_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.limit = RequestLimit(service.settings.service.key_rpm)
-    for router in (files.router, batches.router, health.router):
+    for router in (files.router, batches.router, completions.router, health.router):
         app.include_router(router)
     answer_errors(app)
     app.add_middleware(BodyLimit, most_bytes=service.settings.service.max_body_bytes, unless=("/v1/files",))

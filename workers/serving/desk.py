@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from batchmill.cache.lines import LineKeys
-from batchmill.errors import BatchmillError, OutOfTimeError, BusyError
+from batchmill.errors import BatchmillError, BusyError, OutOfTimeError
 from batchmill.pipeline import Pipeline
 from batchmill.requests.model import ENDED, BatchOptions, BatchState, RequestLine, RequestState
 from batchmill.requests.work import Job
@@ -24,7 +24,7 @@ from batchmill.streams.relay import Relay
 from db import batches, sweep
 from db.direct import Entry, Standing, new_entry_id, standing_of
 from db.journal import Journal
-from workers.addresses import upstreams_of
+from workers.addresses import addressing_of, upstreams_of
 from workers.engine import Engine, make_engine
 from workers.serving.impatience import ImpatientJournal
 from workers.serving.visit import Answered, Visit, out_of_time
@@ -51,10 +51,14 @@ class Desk:
 
     Args:
         settings: As of a worker: its concurrency bounds the calls at a time, its lease and grace are the desk's.
+
+    Attributes:
+        addressing: Finds whom requests are for.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.addressing = addressing_of(settings, calls_here=True)
         self._upstreams = upstreams_of(settings)
         self._free = settings.workers.concurrency
         self._at_most = settings.workers.concurrency + MOST_WAITING
