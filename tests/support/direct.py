@@ -109,6 +109,7 @@ async def place(
             "BATCHMILL_HOME": str(folder / "home"),
             "OPENAI_BASE_URL": f"{url}/v1",
             "OPENAI_API_KEY": "sk-test-0123456789",
+            "ANTHROPIC_BASE_URL": url,
             "BATCHMILL_BACKOFF_BASE_S": "0.01",
             "BATCHMILL_LEASE_S": "3",
             "BATCHMILL_GRACE_S": "5",
