@@ -1,0 +1,383 @@
+"""Who may what over HTTP: every route of the app for every kind of caller, and nothing of others to be seen.
+
+The routes are taken from the app itself, so that none can be forgotten: one that asks for no scope has to be among
+`OPEN`, and one that takes an id nobody here can make fails until it is told how.
+"""
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from api.app import make_app
+from batchmill.settings import load_settings
+from tests.support.clocks import PATIENCE_S
+from workers.serving.keys import Scope, revoke
+from workers.serving.service import Service, make_service
+
+OPEN = {"/health/live", "/health/ready", "/openapi.json"}
+"""What anybody may ask."""
+OURS, THEIRS = "acme", "beta"
+UNKNOWN = {
+    "file_id": "file-0123456789abcdef01234567",
+    "batch_id": "batch_0123456789abcdef01234567",
+    "model": "no-such-model",
+}
+"""An id of each kind that a path may hold, which nobody has."""
+OF_A_TENANT = ("file_id", "batch_id")
+"""Kinds of ids that belong to a tenant."""
+BOUNDARY = "----authorisation"
+LINE = {
+    "custom_id": "a",
+    "method": "POST",
+    "url": "/v1/chat/completions",
+    "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]},
+}
+_PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A route and one of its methods.
+
+    Attributes:
+        scope: What it asks for; None when it asks for none.
+    """
+
+    method: str
+    path: str
+    scope: Scope | None
+
+    @property
+    def parameters(self) -> list[str]:
+        """Kinds of ids in its path."""
+        return _PARAMETER.findall(self.path)
+
+    def at(self, ids: dict[str, str]) -> str:
+        """Its path with these ids."""
+        return _PARAMETER.sub(lambda found: ids[found[1]], self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a request."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+    @property
+    def error(self) -> Any:
+        """What went wrong, in OpenAI's shape."""
+        return json.loads(self.body)["error"]
+
+
+def scope_of(dependant: Dependant) -> Scope | None:
+    """What a route asks for; two of its dependencies must not differ."""
+    scopes = {getattr(dependant.call, "scope", None)} | {scope_of(one) for one in dependant.dependencies}
+    scopes.discard(None)
+    assert len(scopes) < 2, scopes
+    return scopes.pop() if scopes else None
+
+
+def ways_of(app: FastAPI) -> list[Way]:
+    """Every way into an app."""
+    found = []
+    for route in iter_route_contexts(app.routes):
+        assert route.path
+        assert route.methods, f"{route.path} takes whatever comes; the matrix cannot tell who may call it"
+        scope = scope_of(route.dependant) if isinstance(route.original_route, APIRoute) else None
+        found += [Way(method=method, path=route.path, scope=scope) for method in sorted(route.methods)]
+    return [way for way in found if way.method != "HEAD"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """A running service, and keys of all kinds."""
+
+    service: Service
+    app: FastAPI
+    port: int
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        key: str | None = None,
+        body: bytes = b"{}",
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """One request; of an answer that goes on for ever only the head is read."""
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)) as connection:
+            shown = {"authorization": f"Bearer {key}"} if key is not None else {}
+            told = {"content-type": "application/json"} | shown | (headers or {})
+            connection.request(method, path, body if method != "GET" else None, told)
+            response = connection.getresponse()
+            given = {name.lower(): value for name, value in response.getheaders()}
+            goes_on = given.get("content-type", "").startswith("text/event-stream")
+            text = "" if goes_on else response.read().decode()
+        return Answer(status=response.status, headers=given, body=text)
+
+    def make_file(self, key: str) -> str:
+        """A new file of requests, of that key's tenant."""
+        parts = (
+            f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n'
+            f"{json.dumps(LINE)}\n\r\n--{BOUNDARY}--\r\n"
+        )
+        kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+        return self._made(self.ask("POST", "/v1/files", key, parts.encode(), kind))
+
+    def make_batch(self, key: str) -> str:
+        """A new batch, of that key's tenant."""
+        return self._made(self.ask("POST", "/v1/batches", key, wanted(self.make_file(key))))
+
+    @staticmethod
+    def _made(answer: Answer) -> str:
+        assert answer.status == 200, answer
+        made: str = json.loads(answer.body)["id"]
+        return made
+
+    def ids_for(self, way: Way, key: str) -> dict[str, str]:
+        """What a way's path needs, made anew with that key."""
+        makers: dict[str, Callable[[str], str]] = {"file_id": self.make_file, "batch_id": self.make_batch}
+        return {name: makers[name](key) if name in makers else UNKNOWN[name] for name in way.parameters}
+
+
+def wanted(file: str) -> bytes:
+    """What asks for a batch of that file."""
+    body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    return json.dumps(body).encode()
+
+
+@contextmanager
+def served(folder: Path, *, wants_keys: bool = True, **environ: str) -> Iterator[Site]:
+    """The service on a free port of this machine, for as long as the context lasts."""
+    settings = load_settings({"BATCHMILL_HOME": str(folder / "home")} | environ, None)
+    service = make_service(settings, wants_keys=wants_keys)
+    with closing(service), socket.create_server(("127.0.0.1", 0)) as listener:
+        app = make_app(service)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not server.started:
+                assert thread.is_alive()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield Site(service=service, app=app, port=listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A service that asks for keys, with a key for each column of the matrix."""
+    with served(tmp_path_factory.mktemp("site")) as site:
+        ring = site.service.keyring
+        now_ms = site.service.database.now_ms()
+        site.keys = {
+            "producer": ring.create(OURS, Scope.PRODUCER)[1],
+            "admin": ring.create(OURS, Scope.ADMIN)[1],
+            "their producer": ring.create(THEIRS, Scope.PRODUCER)[1],
+            "their admin": ring.create(THEIRS, Scope.ADMIN)[1],
+            "expired": ring.create(OURS, Scope.ADMIN, expires_ms=now_ms - 1)[1],
+            "revoked": ring.create(OURS, Scope.ADMIN)[1],
+            "wrong": f"bm-0123456789ab-{'A' * 43}",
+            "malformed": "sk-of-somebody-else",
+        }
+        revoke(site.service.database, site.keys["revoked"])
+        yield site
+
+
+@pytest.fixture(scope="module")
+def ways(site: Site) -> list[Way]:
+    """Every way into the service."""
+    return ways_of(site.app)
+
+
+def guarded(ways: list[Way], *scopes: Scope) -> list[Way]:
+    """Those that ask for one of these scopes."""
+    return [way for way in ways if way.scope in scopes]
+
+
+def test_every_route_says_whom_it_is_for(ways: list[Way]) -> None:
+    """By a scope, or by standing among those that are open to all; and what its ids are is known here."""
+    assert {way.path for way in ways if way.scope is None} <= OPEN
+    assert guarded(ways, Scope.PRODUCER)
+    assert guarded(ways, Scope.ADMIN)
+    assert {name for way in ways for name in way.parameters} <= set(UNKNOWN)
+
+
+def test_what_is_open_takes_no_key(site: Site, ways: list[Way]) -> None:
+    """And none that is wrong harms."""
+    for way in ways:
+        if way.scope is None:
+            for key in (None, site.keys["wrong"]):
+                assert site.ask(way.method, way.path, key).status in (200, 503), way
+
+
+@pytest.mark.parametrize("who", [None, "wrong", "malformed", "revoked", "expired"])
+def test_nobody_gets_in_without_a_valid_key(site: Site, ways: list[Way], who: str | None) -> None:
+    """On any route, whatever else is wrong with the request; why a key is refused is not told."""
+    bodies = set()
+    for way in guarded(ways, *Scope):
+        key = site.keys[who] if who is not None else None
+        answers = [site.ask(way.method, way.at(UNKNOWN), key, body) for body in (b"{}", b"{no json")]
+        assert [one.status for one in answers] == [401, 401], way
+        assert all(one.headers["www-authenticate"] == "Bearer" for one in answers)
+        bodies |= {one.body for one in answers}
+    wrong = site.ask("GET", "/v1/files", site.keys["wrong"]).body
+    assert len(bodies) == 1
+    assert (bodies == {wrong}) is (who is not None)
+
+
+@pytest.mark.parametrize("who", ["producer", "their producer"])
+def test_a_producer_may_do_nothing_of_an_admin_s(site: Site, ways: list[Way], who: str) -> None:
+    """Whatever else is wrong with the request."""
+    for way in guarded(ways, Scope.ADMIN):
+        for body in (b"{}", b"{no json"):
+            answer = site.ask(way.method, way.at(UNKNOWN), site.keys[who], body)
+            assert answer.status == 403, way
+            assert answer.error["type"] == "permission_error"
+
+
+@pytest.mark.parametrize("who", ["producer", "admin"])
+def test_a_tenant_may_do_what_his_key_is_for(site: Site, ways: list[Way], who: str) -> None:
+    """With what is his own; what he asks for may be wrong, but he is not turned away."""
+    scopes = Scope if who == "admin" else [Scope.PRODUCER]
+    for way in guarded(ways, *scopes):
+        key = site.keys[who]
+        answer = site.ask(way.method, way.at(site.ids_for(way, key)), key)
+        assert answer.status < 500, (way, answer)
+        assert answer.status not in (401, 403), (way, answer)
+        if way.method == "GET" and "model" not in way.parameters and way.scope is Scope.PRODUCER:
+            assert answer.status == 200, (way, answer)
+
+
+@pytest.mark.parametrize("who", ["their producer", "their admin"])
+def test_what_is_another_tenant_s_is_not_there(site: Site, ways: list[Way], who: str) -> None:
+    """The answer is the one that an id gets which nobody has, but for the id, and nothing has happened to it."""
+    key = site.keys[who]
+    checked = [way for way in guarded(ways, Scope.PRODUCER) if set(way.parameters) & set(OF_A_TENANT)]
+    assert {name for way in checked for name in way.parameters} == set(OF_A_TENANT)
+    for way in checked:
+        ids = site.ids_for(way, site.keys["producer"])
+        before = shown(site, ids)
+        foreign, unknown = (site.ask(way.method, way.at(named), key) for named in (ids, UNKNOWN))
+        assert foreign.status == unknown.status == 404, (way, foreign)
+        expected = unknown.body
+        for name, value in ids.items():
+            expected = expected.replace(UNKNOWN[name], value)
+        assert foreign.body == expected
+        assert foreign.headers.keys() == unknown.headers.keys()
+        assert shown(site, ids) == before
+
+
+def shown(site: Site, ids: dict[str, str]) -> list[str]:
+    """What these are, to their owner."""
+    at = {"file_id": "/v1/files/", "batch_id": "/v1/batches/"}
+    return [
+        site.ask("GET", at[name] + value, site.keys["producer"]).body
+        for name, value in ids.items()
+        if name in at
+    ]
+
+
+def test_no_list_shows_what_is_another_tenant_s(site: Site, ways: list[Way]) -> None:
+    """Nor does it page by another's ids; of no route for producers that takes no id."""
+    file, batch = site.make_file(site.keys["producer"]), site.make_batch(site.keys["producer"])
+    lists = [
+        way
+        for way in guarded(ways, Scope.PRODUCER)
+        if way.method == "GET" and not set(way.parameters) & set(OF_A_TENANT)
+    ]
+    assert {"/v1/files", "/v1/batches"} <= {way.path for way in lists}
+    for way in lists:
+        told = site.ask("GET", way.at(UNKNOWN), site.keys["their producer"]).body
+        assert file not in told, way
+        assert batch not in told, way
+    for path, foreign, kind in (("/v1/files", file, "file_id"), ("/v1/batches", batch, "batch_id")):
+        after = [
+            site.ask("GET", f"{path}?after={name}", site.keys["their producer"])
+            for name in (foreign, UNKNOWN[kind])
+        ]
+        assert after[0].status == after[1].status
+        assert after[0].body.replace(foreign, "") == after[1].body.replace(UNKNOWN[kind], "")
+
+
+def test_a_batch_is_not_made_of_another_tenant_s_file(site: Site) -> None:
+    """It is a file that is not there."""
+    file = site.make_file(site.keys["producer"])
+    foreign, unknown = (
+        site.ask("POST", "/v1/batches", site.keys["their producer"], wanted(name))
+        for name in (file, UNKNOWN["file_id"])
+    )
+    assert foreign.status == unknown.status
+    assert 400 <= foreign.status < 500
+    assert foreign.body == unknown.body.replace(UNKNOWN["file_id"], file)
+
+
+def test_a_name_for_a_request_is_the_tenant_s_own(site: Site) -> None:
+    """The same Idempotency-Key of another tenant is another name, and gives nothing away."""
+    named = {"idempotency-key": "nightly"}
+    ours, theirs = site.keys["producer"], site.keys["their producer"]
+    mine = site.ask("POST", "/v1/batches", ours, wanted(site.make_file(ours)), named)
+    other = site.ask("POST", "/v1/batches", theirs, wanted(site.make_file(theirs)), named)
+    assert mine.status == other.status == 200
+    assert json.loads(mine.body)["id"] != json.loads(other.body)["id"]
+
+
+def test_a_revoked_key_is_refused_within_a_second(site: Site) -> None:
+    """Also one that was in use."""
+    token = site.service.keyring.create(OURS, Scope.PRODUCER)[1]
+    assert site.ask("GET", "/v1/files", token).status == 200
+    revoke(site.service.database, token)
+    time.sleep(1.0)
+    assert site.ask("GET", "/v1/files", token).status == 401
+
+
+@pytest.mark.parametrize("key", [None, "sk-whatever", "bm-0123456789ab-" + "A" * 43])
+def test_without_keys_this_machine_is_answered(tmp_path: Path, key: str | None) -> None:
+    """On every route, with any key or none, as the local tenant; but no page from elsewhere."""
+    pages = [
+        {"origin": "https://evil.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"host": "evil.example"},
+        {"origin": "null"},
+    ]
+    with served(tmp_path, wants_keys=False) as site:
+        for way in guarded(ways_of(site.app), *Scope):
+            path = way.at(site.ids_for(way, "any"))
+            for page in pages:
+                answer = site.ask(way.method, path, key, headers=page)
+                assert answer.status == 403, (way, page)
+            answer = site.ask(way.method, path, key)
+            assert answer.status < 500, (way, answer)
+            assert answer.status not in (401, 403), (way, answer)
+        local = site.service.keyring.create("local", Scope.PRODUCER)[1]
+        assert json.loads(site.ask("GET", "/v1/files", local).body)["data"]
+
+
+def test_without_keys_other_machines_are_not_answered(tmp_path: Path) -> None:
+    """A service that others can reach asks for keys, though nobody has said so."""
+    with served(tmp_path, wants_keys=False, BATCHMILL_HOST="0.0.0.0") as site:
+        for way in guarded(ways_of(site.app), *Scope):
+            for key in (None, "sk-whatever"):
+                assert site.ask(way.method, way.at(UNKNOWN), key).status == 401, way
