@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import batches, files, health
+from api.door import Door
 from api.errors import answer_errors, error_response
+from api.limits import BodyLimit, RequestLimit, Standings
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -40,7 +42,11 @@ def make_app(service: Service) -> FastAPI:
     for router in (files.router, batches.router, health.router):
         app.include_router(router)
     answer_errors(app)
-    app.add_middleware(RequestIds)
+    limits = service.settings.service
+    app.add_middleware(BodyLimit, most_bytes=limits.max_body_bytes, unless={files.router.prefix})
+    app.add_middleware(Door, service=service, limit=RequestLimit(limits.key_rpm))
+    app.add_middleware(Standings)
+    app.add_middleware(RequestIds)  # the outermost: every answer has one
     return app
 
 

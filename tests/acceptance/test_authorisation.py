@@ -6,27 +6,18 @@ The routes are taken from the app itself, so that none can be forgotten: one tha
 
 import json
 import re
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from api.app import make_app
-from batchmill.settings import load_settings
-from tests.support.clocks import PATIENCE_S
+from tests.support.sites import Site, served, wanted
 from workers.serving.keys import Scope, revoke
-from workers.serving.service import Service, make_service
 
 OPEN = {"/health/live", "/health/ready", "/openapi.json"}
 """What anybody may ask."""
@@ -39,13 +30,6 @@ UNKNOWN = {
 """An id of each kind that a path may hold, which nobody has."""
 OF_A_TENANT = ("file_id", "batch_id")
 """Kinds of ids that belong to a tenant."""
-BOUNDARY = "----authorisation"
-LINE = {
-    "custom_id": "a",
-    "method": "POST",
-    "url": "/v1/chat/completions",
-    "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]},
-}
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
 
@@ -71,20 +55,6 @@ class Way:
         return _PARAMETER.sub(lambda found: ids[found[1]], self.path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came of a request."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-
-    @property
-    def error(self) -> Any:
-        """What went wrong, in OpenAI's shape."""
-        return json.loads(self.body)["error"]
-
-
 def scope_of(dependant: Dependant) -> Scope | None:
     """What a route asks for; two of its dependencies must not differ."""
     scopes = {getattr(dependant.call, "scope", None)} | {scope_of(one) for one in dependant.dependencies}
@@ -104,86 +74,10 @@ def ways_of(app: FastAPI) -> list[Way]:
     return [way for way in found if way.method != "HEAD"]
 
 
-@dataclass(slots=True, kw_only=True)
-class Site:
-    """A running service, and keys of all kinds."""
-
-    service: Service
-    app: FastAPI
-    port: int
-    keys: dict[str, str] = field(default_factory=dict)
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        key: str | None = None,
-        body: bytes = b"{}",
-        headers: dict[str, str] | None = None,
-    ) -> Answer:
-        """One request; of an answer that goes on for ever only the head is read."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)) as connection:
-            shown = {"authorization": f"Bearer {key}"} if key is not None else {}
-            told = {"content-type": "application/json"} | shown | (headers or {})
-            connection.request(method, path, body if method != "GET" else None, told)
-            response = connection.getresponse()
-            given = {name.lower(): value for name, value in response.getheaders()}
-            goes_on = given.get("content-type", "").startswith("text/event-stream")
-            text = "" if goes_on else response.read().decode()
-        return Answer(status=response.status, headers=given, body=text)
-
-    def make_file(self, key: str) -> str:
-        """A new file of requests, of that key's tenant."""
-        parts = (
-            f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-            f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n'
-            f"{json.dumps(LINE)}\n\r\n--{BOUNDARY}--\r\n"
-        )
-        kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
-        return self._made(self.ask("POST", "/v1/files", key, parts.encode(), kind))
-
-    def make_batch(self, key: str) -> str:
-        """A new batch, of that key's tenant."""
-        return self._made(self.ask("POST", "/v1/batches", key, wanted(self.make_file(key))))
-
-    @staticmethod
-    def _made(answer: Answer) -> str:
-        assert answer.status == 200, answer
-        made: str = json.loads(answer.body)["id"]
-        return made
-
-    def ids_for(self, way: Way, key: str) -> dict[str, str]:
-        """What a way's path needs, made anew with that key."""
-        makers: dict[str, Callable[[str], str]] = {"file_id": self.make_file, "batch_id": self.make_batch}
-        return {name: makers[name](key) if name in makers else UNKNOWN[name] for name in way.parameters}
-
-
-def wanted(file: str) -> bytes:
-    """What asks for a batch of that file."""
-    body = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    return json.dumps(body).encode()
-
-
-@contextmanager
-def served(folder: Path, *, wants_keys: bool = True, **environ: str) -> Iterator[Site]:
-    """The service on a free port of this machine, for as long as the context lasts."""
-    settings = load_settings({"BATCHMILL_HOME": str(folder / "home")} | environ, None)
-    service = make_service(settings, wants_keys=wants_keys)
-    with closing(service), socket.create_server(("127.0.0.1", 0)) as listener:
-        app = make_app(service)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not server.started:
-                assert thread.is_alive()
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            yield Site(service=service, app=app, port=listener.getsockname()[1])
-        finally:
-            server.should_exit = True
-            thread.join()
+def ids_for(site: Site, way: Way, key: str | None) -> dict[str, str]:
+    """What a way's path needs, made anew with that key."""
+    makers = {"file_id": site.make_file, "batch_id": site.make_batch}
+    return {name: makers[name](key) if name in makers else UNKNOWN[name] for name in way.parameters}
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +158,7 @@ def test_a_tenant_may_do_what_his_key_is_for(site: Site, ways: list[Way], who: s
     scopes = Scope if who == "admin" else [Scope.PRODUCER]
     for way in guarded(ways, *scopes):
         key = site.keys[who]
-        answer = site.ask(way.method, way.at(site.ids_for(way, key)), key)
+        answer = site.ask(way.method, way.at(ids_for(site, way, key)), key)
         assert answer.status < 500, (way, answer)
         assert answer.status not in (401, 403), (way, answer)
         if way.method == "GET" and "model" not in way.parameters and way.scope is Scope.PRODUCER:
@@ -278,7 +172,7 @@ def test_what_is_another_tenant_s_is_not_there(site: Site, ways: list[Way], who:
     checked = [way for way in guarded(ways, Scope.PRODUCER) if set(way.parameters) & set(OF_A_TENANT)]
     assert {name for way in checked for name in way.parameters} == set(OF_A_TENANT)
     for way in checked:
-        ids = site.ids_for(way, site.keys["producer"])
+        ids = ids_for(site, way, site.keys["producer"])
         before = shown(site, ids)
         foreign, unknown = (site.ask(way.method, way.at(named), key) for named in (ids, UNKNOWN))
         assert foreign.status == unknown.status == 404, (way, foreign)
@@ -364,7 +258,7 @@ def test_without_keys_this_machine_is_answered(tmp_path: Path, key: str | None) 
     ]
     with served(tmp_path, wants_keys=False) as site:
         for way in guarded(ways_of(site.app), *Scope):
-            path = way.at(site.ids_for(way, "any"))
+            path = way.at(ids_for(site, way, "any"))
             for page in pages:
                 answer = site.ask(way.method, path, key, headers=page)
                 assert answer.status == 403, (way, page)
