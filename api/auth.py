@@ -12,6 +12,8 @@ from workers.serving.service import Service
 
 __all__ = ["Admin", "Caller", "Producer", "Scope", "Service", "Serving", "require", "service_of"]
 
+TOLD_HEADERS = "told_headers"
+"""Where a request's state has what its answer is to carry, whatever that is."""
 _bearer = HTTPBearer(auto_error=False, description="An API key: `batchmill keys create` makes one.")
 
 

@@ -5,6 +5,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Call
 
+from api.auth import TOLD_HEADERS
 from api.errors import ApiError, response_to
 from api.limits import RequestLimit
 from api.origin import is_from_here
@@ -21,8 +22,8 @@ LOCAL = Caller(tenant="local", scope=Scope.ADMIN)
 class Door:
     """Lets nobody further who may not call at all, or calls too often: a route cannot forget to ask.
 
-    An ASGI middleware. It leaves the caller as `request.state.caller`, and how his key stands to its limit as
-    `request.state.standing`. Bodies are not read before: a framework would, and take large ones from anybody.
+    An ASGI middleware. It leaves the caller as `request.state.caller`, and how his key stands to its limit for the
+    answer to tell. Bodies are not read before: a framework would, and take large ones from anybody.
     """
 
     def __init__(self, app: ASGIApp, *, service: Service, limit: RequestLimit) -> None:
@@ -38,7 +39,8 @@ class Door:
                 state = scope.setdefault("state", {})
                 state["caller"] = caller
                 if caller.key_id:
-                    standing = state["standing"] = self._limit.take(caller.key_id)
+                    standing = self._limit.take(caller.key_id)
+                    state[TOLD_HEADERS] = standing.headers
                     if standing.is_refused:
                         raise ApiError(429, "rate_limit_exceeded", standing.message)
             except (ApiError, BatchmillError) as error:

@@ -131,29 +131,6 @@ def _left_ms(part: int, now_s: float) -> int:
     return max(1, ceil(((part + SLOTS + 1) * (WINDOW_S / SLOTS) - now_s) * 1000))
 
 
-class Standings:
-    """Has each answer tell how the key of its request stands.
-
-    An ASGI middleware: whoever has counted a request leaves its `Standing` as `request.state.standing`.
-    """
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        state = scope.setdefault("state", {})
-
-        async def send_told(message: Message) -> None:
-            standing = state.get("standing")
-            if message["type"] == "http.response.start" and standing is not None:
-                told = [(name.encode(), value.encode()) for name, value in standing.headers.items()]
-                message["headers"] = [*message.get("headers", ()), *told]
-            await send(message)
-
-        await self._app(scope, receive, send_told)
-
-
 class BodyLimit:
     """Refuses bodies that are larger than allowed, whether they say so beforehand or only turn out to be.
 

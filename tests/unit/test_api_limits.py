@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import api.limits
-from api.limits import BodyLimit, Message, RequestLimit, Standing, Standings
+from api.limits import BodyLimit, Message, RequestLimit, Standing
 from batchmill.providers.signals import duration_s
 
 
@@ -204,23 +204,3 @@ def test_an_answer_that_has_begun_is_not_answered_again() -> None:
 
     told = b"http.request,http.disconnect,http.disconnect"
     assert answer(b"01234", b"5678910", b"x", app=eager) == ([202], told)
-
-
-@pytest.mark.parametrize("is_counted", [True, False])
-def test_each_answer_tells_how_its_key_stands(is_counted: bool) -> None:
-    """Beside the headers it has; nothing is told of a request that was not counted."""
-    standing = Minute(3).take()
-
-    async def counted(scope: Any, receive: Any, send: Any) -> None:
-        if is_counted:
-            scope["state"]["standing"] = standing
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"etag", b"1")]})
-
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    asyncio.run(Standings(counted)({"type": "http"}, send, send))  # type: ignore[arg-type]
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    assert headers == {"etag": "1"} | (standing.headers if is_counted else {})
