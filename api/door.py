@@ -51,7 +51,8 @@ class Door:
     async def _caller(self, headers: Headers) -> Caller:
         token = _bearer(headers)
         if token is not None:
-            caller = await run_in_threadpool(self._service.keyring.caller_of, token)
+            ring = self._service.keyring
+            caller = ring.remembered(token) or await run_in_threadpool(ring.caller_of, token)
             if caller is not None:
                 return caller
         if self._service.is_keyless:
