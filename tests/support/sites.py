@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from api.app import make_app
 from batchmill.settings import load_settings
@@ -98,12 +98,20 @@ def wanted(file: str) -> bytes:
 
 
 @contextmanager
-def served(folder: Path, *, wants_keys: bool = True, **environ: str) -> Iterator[Site]:
-    """The service on a free port of this machine, for as long as the context lasts."""
+def served(
+    folder: Path, *, wants_keys: bool = True, more: APIRouter | None = None, **environ: str
+) -> Iterator[Site]:
+    """The service on a free port of this machine, for as long as the context lasts.
+
+    Args:
+        more: Routes of the test's own, beside the service's.
+    """
     settings = load_settings({"BATCHMILL_HOME": str(folder / "home")} | environ, None)
     service = make_service(settings, wants_keys=wants_keys)
     with closing(service), socket.create_server(("127.0.0.1", 0)) as listener:
         app = make_app(service)
+        if more is not None:
+            app.include_router(more)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

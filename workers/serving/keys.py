@@ -169,7 +169,7 @@ class Keyring:
             return None
         with self._lock:
             known = self._known.setdefault(public_id, _Known(row, now, good_until))
-            # As of before it was read: what is revoked meanwhile is believed no longer than what is revoked later.
+            # Counted from before it was read, so that what is revoked while it is read is not believed for longer.
             if now >= known.read_at:
                 known.row, known.read_at, known.good_until = row, now, good_until
             known.noted_ms = max(known.noted_ms, row.last_used_ms or 0)
