@@ -29,7 +29,7 @@ CLIENT_GONE = 499
 """Nobody reads it; that is what others log there."""
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
     """Who answers here."""
     desk: Desk = request.app.state.desk
     return desk
@@ -86,13 +86,13 @@ def list_models(caller: Producer, service: Serving) -> ModelList:
     return ModelList(data=[Model(id=one.id, owned_by=one.owner) for one in told])
 
 
-@router.get("/models/{name:path}", summary="Retrieve a model")
+@router.get("/models/{model:path}", summary="Retrieve a model")
 def retrieve_model(
-    name: Annotated[str, Path(min_length=1, max_length=512)], caller: Producer, service: Serving
+    model: Annotated[str, Path(min_length=1, max_length=512)], caller: Producer, service: Serving
 ) -> Model:
     """One of them."""
     try:
-        one = models.model(service.database, service.settings, name)
+        one = models.model(service.database, service.settings, model)
     except NotFoundError as error:
         raise ApiError(404, "model_not_found", f"{error.message}.", "model") from error
     return Model(id=one.id, owned_by=one.owner)
