@@ -16,6 +16,7 @@ from db.direct import Standing
 from workers.serving.visit import Answered, Visit
 
 UNKNOWN_COST: Final = "unknown"
+LONGEST_HEADER: Final = 500
 NO_RETRY: Final = {"x-should-retry": "false"}
 """OpenAI's clients are not to send the same again: it would end the same."""
 _OF_OUR_ACCOUNT: Final = (401, 402, 403, 407)
@@ -117,7 +118,16 @@ def _headers(answered: Answered) -> dict[str, str]:
     }
     if standing.provider:
         headers |= {"x-batchmill-provider": standing.provider, "x-batchmill-model": standing.model}
-    return {name: value for name, value in headers.items() if value.isascii() and value.isprintable()}
+    return _sendable(headers)
+
+
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those that HTTP can carry: a model may have any name."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if value.isascii() and value.isprintable() and len(value) <= LONGEST_HEADER
+    }
 
 
 def _named(request: str, selection: str) -> dict[str, str]:

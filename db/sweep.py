@@ -82,7 +82,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     if not _own(database, owner):
         return None
     lost, unknown = _take_back_expired(database, judge)
-    _free_stranded(database)
+    free_stranded(database)
     database.persist(circuits.tidy)
     resume_affordable(database)
     _answer_waiting(database)
@@ -163,7 +163,9 @@ def _attempt(row: Any, job: Job) -> Attempt:
     return Attempt(id=row.id, job=job, number=row.number, provider=row.provider, model=row.model)
 
 
-def _free_stranded(database: Database) -> None:
+def free_stranded(database: Database) -> None:
+    """Let others lead who wait behind requests that will not be called for any more."""
+
     def free(tx: Transaction) -> None:
         for key in flights.stranded(tx, FLIGHTS_A_STEP):
             flights.promote(tx, key)

@@ -15,6 +15,7 @@ import pytest
 from batchmill.budgets.model import OnLimit, Scope
 from batchmill.cache.lines import LineKeys
 from batchmill.errors import BusyError, OutOfTimeError
+from batchmill.limits.owner import OwnerLimits
 from batchmill.providers.base import Reply
 from batchmill.requests.judge import Judge
 from batchmill.requests.model import CacheMode, RequestState
@@ -157,6 +158,62 @@ def test_who_leaves_before_his_turn_is_not_called_for(database_url: str, tmp_pat
     here = at_desk(use, database_url, tmp_path, SLOW, BATCHMILL_CONCURRENCY="1")
     assert len(here.calls()) == 1
     here.books()
+
+
+def test_who_waits_behind_one_who_leaves_is_called_for(database_url: str, tmp_path: Path) -> None:
+    """Of two in line with the same question the first goes away: the second is answered all the same, at once."""
+
+    async def use(desk: Desk, here: Place) -> None:
+        busy = asyncio.create_task(desk.answer(chat("something else"), OPTIONS))
+        await until(lambda: bool(here.calls()))
+        leader = asyncio.create_task(desk.answer(chat("hello"), OPTIONS))
+        await until(lambda: here.leftovers()["claims"] == 2)
+        follower = asyncio.create_task(desk.answer(chat("hello"), OPTIONS))
+        await until(lambda: here.states()["requests"].get("waiting") == 1)
+        leader.cancel()
+        assert (await follower).standing.state is RequestState.DONE
+        await busy
+
+    here = at_desk(use, database_url, tmp_path, SLOW, BATCHMILL_CONCURRENCY="1")
+    assert here.states()["requests"] == {"done": 2, "cancelled": 1}
+    assert len(here.calls()) == 2
+    here.books()
+
+
+def test_leases_last_as_long_as_the_line_is(database_url: str, tmp_path: Path) -> None:
+    """Who waits for longer than a lease, and whose call takes longer than one, is called for once."""
+
+    async def use(desk: Desk, _: Place) -> None:
+        answered = await asyncio.gather(*(desk.answer(chat(f"question {n}"), OPTIONS) for n in range(2)))
+        assert {one.standing.state for one in answered} == {RequestState.DONE}
+
+    long = Behaviour(latency_s=(1.5, 1.5))
+    lease = {"BATCHMILL_LEASE_S": "1", "BATCHMILL_CONCURRENCY": "1"}
+    here = at_desk(use, database_url, tmp_path, long, **lease)
+    assert len(here.calls()) == 2
+    assert here.states()["attempts"] == {"settled": 2}
+
+
+def test_limits_hold_at_the_desk(database_url: str, tmp_path: Path) -> None:
+    """Of a model that takes one call at a time one is out at a time, and all are answered."""
+
+    async def use(desk: Desk, here: Place) -> None:
+        asked = asyncio.gather(*(desk.answer(chat(f"question {n}"), OPTIONS) for n in range(5)))
+        most = 0
+        while not asked.done():
+            most = max(most, here.states()["attempts"].get("sent", 0))
+            await asyncio.sleep(0.01)
+        assert {one.standing.state for one in await asked} == {RequestState.DONE}
+        assert most <= 2  # one that is called, and one that is written down and waits for its moment
+
+    async def run() -> Place:
+        async with place(database_url, tmp_path, Behaviour(latency_s=(0.1, 0.1))) as here:
+            here.limit(OwnerLimits(provider="openai", model="gpt-4o-mini", concurrency=1))
+            async with Desk(here.settings).open() as desk:
+                await use(desk, here)
+            return here
+
+    assert len(asyncio.run(run()).calls()) == 5
 
 
 def test_a_fault_is_tried_again_and_then_told(database_url: str, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import uvicorn
 from sqlalchemy import select
 
 from api.app import make_app
+from batchmill.limits.owner import OwnerLimits
 from batchmill.requests.model import BatchOptions, Endpoint, Lane, RequestLine
 from batchmill.sandbox.app import Behaviour
 from batchmill.settings import Settings, load_settings
+from db import limits
 from db.engine import Database
 from db.tables import attempts, batches, budget_periods, claims, flights, ledger, requests, workers
 from tests.support.audit import Books, audit
@@ -84,6 +86,15 @@ class Place:
         database = self.database()
         try:
             add_budget(database, limit_nanos, **more)
+        finally:
+            database.close()
+
+    def limit(self, wanted: OwnerLimits) -> None:
+        """Limit what goes out to a model."""
+        database = self.database()
+        try:
+            with database.write() as tx:
+                limits.merge(tx, wanted)
         finally:
             database.close()
 

@@ -303,6 +303,7 @@ class Desk:
         database = self._engine.database
         database.persist(partial(batches.cancel, batch=batch, final_state=state))
         sweep.end_idle(database, batch, state)
+        sweep.free_stranded(database)
 
     async def _finish(self) -> None:
         """Let the calls in flight end, for as long as is granted since we began to stop."""
