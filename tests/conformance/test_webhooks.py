@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from batchmill.errors import ParameterError
-from batchmill.requests.model import BatchOptions, BatchState
+from batchmill.requests.model import BatchOptions, BatchState, LineError
 from batchmill.settings import Settings, load_settings
 from db import batches, hosted, sweep, webhooks
 from db.engine import Database
@@ -107,7 +107,7 @@ def test_every_end_is_told(database: Database, settings: Settings) -> None:
             assert batches.reject(tx, rejected, "no good")
             while hosted.take(tx, "me", 1) is not None:
                 pass
-            assert hosted.fail(tx, failed, "me", [], "no good")
+            assert hosted.fail(tx, failed, "me", [LineError(line=1, code="invalid", message="no good")], "no good")
             assert hosted.cancel_unread(tx, unread)
             assert hosted.end_unread(tx, unread, "me")
         assert postman(database).deliver_due() == 5
