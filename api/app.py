@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import batches, files, health
+from api import batches, files, health, results
 from api.errors import answer_errors, error_response
 from workers.serving.service import Service
 
@@ -37,7 +37,7 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (files.router, batches.router, health.router):
+    for router in (files.router, batches.router, results.router, health.router):
         app.include_router(router)
     answer_errors(app)
     app.add_middleware(RequestIds)

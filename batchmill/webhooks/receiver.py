@@ -23,7 +23,7 @@ def sign(key: bytes, *, id_: str, at_s: int, body: bytes) -> str:
 
 
 class Receiver:
-    """Somebody's server, called over a connection of its own each time. Redirects are not followed: they are no delivery.
+    """Somebody's server, called over a connection of its own each time. Redirects are no delivery, and not followed.
 
     Args:
         url: Where to; nothing of it but scheme, host and port is ever told.

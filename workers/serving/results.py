@@ -1,7 +1,6 @@
 """The results of a batch for those who are not here: a page at a time, each line once, while the batch runs."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -56,8 +55,7 @@ def result_page(
         ParameterError: That is no cursor of this batch.
     """
     follower = _follower(database, settings, batch, after, ids_at_once=2 * most)
-    with closing(follower.ended()) as ended:
-        ids = list(islice(ended, most))
+    ids = list(islice(follower.ended(), most))
     fit = _fitting(ids, follower.sizes(ids), most_bytes)
     follower.put_back(ids[fit:])
     cursor = follower.cursor

@@ -30,7 +30,7 @@ class Service:
 
     @property
     def posts_to_private(self) -> bool:
-        """Whether webhooks may go to addresses inside: whoever names one could call them himself, or the owner says so."""
+        """Whether webhooks may go to addresses inside: who names one could call it himself, or the owner says so."""
         return self.is_keyless or self.settings.webhook.to_private
 
     def close(self) -> None:

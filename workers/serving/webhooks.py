@@ -5,6 +5,7 @@ waits for a day; each try bears the same `webhook-id`, by which a receiver knows
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 
 ATTEMPT_S: Final = 10.0
 AT_ONCE: Final = 16
+LOOK_EVERY_S: Final = 1.0
+STOPPED_WITHIN_S: Final = 0.2
 ROUND_S: Final = 20.0
 """After this long a round ends, whatever is still owed."""
 
@@ -72,7 +75,7 @@ def shown_webhook(row: Any) -> dict[str, Any]:
 
 
 class Postman:
-    """Delivers the webhooks that are due. Any number of them may be at it.
+    """Delivers the webhooks that are due, in a thread of its own once it is started. Any number may be at it.
 
     Args:
         show: A batch as it is shown.
@@ -97,6 +100,28 @@ class Postman:
         self._look_up = look_up if to_private else look_up_public
         self._clock = clock
         self._attempt_s = attempt_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="postman", daemon=True)
+
+    def start(self) -> None:
+        """Begin; without a secret there is nothing that it could do."""
+        if self._key is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End. What is under way is given up; it is tried again once its lease is over."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stopping.wait(LOOK_EVERY_S):
+            try:
+                self.deliver_due()
+            except BatchmillError as error:
+                log.warning("webhooks_not_delivered", code=error.code, error=error.message, hint=error.hint)
+            except Exception as error:
+                log.exception("webhooks_not_delivered", error=f"{type(error).__name__}: {error}")
 
     def deliver_due(self) -> int:
         """One round: deliver what is due, some at once, for `ROUND_S` at most; how many have arrived.
@@ -110,7 +135,7 @@ class Postman:
             return 0
         arrived = 0
         until_s = time.monotonic() + ROUND_S
-        while time.monotonic() < until_s and (owed := self._claim()):
+        while time.monotonic() < until_s and not self._stopping.is_set() and (owed := self._claim()):
             arrived += self._deliver(owed, self._key)
         return arrived
 
@@ -131,7 +156,14 @@ class Postman:
         return sum(asyncio.run(self._post_all([(owed, rows[owed.batch_id]) for owed in to_try], key)))
 
     async def _post_all(self, to_try: Sequence[tuple[Owed, Any]], key: bytes) -> list[bool]:
-        return await asyncio.gather(*(self._post(owed, row, key) for owed, row in to_try))
+        posts = [asyncio.create_task(self._post(owed, row, key)) for owed, row in to_try]
+        pending = set(posts)
+        while pending:
+            _, pending = await asyncio.wait(pending, timeout=STOPPED_WITHIN_S)
+            if self._stopping.is_set():
+                for post in pending:
+                    post.cancel()
+        return [not post.cancelled() and post.result() for post in posts]
 
     async def _post(self, owed: Owed, row: Any, key: bytes) -> bool:
         """Whether it has arrived; noted as soon as that is known, however long the others take."""
