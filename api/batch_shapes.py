@@ -215,6 +215,12 @@ class Batch(BaseModel):
     webhook: Webhook | None
 
 
+class Quote(BaseModel):
+    """What a batch will cost; as `batchmill quote --json` has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class BatchList(BaseModel):
     """A page of batches, newest first."""
 

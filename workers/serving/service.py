@@ -1,5 +1,6 @@
 """The service: what every one of its faces works with."""
 
+import os
 from dataclasses import dataclass
 
 from batchmill.files.store import Store
@@ -32,6 +33,10 @@ class Service:
     def posts_to_private(self) -> bool:
         """Whether webhooks may go to addresses inside: who names one could call it himself, or the owner says so."""
         return self.is_keyless or self.settings.webhook.to_private
+
+    def environ(self) -> dict[str, str]:
+        """The environment of a command that is to see what this service sees; it holds secrets in the clear."""
+        return os.environ | self.settings.to_environ()
 
     def close(self) -> None:
         """Let go of the database."""
