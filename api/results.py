@@ -1,6 +1,7 @@
 """The results of a batch while they come, and its events."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import orjson
@@ -10,7 +11,7 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api.auth import Producer, Serving
+from api.auth import Bearer, Producer, Serving
 from api.errors import ERRORS
 from batchmill.errors import BatchmillError
 from workers.serving import batches
@@ -88,6 +89,7 @@ def batch_results(
 async def batch_events(
     batch: OwnBatch,
     service: Serving,
+    bearer: Bearer,
     results: Annotated[bool, Query(description="Tell the lines that end, too.")] = False,
     last_event_id: Annotated[str, Header(description="With results: go on behind that event.")] = "",
 ) -> StreamingResponse:
@@ -97,7 +99,12 @@ async def batch_events(
         check_after(batch, last_event_id, "Last-Event-ID")
     shown = await run_in_threadpool(batch_object, service.database, batch)
     seat = service.audience.take_seat(Sight(row=batch, shown=shown))
-    return _Watched(seat, _events(service, seat, last_event_id if results else None))
+
+    def may_go_on() -> bool:
+        is_known = bearer is not None and service.keyring.caller_of(bearer.credentials) is not None
+        return is_known or service.is_keyless
+
+    return _Watched(seat, _events(service, seat, last_event_id if results else None, may_go_on))
 
 
 class _Watched(StreamingResponse):
@@ -117,15 +124,23 @@ class _Watched(StreamingResponse):
             self._seat.leave()
 
 
-async def _events(service: Service, seat: Seat, after: str | None) -> AsyncIterator[bytes]:
+async def _events(
+    service: Service, seat: Seat, after: str | None, may_go_on: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     """The events of a batch.
 
     Args:
         after: The cursor behind which results are told, "" for all; None = none are.
+        may_go_on: Whether he who watches is still one of those who may; asked now and then.
     """
     told: Any = None
+    asked_at = time.monotonic()
     try:
         while True:
+            if time.monotonic() - asked_at >= HEARTBEAT_S:
+                asked_at = time.monotonic()
+                if not await run_in_threadpool(may_go_on):
+                    return
             sight = seat.sight
             if after is not None:
                 told_now = told_results(service.database, service.settings, sight.row, after)
@@ -138,7 +153,7 @@ async def _events(service: Service, seat: Seat, after: str | None) -> AsyncItera
             if sight.shown != told:
                 yield _event("progress", orjson.dumps(sight.shown), after)
                 told = sight.shown
-            while not await seat.changed(HEARTBEAT_S):
+            if not await seat.changed(HEARTBEAT_S):
                 if seat.is_over:
                     return
                 yield b": nothing new\n\n"

@@ -17,7 +17,6 @@ BatchmillError
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── StoreError             the file store is away, full or not ours       exit 1 · HTTP 503
-├── BusyError              more is asked at once than one process does    exit 1 · HTTP 503
 ├── ServiceError           the service does not start, or not end         exit 1 · HTTP 503
 ├── BusyError              too much is asked at this moment               exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
@@ -166,14 +165,6 @@ class StoreError(BatchmillError):
 
     http_status = 503
     code = "file_store_unavailable"
-    may_succeed_later = True
-
-
-class BusyError(BatchmillError):
-    """More is asked for at once than one process does."""
-
-    http_status = 503
-    code = "too_busy"
     may_succeed_later = True
 
 
