@@ -187,8 +187,7 @@ class MailSettings(Group):
 
 
 class WebhookSettings(Group):
-    """Which address alerts are posted to, and how all webhooks, also those of batches, are signed: as
-    [Standard Webhooks](https://www.standardwebhooks.com) has it."""
+    """Where alerts are posted to; and webhooks of any kind, [Standard Webhooks](https://www.standardwebhooks.com)."""
 
     url: WebhookUrl | None = setting(
         None,

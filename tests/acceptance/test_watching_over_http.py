@@ -1,4 +1,4 @@
-"""A batch handed in over HTTP and watched there: pages, events, and the webhook, though all of it is killed meanwhile."""
+"""A batch handed in over HTTP and watched there: pages, events, and a webhook, though all is killed meanwhile."""
 
 import base64
 import json

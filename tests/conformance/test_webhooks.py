@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -241,6 +242,25 @@ def test_one_that_does_not_answer_keeps_no_other(database: Database) -> None:
         assert postman(database, attempt_s=0.5).deliver_due() == 3
     assert state(database, stuck)[2].endswith("it did not answer within 0.5 s")
     assert {state(database, other)[0] for other in others} == {"sent"}
+
+
+@on_sqlite
+def test_a_receiver_checks_it_as_the_documentation_shows(database: Database) -> None:
+    """The example for receivers takes what is genuine, and nothing that was changed or has another key."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "watch-over-http.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(
+        next(code for code in page.split("```python\n")[1:] if "def is_genuine" in code).split("```")[0],
+        names,
+    )
+    is_genuine = names["is_genuine"]
+    with WebhookServer().up() as server:
+        ended(database, server.url)
+        assert postman(database).deliver_due() == 1
+    [post] = server.posts
+    assert is_genuine(post.headers, post.body, SECRET.get_secret_value())
+    assert not is_genuine(post.headers, post.body + b" ", SECRET.get_secret_value())
+    assert not is_genuine(post.headers, post.body, "whsec_" + base64.b64encode(bytes(32)).decode())
 
 
 @on_sqlite

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import orjson
 import pytest
 
@@ -89,6 +91,22 @@ def test_a_page_after_another(front: Served, token: str) -> None:
     batch.answer(1, 3)
     response, body = front.ask(f"{batch.results}?after={response.headers['x-next-after']}", token)
     assert (names(body), response.headers["x-has-more"]) == (["line-1", "line-3"], "false")
+
+
+def test_as_the_documentation_shows(front: Served, token: str) -> None:
+    """The example for readers gives each line once, and ends."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "watch-over-http.md").read_text(encoding="utf-8")
+    names_: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names_)
+    batch = Batch(front, 250)
+    batch.claim()
+    batch.answer(*range(2, 251, 2))
+    batch.answer(*range(1, 251, 2))
+    with httpx2.Client(
+        base_url=f"http://127.0.0.1:{front.port}", headers={"authorization": f"Bearer {token}"}
+    ) as client:
+        lines = [orjson.loads(line)["custom_id"] for line in names_["results"](client, batch.name)]
+    assert sorted(lines) == sorted(f"line-{nth}" for nth in range(1, 251))
 
 
 @pytest.mark.parametrize(
@@ -202,9 +220,7 @@ def test_whoever_leaves_gives_up_his_seat(front: Served, token: str, monkeypatch
     wait_until(lambda: front.service.audience.size == 0, PATIENCE_S)
 
 
-def test_a_key_that_is_revoked_meanwhile(
-    front: Served, token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_that_is_revoked_meanwhile(front: Served, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its streams end soon after."""
     monkeypatch.setattr(routes, "HEARTBEAT_S", 0.1)
     stream = front.events(Batch(front, 1).events, token)
