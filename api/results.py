@@ -11,12 +11,13 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api.auth import Bearer, Producer, Serving
+from api.auth import Producer, Serving
 from api.errors import ERRORS
 from batchmill.errors import BatchmillError
 from workers.serving import batches
 from workers.serving.audience import Seat, Sight
 from workers.serving.batch_object import batch_object
+from workers.serving.keys import is_live
 from workers.serving.results import MOST_LINES, check_after, has_ended, result_page, told_results
 from workers.serving.service import Service
 
@@ -89,7 +90,7 @@ def batch_results(
 async def batch_events(
     batch: OwnBatch,
     service: Serving,
-    bearer: Bearer,
+    caller: Producer,
     results: Annotated[bool, Query(description="Tell the lines that end, too.")] = False,
     last_event_id: Annotated[str, Header(description="With results: go on behind that event.")] = "",
 ) -> StreamingResponse:
@@ -101,8 +102,7 @@ async def batch_events(
     seat = service.audience.take_seat(Sight(row=batch, shown=shown))
 
     def may_go_on() -> bool:
-        is_known = bearer is not None and service.keyring.caller_of(bearer.credentials) is not None
-        return is_known or service.is_keyless
+        return not caller.key_id or is_live(service.database, caller.key_id)
 
     return _Watched(seat, _events(service, seat, last_event_id if results else None, may_go_on))
 
