@@ -51,6 +51,7 @@ def estimate(
     BODY is a file with the JSON of a request, or a line of a batch; `-` is standard input. Several models are
     compared, cheapest first.
     """
+    from batchmill.quotes.single import compose_request
     from cli.quote_output import show_estimates
     from workers.assembly import seen_database
     from workers.quoting import Quoter
@@ -62,7 +63,13 @@ def estimate(
     settings = settings_at(home)
     if prompt is not None:
         asked = Endpoint(endpoint) if endpoint else Endpoint.CHAT
-        body = _composed(asked, prompt, system_prompt, max_tokens)
+        body = compose_request(
+            asked,
+            prompt,
+            system_prompt=system_prompt,
+            max_tokens=max_tokens,
+            named=lambda name: f"--{name.replace('_', '-')}",
+        )
     else:
         assert body_path is not None
         asked, body = _read(body_path, endpoint, settings.input.max_line_bytes)
@@ -78,18 +85,6 @@ def estimate(
         if database is not None:
             database.close()
     show_estimates(quotes, as_json=as_json)
-
-
-def _composed(endpoint: Endpoint, prompt: str, system_prompt: str, max_tokens: int | None) -> dict[str, Any]:
-    from batchmill.requests.bodies import WITH_SYSTEM_PROMPT, Question, compose
-    from batchmill.tokens.most_output import LIMIT_FIELDS
-
-    if system_prompt and endpoint not in WITH_SYSTEM_PROMPT:
-        raise MisuseError(f"--system-prompt: {endpoint} takes none", "leave it out")
-    if max_tokens and endpoint not in LIMIT_FIELDS:
-        raise MisuseError(f"--max-tokens: answers of {endpoint} have no length", "leave it out")
-    options = {LIMIT_FIELDS[endpoint][0]: max_tokens} if max_tokens else {}
-    return compose(endpoint, Question(model="", prompt=prompt, system_prompt=system_prompt, options=options))
 
 
 def _read(path: Path, endpoint: str | None, most_bytes: int) -> tuple[Endpoint, dict[str, Any]]:

@@ -1,17 +1,44 @@
 """A single request that somebody wants to know the price of: which endpoint it is for, and whether it is one."""
 
+from collections.abc import Callable
 from typing import Any
 
-from batchmill.errors import InputError
+from batchmill.errors import InputError, MisuseError
+from batchmill.requests.bodies import WITH_SYSTEM_PROMPT, Question, compose
 from batchmill.requests.checks import CONTENT, ENDPOINTS, find_faults
 from batchmill.requests.jsonl import MAX_DEPTH, is_too_deep
 from batchmill.requests.model import Endpoint
+from batchmill.tokens.most_output import LIMIT_FIELDS
 
 _ENDPOINT_BY_FIELD = {
     "messages": Endpoint.CHAT,
     "prompt": Endpoint.COMPLETIONS,
     "input": Endpoint.RESPONSES,
 }
+
+
+def compose_request(
+    endpoint: Endpoint,
+    prompt: str,
+    *,
+    system_prompt: str = "",
+    max_tokens: int | None = None,
+    named: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """The body of a request with this prompt.
+
+    Args:
+        named: What the asker calls these arguments, for the errors.
+
+    Raises:
+        MisuseError: The endpoint does not take one of them.
+    """
+    if system_prompt and endpoint not in WITH_SYSTEM_PROMPT:
+        raise MisuseError(f"{named('system_prompt')}: {endpoint} takes none", "leave it out")
+    if max_tokens and endpoint not in LIMIT_FIELDS:
+        raise MisuseError(f"{named('max_tokens')}: answers of {endpoint} have no length", "leave it out")
+    options = {LIMIT_FIELDS[endpoint][0]: max_tokens} if max_tokens else {}
+    return compose(endpoint, Question(model="", prompt=prompt, system_prompt=system_prompt, options=options))
 
 
 def read_request(name: str, document: Any, endpoint: str | None = None) -> tuple[Endpoint, dict[str, Any]]:
