@@ -13,7 +13,8 @@ from batchmill.requests.model import Endpoint
 from batchmill.sandbox.limits import Admission, Allowance, LimitRules, Limits
 from batchmill.sandbox.outcomes import Answer
 from batchmill.sandbox.prompts import Asked
-from batchmill.sandbox.wires.openai.limits import bound_tokens, go_duration
+from batchmill.periods import go_duration
+from batchmill.sandbox.wires.openai.limits import bound_tokens
 from batchmill.sandbox.wires.openai.read import read_call
 from batchmill.sandbox.wires.openai.wire import OPENAI
 
