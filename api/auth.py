@@ -11,7 +11,7 @@ from api.origin import is_from_here
 from workers.serving.keys import Caller, Scope
 from workers.serving.service import Service
 
-__all__ = ["Caller", "Scope", "require", "service_of"]
+__all__ = ["Admin", "Caller", "Producer", "Scope", "Service", "Serving", "require", "service_of"]
 
 LOCAL = Caller(tenant="local", scope=Scope.ADMIN)
 """Whoever calls on this machine a service that is for this machine only."""
@@ -48,7 +48,9 @@ def require(scope: Scope) -> Callable[[Caller], Caller]:
     def allowed(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
         if not caller.may(scope):
             raise ApiError(
-                403, "insufficient_permissions", f"This takes a key of scope {scope}; yours is of {caller.scope}."
+                403,
+                "insufficient_permissions",
+                f"This takes a key of scope {scope}; yours is of {caller.scope}.",
             )
         return caller
 

@@ -90,9 +90,7 @@ def answer_errors(app: FastAPI) -> None:
 
 def _told(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return error_response(
-        error.status, error.code, error.message, error.param, error.headers, error.kind
-    )
+    return error_response(error.status, error.code, error.message, error.param, error.headers, error.kind)
 
 
 def _ours(request: Request, error: Exception) -> Response:
@@ -128,7 +126,11 @@ def _fault(error: Mapping[str, Any]) -> tuple[str, str, str | None]:
     if kind == "json_invalid":
         return "invalid_json", "We could not parse the JSON body of your request.", None
     if kind == "missing" and not param:
-        return "invalid_request_error", "The body of this request is missing: it has to be a JSON object.", None
+        return (
+            "invalid_request_error",
+            "The body of this request is missing: it has to be a JSON object.",
+            None,
+        )
     if kind == "missing":
         return "missing_required_parameter", f"Missing required parameter: '{param}'.", param
     if kind == "extra_forbidden":
@@ -136,7 +138,7 @@ def _fault(error: Mapping[str, Any]) -> tuple[str, str, str | None]:
     if kind in ("enum", "literal_error"):
         expected = str(error["ctx"]["expected"]).replace(" or ", ", ")
         return "invalid_value", f"Invalid value: {_shown(value)}. Supported values are: {expected}.", param
-    if kind.endswith("_type") or kind.endswith("_parsing"):
+    if kind.endswith(("_type", "_parsing")):
         expected = error["msg"].removeprefix("Input should be ").partition(",")[0]
         return (
             "invalid_type",

@@ -74,7 +74,11 @@ _UPLOAD = {
                     "properties": {
                         "purpose": {"type": "string", "enum": list(TAKEN)},
                         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-                        "expires_after[seconds]": {"type": "integer", "minimum": EXPIRES_S[0], "maximum": EXPIRES_S[1]},
+                        "expires_after[seconds]": {
+                            "type": "integer",
+                            "minimum": EXPIRES_S[0],
+                            "maximum": EXPIRES_S[1],
+                        },
                         "file": {"type": "string", "format": "binary"},
                     },
                 }

@@ -159,7 +159,7 @@ class BodyLimit:
 
 @dataclass(slots=True)
 class _Bounded:
-    """One request with its answer: at the first byte too many it is answered here, and to the app its client is gone."""
+    """One request: at the first byte too many it is answered here, and to the app its client is gone."""
 
     outer_receive: Receive
     outer_send: Send
@@ -194,7 +194,9 @@ def _told_length(scope: MutableMapping[str, Any]) -> int:
 
 
 async def _refuse(send: Send, most_bytes: int) -> None:
-    message = f"Request body too large: the limit is {most_bytes / MB:g} MB. Larger inputs are handed in as files."
+    message = (
+        f"Request body too large: the limit is {most_bytes / MB:g} MB. Larger inputs are handed in as files."
+    )
     error = {
         "message": message,
         "type": "invalid_request_error",

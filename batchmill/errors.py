@@ -17,6 +17,7 @@ BatchmillError
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── StoreError             the file store is away, full or not ours       exit 1 · HTTP 503
+├── ServiceError           the service does not start, or not end         exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
 ├── DeliveryError          a mail server or webhook does not take an alert exit 1 · HTTP 502
@@ -163,6 +164,14 @@ class StoreError(BatchmillError):
 
     http_status = 503
     code = "file_store_unavailable"
+    may_succeed_later = True
+
+
+class ServiceError(BatchmillError):
+    """The HTTP service does not start, or does not end."""
+
+    http_status = 503
+    code = "service_unavailable"
     may_succeed_later = True
 
 

@@ -144,9 +144,7 @@ def finish(
     """End a batch whose files are written; its row. None when that is another's to do by now."""
     ended = (
         update(batches)
-        .where(
-            batches.c.id == batch, batches.c.clerk == clerk, batches.c.state == BatchState.FINALIZING
-        )
+        .where(batches.c.id == batch, batches.c.clerk == clerk, batches.c.state == BatchState.FINALIZING)
         .values(
             state=batches.c.final_state,
             ended_ms=tx.now_ms,

@@ -14,9 +14,7 @@ _old = delete(idempotency).where(idempotency.c.created_ms < bindparam("before_ms
 
 def recall(tx: Transaction, tenant: str, key: str) -> Any | None:
     """What came of the request of that name: a row with its `fingerprint` and `resource`."""
-    found = tx.rows(
-        select(idempotency).where(idempotency.c.tenant == tenant, idempotency.c.key == key)
-    )
+    found = tx.rows(select(idempotency).where(idempotency.c.tenant == tenant, idempotency.c.key == key))
     return found[0] if found else None
 
 

@@ -131,7 +131,9 @@ def read_in(
         raise InputError("the input has no requests", "put one request on each line")
     with database.write() as tx:
         upstream = chunk.upstream(upstreams)
-        if not keep(tx) or not batches.start(tx, batch.id, endpoint=chunk.endpoint, total=chunk.place, upstream=upstream):
+        if not keep(tx) or not batches.start(
+            tx, batch.id, endpoint=chunk.endpoint, total=chunk.place, upstream=upstream
+        ):
             raise _given_up()
     return chunk.place
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self, cast
 
 import fsspec
 
-from batchmill.errors import OutputError, SettingsError, StoreError
+from batchmill.errors import BatchmillError, SettingsError, StoreError
 
 READ_CHUNK_BYTES = 1 << 20
 _LOCAL = "file"
@@ -98,7 +98,7 @@ class Store:
         """A file to write an object to; see `write`."""
         if self.is_local:
             os.makedirs(self._root, mode=0o700, exist_ok=True)
-            return open(  # noqa: SIM115
+            return open(
                 os.open(self.path(key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb", 0
             )
         return self._system.open(self.path(key), "wb", autocommit=False)
@@ -119,12 +119,12 @@ class Store:
 
     @contextlib.contextmanager
     def named_errors(self, what: str) -> Iterator[None]:
-        """Turn what a driver raises into our words."""
+        """Turn what the driver raises into our words: of a folder the system's errors, of others their libraries' own."""
         try:
             yield
-        except (StoreError, OutputError, GeneratorExit):
+        except BatchmillError:
             raise
-        except Exception as error:  # every driver raises its own library's errors, and only it works here
+        except OSError if self.is_local else Exception as error:
             said = str(error).splitlines() or [""]
             reason = getattr(error, "strerror", None) or said[0]
             raise StoreError(
@@ -134,7 +134,7 @@ class Store:
 
 
 class Writing:
-    """An object being written: there once `finish` has returned, gone without a trace when the `with` block ends before.
+    """An object being written: there once `finish` has returned, gone without a trace if the `with` block ends before.
 
     Raises:
         StoreError: From any method, when the store does not take it.

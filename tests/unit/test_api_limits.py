@@ -180,7 +180,11 @@ def test_one_byte_too_many_is_refused(chunks: list[bytes], told: int | None) -> 
     assert statuses == [413]
     error = json.loads(body)["error"]
     assert error.keys() == {"message", "type", "param", "code"}
-    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, "request_too_large")
+    assert (error["type"], error["param"], error["code"]) == (
+        "invalid_request_error",
+        None,
+        "request_too_large",
+    )
 
 
 def test_uploads_are_not_limited_here() -> None:

@@ -10,7 +10,16 @@ LISTENS = "127.0.0.1"
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", OURS, "LOCALHOST:8400", "localhost.:8400", "127.0.0.1:8400", "127.1.2.3", "[::1]:8400", "[::1]"],
+    [
+        "localhost",
+        OURS,
+        "LOCALHOST:8400",
+        "localhost.:8400",
+        "127.0.0.1:8400",
+        "127.1.2.3",
+        "[::1]:8400",
+        "[::1]",
+    ],
 )
 def test_programs_here_are_answered(host: str) -> None:
     """They call the service by a name of this machine and say no more of where they are from."""
@@ -20,9 +29,30 @@ def test_programs_here_are_answered(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        *("evil.example", "evil.example:8400", "localhost.evil.example", "evil.localhost", "127.0.0.1.evil.example"),
-        *("192.168.1.7:8400", "0.0.0.0:8400", "[::]:8400", "2130706433", "", ":8400", "localhost:port", "[::1"),
-        *("localhost@evil.example", "me@localhost", "localhost/evil", "localhost#", "127.0.0.1, evil.example"),
+        *(
+            "evil.example",
+            "evil.example:8400",
+            "localhost.evil.example",
+            "evil.localhost",
+            "127.0.0.1.evil.example",
+        ),
+        *(
+            "192.168.1.7:8400",
+            "0.0.0.0:8400",
+            "[::]:8400",
+            "2130706433",
+            "",
+            ":8400",
+            "localhost:port",
+            "[::1",
+        ),
+        *(
+            "localhost@evil.example",
+            "me@localhost",
+            "localhost/evil",
+            "localhost#",
+            "127.0.0.1, evil.example",
+        ),
     ],
 )
 def test_other_names_are_refused(host: str) -> None:
@@ -60,7 +90,13 @@ def test_a_page_is_answered_if_it_is_from_this_machine(origin: str, is_answered:
 
 @pytest.mark.parametrize(
     ("site", "is_answered"),
-    [("same-origin", True), ("same-site", True), ("none", True), ("cross-site", False), ("Cross-Site ", False)],
+    [
+        ("same-origin", True),
+        ("same-site", True),
+        ("none", True),
+        ("cross-site", False),
+        ("Cross-Site ", False),
+    ],
 )
 def test_another_site_s_requests_without_origin_are_refused(site: str, is_answered: bool) -> None:
     """An image or a link on a page from elsewhere has no Origin; the browser says whose it is all the same."""

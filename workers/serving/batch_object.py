@@ -39,7 +39,7 @@ def batch_objects(database: Database, rows: Sequence[Any]) -> list[dict[str, Any
 
 def _object(row: Any, faults: Sequence[Any]) -> dict[str, Any]:
     state = BatchState(row.state)
-    ended = {name: None for name in _FIELDS.values()}
+    ended: dict[str, int | None] = dict.fromkeys(_FIELDS.values())
     if state in _FIELDS:
         ended[_FIELDS[state]] = _seconds(row.ended_ms or row.touched_ms)
     return {

@@ -10,7 +10,7 @@ import orjson
 from batchmill.errors import ParameterError
 from batchmill.files.model import Purpose
 from batchmill.requests.model import BatchOptions, Endpoint
-from db import batches, hosted, webhooks
+from db import batches, hosted
 from db.engine import Transaction
 from workers.budgets import define_environment_budgets, grant_budget
 from workers.serving import files
@@ -88,6 +88,4 @@ def _make(tx: Transaction, wanted: WantedBatch) -> Any:
         metadata=orjson.dumps(dict(wanted.metadata)).decode() if wanted.metadata else "",
     )
     grant_budget(tx, row, wanted.options)
-    if wanted.webhook_url:
-        webhooks.owe(tx, row.id, wanted.webhook_url)
     return row

@@ -172,9 +172,7 @@ def page(
     """
     behind = None if after is None else named(database, after, tenant).id
     with database.read() as tx:
-        rows = files.page(
-            tx, tenant, most=most + 1, after=behind, purpose=purpose, is_ascending=is_ascending
-        )
+        rows = files.page(tx, tenant, most=most + 1, after=behind, purpose=purpose, is_ascending=is_ascending)
     return rows[:most], len(rows) > most
 
 

@@ -140,7 +140,9 @@ class Receiving:
             raise ParameterError("Invalid value. Supported values are: 'created_at'.", "expires_after.anchor")
         seconds = self._fields.get(_SECONDS, "")
         least, most = EXPIRES_S
-        if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 10 and least <= int(seconds) <= most):
+        if not (
+            seconds.isascii() and seconds.isdigit() and len(seconds) < 10 and least <= int(seconds) <= most
+        ):
             raise ParameterError(
                 f"Invalid value for 'expires_after.seconds': a whole number from {least} to {most} is expected.",
                 "expires_after.seconds",

@@ -105,5 +105,12 @@ def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
     op.drop_index("ix_batches_of_tenant", "batches")
-    for name in ("clerk_until_ms", "is_direct", "cancelling_ms", "output_expires_s", "window_s", *reversed(TEXTS)):
+    for name in (
+        "clerk_until_ms",
+        "is_direct",
+        "cancelling_ms",
+        "output_expires_s",
+        "window_s",
+        *reversed(TEXTS),
+    ):
         op.drop_column("batches", name)
