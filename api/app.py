@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import batches, files, health
+from api.admin.router import router as admin
 from api.errors import answer_errors, error_response
+from api.metrics import measure
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -37,10 +39,11 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (files.router, batches.router, health.router):
+    for router in (files.router, batches.router, admin, health.router):
         app.include_router(router)
     answer_errors(app)
     app.add_middleware(RequestIds)
+    measure(app, service)
     return app
 
 

@@ -14,6 +14,7 @@ from batchmill.requests.model import AttemptState, RequestState
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.ledger import CALL, HIT
+from db.prepared import Prepared
 from db.tables import attempts, batches, claims, files, ledger, requests, webhooks, word
 
 _b = batches.c
@@ -28,7 +29,22 @@ _open = (
     .group_by(_b.lane, _b.state)
     .order_by(_b.lane, _b.state)
 )
-_held = select(claims.c.id, claims.c.request_ids, _b.lane).join_from(claims, batches, _b.id == claims.c.batch_id)
+_held = select(claims.c.id, claims.c.request_ids, _b.lane).join_from(
+    claims, batches, _b.id == claims.c.batch_id
+)
+
+
+def _make_still_held(dialect: str) -> Prepared:
+    given = rows_of(dialect, {"id": INT, "claim": INT, "lane": STR})
+    return Prepared(
+        select(given.c.lane, func.count().label("requests"))
+        .join_from(given, requests, requests.c.id == given.c.id)
+        .where(requests.c.claim_id == given.c.claim, requests.c.state == word(RequestState.CLAIMED))
+        .group_by(given.c.lane)
+    )
+
+
+_still_held = {dialect: _make_still_held(dialect) for dialect in ("sqlite", "postgresql")}
 _unknown = select(func.count()).where(attempts.c.state == word(AttemptState.UNKNOWN))
 _kept = select(func.count(), func.coalesce(func.sum(files.c.bytes), 0)).select_from(files)
 _owed = select(func.count()).select_from(webhooks).where(webhooks.c.state == "pending")
@@ -44,19 +60,12 @@ def open_batches(tx: Transaction) -> Sequence[Any]:
 
 def in_flight(tx: Transaction) -> dict[str, int]:
     """By lane: the requests that workers hold, called right now or about to be."""
-    given = rows_of(tx.dialect, {"id": INT, "claim": INT, "lane": STR})
-    held = (
-        select(given.c.lane, func.count().label("requests"))
-        .join_from(given, requests, requests.c.id == given.c.id)
-        .where(requests.c.claim_id == given.c.claim, requests.c.state == word(RequestState.CLAIMED))
-        .group_by(given.c.lane)
-    )
     table = [
         {"id": id_, "claim": row.id, "lane": row.lane}
         for row in tx.rows(_held)
         for id_ in orjson.loads(row.request_ids)
     ]
-    return {row.lane: int(row.requests) for row in tx.bulk_rows(held, table)} if table else {}
+    return {row.lane: int(row.requests) for row in tx.bulk_rows(_still_held[tx.dialect], table)}
 
 
 def unknown_attempts(tx: Transaction) -> int:

@@ -135,17 +135,13 @@ def _checked(
 def _fit_view(fit: Fit, nanos: int | None) -> dict[str, Any]:
     standing = fit.standing
     budget, balance = standing.budget, standing.balance
-    if nanos is None:
-        verdict = Room.FITS.value if fit.fits else UNPRICED
-    else:
-        verdict = balance.room(nanos).value
     return {
         "budget": budget.title,
         "scope": budget.scope.value,
         "name": budget.name or None,
         "period": budget.period.value,
         "fits": fit.fits,
-        "verdict": verdict,
+        "verdict": _verdict(fit, nanos),
         "on_limit": budget.on_limit.value,
         "limit_usd": usd_text(balance.limit_nanos),
         "spent_usd": usd_text(balance.spent_nanos),
@@ -153,3 +149,9 @@ def _fit_view(fit: Fit, nanos: int | None) -> dict[str, Any]:
         "left_usd": usd_text(standing.left_nanos),
         "until": time_text(standing.end_ms),
     }
+
+
+def _verdict(fit: Fit, nanos: int | None) -> str:
+    if nanos is None:
+        return Room.FITS.value if fit.fits else UNPRICED
+    return fit.standing.balance.room(nanos).value
