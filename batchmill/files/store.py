@@ -119,12 +119,13 @@ class Store:
 
     @contextlib.contextmanager
     def named_errors(self, what: str) -> Iterator[None]:
-        """Turn what the driver raises into our words: of a folder the system's errors, of others their libraries' own."""
+        """Turn what the driver raises into our words: the system's errors of a folder, its library's own of others."""
+        kind = OSError if self.is_local else Exception
         try:
             yield
         except BatchmillError:
             raise
-        except OSError if self.is_local else Exception as error:
+        except kind as error:
             said = str(error).splitlines() or [""]
             reason = getattr(error, "strerror", None) or said[0]
             raise StoreError(
