@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import batches, files, health
 from api.admin.router import router as admin
+from api.auth import TOLD_HEADERS
 from api.errors import answer_errors, error_response
+from api.limits import BodyLimit, RequestLimit
 from api.metrics import measure
 from workers.serving.service import Service
 
@@ -39,9 +41,11 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.limit = RequestLimit(service.settings.service.key_rpm)
     for router in (files.router, batches.router, admin, health.router):
         app.include_router(router)
     answer_errors(app)
+    app.add_middleware(BodyLimit, most_bytes=service.settings.service.max_body_bytes, unless=("/v1/files",))
     app.add_middleware(RequestIds)
     measure(app, service)
     return app
@@ -66,7 +70,9 @@ class RequestIds:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                told = {"x-request-id": request_id, **scope["state"].get(TOLD_HEADERS, {})}
+                more = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
