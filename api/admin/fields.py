@@ -1,6 +1,5 @@
 """What the fields of admin requests may be: text that can be stored, amounts of dollars."""
 
-import math
 from decimal import Decimal
 from typing import Annotated
 
@@ -20,8 +19,6 @@ def _nanos(amount: object) -> int:
         return limit_nanos(amount)
     if isinstance(amount, bool) or not isinstance(amount, int | float):
         raise ValueError("it has to be US dollars, as text or as a number")
-    if not math.isfinite(amount):
-        raise ValueError("it has to be a finite number of US dollars")
     return limit_nanos(format(Decimal(repr(amount)), "f"))
 
 
