@@ -1,7 +1,7 @@
 """`/metrics`: how the service and the mill do, in Prometheus' words."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -73,28 +73,31 @@ class Metrics:
 class Measuring:
     """Counts every request, by the route's template and never by its path: there are few of these."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, began_s, status = time.perf_counter(), None, NOT_ANSWERED
+        begun, began_s, status = self._clock(), None, NOT_ANSWERED
 
         async def watched(message: Message) -> None:
             nonlocal began_s, status
             if message["type"] == "http.response.start":
-                began_s, status = time.perf_counter() - begun, str(message["status"])
+                began_s, status = self._clock() - begun, str(message["status"])
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path", NO_ROUTE)
-            duration_s = time.perf_counter() - begun if began_s is None else began_s
+            duration_s = self._clock() - begun if began_s is None else began_s
             self._metrics.count(scope["method"], route, status, duration_s)
 
 
