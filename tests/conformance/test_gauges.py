@@ -149,14 +149,17 @@ def test_today_begins_anew_at_midnight_and_the_counters_go_on(
     database: Database, clock: FakeClock, settings: Settings
 ) -> None:
     """What was spent before the process began counts for its day; at midnight that is over, the counters are not."""
+    at_s = 0.0
     write(database, [entry(clock.now_ms() - 1, cost_nanos=7)])
-    reader = FigureReader(settings, database, keep_s=0.0)
-    before = reader.read()
-    assert (before.today[MODEL].cost_nanos, before.used) == (7, {})
+    reader = FigureReader(settings, database, keep_s=0.0, monotonic=lambda: at_s)
     worker = Worker(database)
     add_batch(database, 1)
     worker.answer(ANSWERED, *worker.take())
-    assert reader.read().today[MODEL].cost_nanos == 7 + PRICE_NANOS
+    clock.advance(1_000)
+    at_s = 1.0
+    first = reader.read()
+    assert first.today[MODEL].cost_nanos == 7 + PRICE_NANOS
+    assert first.used[MODEL].cost_nanos == PRICE_NANOS
     clock.advance(DAY_MS)
     after = reader.read()
     assert after.today == {}

@@ -130,29 +130,29 @@ def test_requests_are_counted_by_route_and_status(api: Api) -> None:
 
 
 def test_the_mill_is_told_as_the_database_has_it(api: Api) -> None:
-    """Batches and requests by lane, and what was spent since the first look, by model."""
-    assert values(api, "batchmill_spend_usd_total") == {}
+    """Batches and requests by lane, and what was spent since the service began, by model."""
     database = api.service.database
     add_batch(database, 5, lane=Lane.HIGH)
     worker = Worker(database)
     worker.answer(ANSWERED, *worker.take(2))
     worker.take(1)
-    fresh = Metrics(api.service)
-    before = families(fresh.text().decode())
+    found = families(api.admin.get("/metrics").text)
 
     def value(name: str, **labels: str) -> float:
-        found = [sample.value for sample in before[name].samples if sample.labels == labels]
-        assert len(found) == 1, (name, labels)
-        return found[0]
+        values = [sample.value for sample in found[name].samples if sample.labels == labels]
+        assert len(values) == 1, (name, labels)
+        return values[0]
 
     assert value("batchmill_database_up") == 1
     assert value("batchmill_batches", lane="high", state="in_progress") == 1
     assert value("batchmill_requests_pending", lane="high") == 2
     assert value("batchmill_requests_in_flight", lane="high") == 1
     assert value("batchmill_requests_pending", lane="low") == 0
-    spent = value("batchmill_spend_today_usd", provider="openai", model="gpt-4o-mini")
-    assert round(spent * 1e9) == 2 * PRICE_NANOS
-    assert before["batchmill_spend_usd"].samples == []  # it was spent before that process began to count
+    model = {"provider": "openai", "model": "gpt-4o-mini"}
+    for name in ("batchmill_spend_usd", "batchmill_spend_today_usd"):
+        assert round(value(name, **model) * 1e9) == 2 * PRICE_NANOS
+    assert value("batchmill_calls", outcome="answered", **model) == 2
+    assert value("batchmill_calls", outcome="failed", **model) == 0
 
 
 def test_without_the_database_the_service_still_tells_of_itself(api: Api, dialect: str) -> None:

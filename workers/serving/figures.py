@@ -110,6 +110,7 @@ class FigureReader:
         self._database = database
         self._keep_s = keep_s
         self._monotonic = monotonic
+        self._begun_s = monotonic()
         self._lock = threading.Lock()
         self._last: tuple[float, Figures] | None = None
         self._since_start: LedgerCount | None = None
@@ -146,7 +147,8 @@ class FigureReader:
 
     def _count_since_start(self, tx: Transaction) -> dict[Model, Used]:
         if self._since_start is None:
-            self._since_start = LedgerCount(tx.now_ms)
+            ago_ms = round((self._monotonic() - self._begun_s) * 1000)
+            self._since_start = LedgerCount(tx.now_ms - ago_ms)
         return self._since_start.read(tx)
 
     def _count_today(self, tx: Transaction) -> dict[Model, Used]:
