@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.admin.fields import Dollars, Name
-from api.admin.findings import FindingBody
 from api.auth import Serving
 from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import OnLimit, Origin, Period, Scope
@@ -15,8 +14,6 @@ from batchmill.budgets.standing import Standing
 from batchmill.errors import MisuseError
 from batchmill.periods import zone_of
 from db.budgets.standings import standings
-from workers.budget_audit import audited
-from workers.budget_audit import view as audit_view
 from workers.budget_views import view
 from workers.budgets import define_environment_budgets, remove_budgets, reset_budgets, set_budgets
 
@@ -102,39 +99,6 @@ class Named(BaseModel):
     period: list[Period] = []
 
 
-class Side(BaseModel):
-    """One sum of a period, as both have it."""
-
-    budget_usd: str
-    ledger_usd: str
-    difference_usd: str
-
-
-class AuditedPeriod(BaseModel):
-    """A period of a budget against the ledger."""
-
-    scope: Scope
-    name: str | None
-    period: Period
-    origin: Origin
-    since: str | None
-    until: str | None
-    limit_usd: str
-    opening_usd: str
-    spent: Side
-    held: Side
-    unknown: Side
-    overrun: Side
-
-
-class Audit(BaseModel):
-    """Whether budgets and ledger say the same."""
-
-    clean: bool
-    periods: list[AuditedPeriod]
-    findings: list[FindingBody]
-
-
 @router.get("", response_model=list[Budget])
 def list_budgets(
     service: Serving,
@@ -175,12 +139,6 @@ def reset_budget(service: Serving, which: Named) -> list[dict[str, Any]]:
     return _views(
         reset_budgets(service.database, service.settings, which.scope, which.name, _once(which.period))
     )
-
-
-@router.get("/audit", response_model=Audit)
-def audit_budgets(service: Serving) -> dict[str, Any]:
-    """Hold all budgets against the ledger, to the nano-dollar; nothing is mended."""
-    return audit_view(audited(service.database))
 
 
 def _once(periods: list[Period]) -> list[Period]:

@@ -25,13 +25,23 @@ from batchmill.requests import judge
 from batchmill.routing.addressing import UNSUPPORTED
 from batchmill.routing.router import NO_MODEL_LEFT
 from batchmill.routing.selection import NO_MODEL_FITS
-from cli import budget_output, catalogue_output, explain_output, reconcile_output
+from cli import catalogue_output, explain_output, reconcile_output
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
 from docs.make_reference import PAGES, REFERENCE
 from tests.support.mill import PATIENCE_S, Mill, sandbox
-from workers import budget_audit, budget_views, cache_views, provider_views, quote_views, usage, views
+from workers import (
+    alert_views,
+    budget_audit,
+    budget_history,
+    budget_views,
+    cache_views,
+    provider_views,
+    quote_views,
+    usage,
+    views,
+)
 from workers.delivery import _ENDED_EARLY
 
 ROOT = Path(__file__).parents[2]
@@ -230,13 +240,13 @@ def test_every_code_is_explained():
         quote_views._model_view,
         quote_views._tally_view,
         quote_views._estimate_view,
-        cli.budget_alerts.alert_as_json,
-        cli.budget_alerts._delivery_as_json,
+        alert_views.view,
+        alert_views._delivery_view,
         cli.budget_alerts._try_out,
         message._facts,
         budget_views.view,
         budget_views.period_view,
-        budget_output._whole,
+        budget_history.view,
         budget_audit._period_view,
         budget_audit.view,
         reconcile_output.show_unknown,
