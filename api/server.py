@@ -1,12 +1,10 @@
 """The web process: the app behind uvicorn, on a socket that was handed to it."""
 
-import asyncio
 import os
+import socket as net
 import threading
 import time
 from signal import SIGTERM
-from socket import socket
-from types import FrameType
 
 import structlog
 import uvicorn
@@ -35,6 +33,11 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     configure_logs(settings.log)
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True, name="follow-parent").start()
+    server_of(service, socket).run()
+
+
+def server_of(service: Service, socket: int) -> uvicorn.Server:
+    """The server that answers on that socket."""
     app = make_app(service)
     config = uvicorn.Config(
         app,
@@ -47,31 +50,27 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
         server_header=False,
         date_header=True,
         limit_concurrency=MOST_AT_A_TIME,
-        timeout_graceful_shutdown=int(settings.workers.grace_s),
+        timeout_graceful_shutdown=int(service.settings.workers.grace_s),
         proxy_headers=False,
     )
-    _Server(config, app).run()
+    return _Server(config, app, service)
 
 
 class _Server(uvicorn.Server):
-    """Tells the desk at once that it is to stop; uvicorn itself does so only when every client has gone."""
+    """Before it waits for its answers to end, ends the streams of events, and lets the desk take nothing more on."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service) -> None:
         super().__init__(config)
         self._app = app
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._service = service
 
-    async def serve(self, sockets: list[socket] | None = None) -> None:
-        """Answer until stopped."""
-        self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal has come."""
-        super().handle_exit(sig, frame)
+    async def shutdown(self, sockets: list[net.socket] | None = None) -> None:
+        """Take no more requests, and wait for those under way."""
+        self._service.audience.close()
         desk: Desk | None = getattr(self._app.state, "desk", None)
-        if desk is not None and self._loop is not None:
-            self._loop.call_soon_threadsafe(desk.wind_up)
+        if desk is not None:
+            desk.wind_up()
+        await super().shutdown(sockets)
 
 
 def _follow(parent: int) -> None:

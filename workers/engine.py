@@ -110,17 +110,18 @@ class Engine:
         self.life_sign.close()
 
 
-def make_engine(settings: Settings, *, concurrency: int) -> Engine:
+def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engine:
     """The engine as the settings say, entered as a worker under a fresh name.
 
     Args:
         concurrency: Most calls in flight in this process.
+        kind: What its name begins with (`db.workers`).
 
     Raises:
         BatchmillError: The database cannot be used, or a setting.
     """
     database = make_database(settings)
-    worker_id = worker_rows.new_id()
+    worker_id = worker_rows.new_id(kind)
     life_sign = show_life(settings.home, worker_id)
     with database.write() as tx:
         worker_rows.register(tx, worker_id, str(settings.home))

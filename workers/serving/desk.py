@@ -24,6 +24,7 @@ from batchmill.streams.relay import Relay
 from db import batches, sweep
 from db.direct import Entry, Standing, new_entry_id, standing_of
 from db.journal import Journal
+from db.workers import DESK
 from workers.addresses import addressing_of, upstreams_of
 from workers.engine import Engine, make_engine
 from workers.serving.impatience import ImpatientJournal
@@ -81,7 +82,8 @@ class Desk:
     async def open(self) -> AsyncIterator["Desk"]:
         """Answer while the context lasts. On leaving it, calls that are out may finish as long as the settings grant;
         then they are cut off, and unknown."""
-        self._engine = make_engine(self.settings, concurrency=self.settings.workers.concurrency)
+        concurrency = self.settings.workers.concurrency
+        self._engine = make_engine(self.settings, concurrency=concurrency, kind=DESK)
         try:
             async with self._engine.journal() as self._journal:
                 self._written = ImpatientJournal(
