@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import batches, files, health
+from api import batches, files, health, results
 from api.admin.router import router as admin
 from api.auth import TOLD_HEADERS
 from api.door import Door
@@ -42,7 +42,7 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (files.router, batches.router, admin, health.router):
+    for router in (files.router, batches.router, results.router, admin, health.router):
         app.include_router(router)
     answer_errors(app)
     limits = service.settings.service
