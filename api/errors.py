@@ -6,9 +6,11 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from batchmill.errors import BatchmillError, ParameterError
 from batchmill.requests.checks import json_type, shown
@@ -116,9 +118,17 @@ def _of_routing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"({request.method} {request.url.path})"
     message = {404: f"Invalid URL {where}", 405: f"Not allowed to {request.method} on {request.url.path}"}
+    headers = {"allow": _methods_of(request)} if error.status_code == 405 else error.headers
     return error_response(
-        error.status_code, None, message.get(error.status_code, str(error.detail)), headers=error.headers
+        error.status_code, None, message.get(error.status_code, str(error.detail)), headers=headers
     )
+
+
+def _methods_of(request: Request) -> str:
+    """What else may be done at a path: of all its routes, where the router tells the first one's alone."""
+    routes = iter_route_contexts(request.app.routes)
+    here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in here for method in route.methods or ()}))
 
 
 def _fault(error: Mapping[str, Any]) -> tuple[str, str, str | None]:

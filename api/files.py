@@ -81,7 +81,8 @@ _UPLOAD = {
                         },
                         "file": {"type": "string", "format": "binary"},
                     },
-                }
+                },
+                "encoding": {"file": {"contentType": "application/jsonl"}},
             }
         },
     }
