@@ -17,7 +17,7 @@ from batchmill.requests.checks import json_type, shown
 
 log = structlog.get_logger()
 
-TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+TYPES = {403: "permission_error", 429: "rate_limit_error"}
 NEVER_AGAIN = {"x-should-retry": "false"}
 """OpenAI's clients try a 409 again unless they are told that this is no use."""
 
@@ -126,9 +126,11 @@ def _of_routing(request: Request, error: Exception) -> Response:
 
 def _methods_of(request: Request) -> str:
     """What else may be done at a path: of all its routes, where the router tells the first one's alone."""
-    routes = iter_route_contexts(request.app.routes)
-    here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return ", ".join(sorted({method for route in here for method in route.methods or ()}))
+    routes = [*iter_route_contexts(request.app.routes)]
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(
+        sorted({method for route in routes if route.path == path for method in route.methods or ()})
+    )
 
 
 def _fault(error: Mapping[str, Any]) -> tuple[str, str, str | None]:

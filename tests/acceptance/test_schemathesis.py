@@ -19,7 +19,7 @@ from tests.support.openai_service import CHAT
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SECONDS = int(os.environ.get("BATCHMILL_SCHEMATHESIS_S", "0"))
 EXAMPLES = 15
-BOUND_S = 110
+BOUND_S = 200
 MADE = 12
 """So many files, and so many batches, are there to be asked for, steered and deleted."""
 
@@ -32,7 +32,7 @@ headers = {{ Authorization = "Bearer ${{SERVICE_KEY}}" }}
 # What a schema does not say of these: whether a name is one of a model, a file is JSON Lines, a batch can be paid for.
 [[operations]]
 include-method = "POST"
-include-path-regex = "^/(v1/(files|batches|batches/quote)|v1/(chat/)?completions|v1/(embeddings|responses|moderations)|admin/.*)$"
+include-path-regex = "^/(v1/(files|batches|batches/quote|(chat/)?completions|embeddings|responses|moderations)|admin/.*)$"
 checks.positive_data_acceptance.enabled = false
 
 [dictionaries]
@@ -54,7 +54,8 @@ def known(client: OpenAI) -> tuple[list[str], list[str]]:
         chat_line("r1", "one", model="sandbox/hang"),
     ]
     files = [
-        client.files.create(file=("in.jsonl", lines[n % len(lines)].encode()), purpose="batch").id for n in range(MADE)
+        client.files.create(file=("in.jsonl", lines[n % len(lines)].encode()), purpose="batch").id
+        for n in range(MADE)
     ]
     batches = [
         client.batches.create(input_file_id=file, endpoint=CHAT, completion_window="24h").id for file in files
@@ -68,7 +69,11 @@ def test_nothing_that_is_asked_breaks_the_document(tmp_path: Path) -> None:
     the order in which one answer leads to another."""
     heed_signals()
     with closing(Mill(folder=tmp_path)) as mill, sandbox(tmp_path) as witness:
-        mill.environ |= {"OPENAI_BASE_URL": witness.url, "BATCHMILL_KEY_RPM": "1000000"}
+        mill.environ |= {
+            "OPENAI_BASE_URL": witness.url,
+            "BATCHMILL_KEY_RPM": "1000000",
+            "BATCHMILL_GRACE_S": "1",
+        }
         key = mill.quickly("keys", "create", "--scope", "admin").stdout.strip()
         with mill.up("--require-keys") as up, OpenAI(base_url=f"{up.url}/v1", api_key=key) as client:
             files, batches = known(client)
