@@ -90,6 +90,24 @@ _CONTENT: dict[Endpoint, tuple[str, dict[str, Any]]] = {
 }
 
 
+def _wishes_schema() -> dict[str, Any]:
+    """The schema of `Wishes`, which refers to nothing outside of itself: it stands in the middle of a document."""
+    schema = Wishes.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inlined(parts[value["$ref"].rpartition("/")[2]])
+        return {name: inlined(one) for name, one in value.items()}
+
+    inline: dict[str, Any] = inlined(schema)
+    return inline
+
+
 def described(endpoint: Endpoint) -> dict[str, Any]:
     """What a route says of itself in the OpenAPI document: the body is OpenAI's, and passed through."""
     field, content = _CONTENT[endpoint]
@@ -99,7 +117,7 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
         "properties": {
             "model": {"type": "string", "minLength": 1},
             field: content,
-            WISHES: Wishes.model_json_schema(),
+            WISHES: _wishes_schema(),
         },
         "additionalProperties": True,
     }

@@ -312,3 +312,31 @@ def test_bytes_of_an_answer_are_the_provider_s(asked: Callable[..., Place]) -> N
         assert orjson.loads(raw.content)["sandbox"] == "not a model"
 
     asked(use)
+
+
+def test_the_description_refers_to_nothing_that_is_not_there(asked: Callable[..., Place]) -> None:
+    """Every reference in the OpenAPI document leads somewhere, also in what is said of bodies by hand."""
+
+    async def use(client: AsyncOpenAI, here: Place) -> None:
+        document = await client.get(
+            "http://" + client.base_url.netloc.decode() + "/openapi.json", cast_to=object
+        )
+        found: list[str] = []
+
+        def look(value: Any) -> None:
+            for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+                if name == "$ref":
+                    found.append(one)
+                elif isinstance(one, dict | list):
+                    look(one)
+
+        look(document)
+        assert found
+        for reference in found:
+            place: Any = document
+            for part in reference.removeprefix("#/").split("/"):
+                place = place[part]
+        body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]  # type: ignore[index]
+        assert "batchmill" in body["content"]["application/json"]["schema"]["properties"]
+
+    asked(use)
