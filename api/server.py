@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from api.app import make_app
 from batchmill.logs import configure_logs
+from batchmill.money import list_prices
 from workers.serving.desk import Desk
 from workers.serving.service import Service
 
@@ -31,6 +32,7 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     configure_logs(settings.log)
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True, name="follow-parent").start()
+    list_prices.load()  # the first caller is not to wait for it
     server_of(service, socket).run()
 
 
