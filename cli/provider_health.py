@@ -11,8 +11,8 @@ from batchmill.providers.health import Health
 from batchmill.providers.names import ProviderName
 from batchmill.routing.resting import Resting
 from batchmill.settings import Settings
-from batchmill.settings.fields import mask_url
 from batchmill.settings.providers import ProviderSettings
+from batchmill.settings.values import mask_url
 from cli.home import home_option, settings_at
 from cli.output import json_option, print_json, print_table
 from cli.provider_names import Provider
