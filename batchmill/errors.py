@@ -34,7 +34,7 @@ class BatchmillError(Exception):
 
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
     may_succeed_later: ClassVar[bool] = False
 
     def __init__(self, message: str, hint: str = "") -> None:

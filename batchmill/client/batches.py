@@ -1,0 +1,210 @@
+"""What can be done with batches and files, as steps."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from batchmill.client.asking import asked, told, with_json
+from batchmill.client.errors import ApiError, NotEndedError, RequestsFailedError, ServiceUnreachableError
+from batchmill.client.orders import Order
+from batchmill.client.results import Result, in_order, read_result
+from batchmill.client.steps import Emit, Flow, Request, Sleep, Step, Steps
+from batchmill.client.uploads import Upload
+from batchmill.client.views import BatchView, Quote, quote_of
+from batchmill.client.waiting import FIRST_POLL_S, POLL_S, accepted
+from batchmill.errors import MisuseError
+
+PAGE = 100
+RESULTS_PAGE = 500
+KEPT_S = 7 * 24 * 3600
+"""So long the service keeps an uploaded file; it is read as soon as its batch is made."""
+
+
+def submitted(order: Order, key: str | None, max_retries: int) -> Steps[dict[str, Any]]:
+    """The batch that was made of an order, once for each key however often its making is tried."""
+    body = yield from _uploaded(order, max_retries)
+    headers = {"idempotency-key": key or uuid4().hex}
+    request = Request(method="POST", path="/v1/batches", **with_json(body, headers))
+    try:
+        raw = yield from told(request, max_retries)
+    except ApiError:
+        yield from _dropped(body["input_file_id"], max_retries)
+        raise
+    if raw.get("input_file_id") != body["input_file_id"]:  # there was a batch of that key already
+        yield from _dropped(body["input_file_id"], max_retries)
+    return raw
+
+
+def quoted(order: Order, max_retries: int) -> Steps[Quote]:
+    """What an order would cost; nothing of it is left behind."""
+    body = yield from _uploaded(order, max_retries)
+    request = Request(method="POST", path="/v1/batches/quote", **with_json(body))
+    try:
+        found = quote_of((yield from told(request, max_retries)))
+    except ApiError:
+        yield from _dropped(body["input_file_id"], max_retries)
+        raise
+    yield from _dropped(body["input_file_id"], max_retries)
+    return found
+
+
+def batch_of(batch_id: str, max_retries: int) -> Steps[dict[str, Any]]:
+    """How a batch is now."""
+    return told(Request(method="GET", path=_path(batch_id)), max_retries)
+
+
+def steered(batch_id: str, verb: str, max_retries: int) -> Steps[dict[str, Any]]:
+    """A batch after `cancel`, `pause` or `resume`; doing it twice does no more than once."""
+    return told(Request(method="POST", path=f"{_path(batch_id)}/{verb}"), max_retries)
+
+
+def listed(max_retries: int, most: int | None = None) -> Flow[dict[str, Any]]:
+    """All batches, newest first, page by page."""
+    after, left = None, most
+    while left is None or left > 0:
+        limit = PAGE if left is None else min(PAGE, left)
+        query = {"limit": limit, "after": after}
+        page = yield from told(Request(method="GET", path="/v1/batches", query=query), max_retries)
+        for batch in page.get("data") or ():
+            yield Emit(batch)
+            after = batch["id"]
+        left = None if left is None else left - limit
+        if not page.get("has_more"):
+            return
+
+
+def results_of(raw: dict[str, Any], max_retries: int) -> Flow[Result]:
+    """The results of a batch that has ended, in the order of its requests.
+
+    Raises:
+        BatchFailedError: It was not accepted.
+        NotEndedError: It has not ended.
+    """
+    view = BatchView(raw)
+    if not view.is_ended:
+        view = BatchView((yield from batch_of(view.id, max_retries)))
+    accepted(view)
+    if not view.is_ended:
+        counts = view.counts
+        raise NotEndedError(
+            f"{view.id} is {view.status}: {counts.ended:,} of {counts.total:,} requests have ended",
+            "wait() for it first, or take what there is: results(partial=True), or stream()",
+        )
+    files = [str(view.raw[name]) for name in ("output_file_id", "error_file_id") if view.raw.get(name)]
+    yield from in_order(files, max_retries)
+
+
+def results_so_far(batch_id: str, max_retries: int) -> Flow[Result]:
+    """What has ended of a batch, in the order in which it has."""
+    after: str | None = None
+    is_more = True
+    while is_more:
+        after, is_more = yield from _page(batch_id, after, max_retries)
+
+
+def results_as_they_end(batch_id: str, max_retries: int, poll_s: float | None = None) -> Flow[Result]:
+    """The same, going on until the batch has ended.
+
+    Raises:
+        BatchFailedError: It was not accepted.
+    """
+    after: str | None = None
+    longest = POLL_S if poll_s is None else poll_s
+    interval, is_last = min(FIRST_POLL_S, longest), False
+    while True:
+        came = after
+        after, is_more = yield from _page(batch_id, after, max_retries)
+        if is_more:
+            continue
+        if is_last:
+            return
+        view = BatchView((yield from batch_of(batch_id, max_retries)))
+        accepted(view)
+        is_last = view.is_ended  # what has ended between the page and now is on one more page
+        if not is_last:
+            interval = min(longest, interval * 1.5) if came == after else min(FIRST_POLL_S, longest)
+            yield Sleep(interval)
+
+
+def all_answered(raw: dict[str, Any]) -> None:
+    """Refuse a batch with requests that have no answer.
+
+    Raises:
+        BatchFailedError: It was not accepted.
+        NotEndedError: It has not ended.
+        RequestsFailedError: Some requests failed, or were not asked before it ended.
+    """
+    view = BatchView(raw)
+    accepted(view)
+    counts = view.counts
+    if not view.is_ended:
+        raise NotEndedError(f"{view.id} is {view.status}", "wait() for it first")
+    if counts.completed < counts.total:
+        missing = counts.total - counts.completed
+        raise RequestsFailedError(
+            f"{view.id} is {view.status}: {missing:,} of {counts.total:,} requests have no answer",
+            "results() tells of each of them why",
+        )
+
+
+def _page(
+    batch_id: str, after: str | None, max_retries: int
+) -> Generator[Step | Emit[Result], Any, tuple[str | None, bool]]:
+    """One page of results behind that cursor; the next cursor, and whether there are more already."""
+    query = {"after": after, "limit": RESULTS_PAGE}
+    answer = yield from asked(
+        Request(method="GET", path=f"{_path(batch_id)}/results", query=query), max_retries
+    )
+    for line in answer.body.splitlines():
+        if line:
+            yield Emit(read_result(line))
+    return answer.headers.get("x-next-after") or after, answer.headers.get("x-has-more") == "true"
+
+
+def _uploaded(order: Order, max_retries: int) -> Steps[dict[str, Any]]:
+    """Upload the requests of an order; the body of the call that is to follow."""
+    from batchmill.client.lines import LineMaker, RequestSource, endpoint_named
+
+    maker = LineMaker(
+        endpoint=endpoint_named(order.endpoint), model=order.model, system_prompt=order.system_prompt
+    )
+    if isinstance(order.requests, str | Path):
+        from batchmill.client.files import FileSource
+
+        source: Any = FileSource(Path(order.requests), maker, prompt=order.prompt, id_column=order.id_column)
+        name = Path(order.requests).stem
+    elif order.prompt or order.id_column:
+        raise MisuseError("prompt and id_column are for files", "make the requests as they are to be asked")
+    else:
+        source, name = RequestSource(requests=order.requests, maker=maker), "requests"
+    fields = {
+        "purpose": "batch",
+        "expires_after[anchor]": "created_at",
+        "expires_after[seconds]": str(KEPT_S),
+    }
+    upload = Upload(source, fields=fields, filename=_filename(name))
+    headers = {"content-type": upload.content_type}
+    request = Request(method="POST", path="/v1/files", headers=headers, content=upload)
+    file = yield from told(request, max_retries)
+    assert maker.endpoint is not None, "no line has said which endpoint"
+    return {"input_file_id": file["id"], "endpoint": maker.endpoint.value, **order.fields}
+
+
+def _dropped(file_id: str, max_retries: int) -> Steps[None]:
+    """Delete a file that nobody needs; if that fails it goes by itself when its time has come."""
+    try:
+        yield from asked(Request(method="DELETE", path=f"/v1/files/{file_id}"), max_retries)
+    except (ApiError, ServiceUnreachableError):
+        return
+
+
+def _path(batch_id: str) -> str:
+    return f"/v1/batches/{quote(batch_id, safe='')}"
+
+
+def _filename(stem: str) -> str:
+    """A name that an HTTP header may carry and the service takes for lines of JSON."""
+    plain = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "_" for char in stem)
+    return f"{plain or 'requests'}.jsonl"
