@@ -3,15 +3,21 @@
 ```
 BatchmillError
 ├── MisuseError            the command or call itself is wrong            exit 2 · HTTP 400
+│   └── ParameterError     a parameter of a request is                    exit 2 · HTTP 400
 ├── SettingsError          a variable of the environment is wrong         exit 2 · HTTP 500
 ├── InputError             the input cannot be read or is empty           exit 1 · HTTP 400
 │   └── InvalidLinesError  some lines of the input are not valid          exit 1 · HTTP 400
 ├── OutputError            the results cannot be written                  exit 1 · HTTP 500
 ├── NotFoundError          there is no such batch                         exit 1 · HTTP 404
+├── TooLargeError          what is sent is larger than what is taken      exit 1 · HTTP 413
+├── QuotaError             all that is kept together would be too much    exit 1 · HTTP 413
 ├── UnpricedError          a budget covers what has no known price        exit 1 · HTTP 400
 ├── ConflictError          something else is in the way: home, output     exit 1 · HTTP 409
+│   └── ReusedKeyError     a request's name is taken by another           exit 1 · HTTP 409
 ├── DatabaseError          the database is away, locked, of other schema  exit 1 · HTTP 503
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
+├── StoreError             the file store is away, full or not ours       exit 1 · HTTP 503
+├── ServiceError           the service does not start, or not end         exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
 ├── DeliveryError          a mail server or webhook does not take an alert exit 1 · HTTP 502
@@ -54,6 +60,21 @@ class MisuseError(BatchmillError):
     code = "invalid_request"
 
 
+class ParameterError(MisuseError):
+    """A parameter of a request over HTTP is wrong.
+
+    Attributes:
+        param: Which, as `metadata.tags`; "" where there is no single one.
+        told_code: What OpenAI calls that.
+    """
+
+    def __init__(self, message: str, param: str = "", told_code: str = "invalid_value") -> None:
+        super().__init__(message)
+        self.args = (message, param, told_code)
+        self.param = param
+        self.told_code = told_code
+
+
 class SettingsError(BatchmillError):
     """A setting has a value that cannot be used; the message names the variable."""
 
@@ -88,6 +109,20 @@ class NotFoundError(BatchmillError):
     code = "not_found"
 
 
+class TooLargeError(BatchmillError):
+    """What is sent is larger than what is taken."""
+
+    http_status = 413
+    code = "file_too_large"
+
+
+class QuotaError(BatchmillError):
+    """What its owner keeps would be more than is granted."""
+
+    http_status = 413
+    code = "storage_quota_exceeded"
+
+
 class UnpricedError(BatchmillError):
     """A budget is to cover calls whose price nobody knows, and does not allow that."""
 
@@ -100,6 +135,12 @@ class ConflictError(BatchmillError):
 
     http_status = 409
     code = "conflict"
+
+
+class ReusedKeyError(ConflictError):
+    """The name that a request gives itself, its Idempotency-Key, is taken by another."""
+
+    code = "idempotency_key_in_use"
 
 
 class DatabaseError(BatchmillError):
@@ -115,6 +156,22 @@ class BrokerError(BatchmillError):
 
     http_status = 503
     code = "broker_unavailable"
+    may_succeed_later = True
+
+
+class StoreError(BatchmillError):
+    """The file store does not answer, is full, or is not ours to write to."""
+
+    http_status = 503
+    code = "file_store_unavailable"
+    may_succeed_later = True
+
+
+class ServiceError(BatchmillError):
+    """The HTTP service does not start, or does not end."""
+
+    http_status = 503
+    code = "service_unavailable"
     may_succeed_later = True
 
 

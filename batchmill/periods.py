@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from batchmill.errors import MisuseError
@@ -53,6 +54,19 @@ def span_ms(text: str) -> int | None:
     """The length of `90s`, `15m`, `24h` or `7d`, where a day is 24 hours; None for anything else."""
     match = _SPAN.fullmatch(text.strip())
     return int(match[1]) * _UNITS_MS[match[2]] if match else None
+
+
+@lru_cache(maxsize=1024)
+def go_duration(ms: int) -> str:
+    """Milliseconds as Go writes a duration: `0s`, `12ms`, `1.146s`, `6m0s`, `1h0m0.5s`."""
+    if 0 < ms < 1000:
+        return f"{ms}ms"
+    minutes, ms = divmod(ms, 60_000)
+    seconds = f"{ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}"
+    return f"{minutes}m{seconds}" if minutes else seconds
 
 
 def point_ms(text: str, *, zone: tzinfo, now_ms: int) -> int:

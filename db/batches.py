@@ -292,7 +292,8 @@ def cancel(tx: Transaction, batch: int, final_state: BatchState = BatchState.CAN
     ended = update(batches).where(
         batches.c.id == batch, batches.c.state.in_([BatchState.IN_PROGRESS, BatchState.PAUSED])
     )
-    return tx.run(ended.values(state=BatchState.CANCELLING, final_state=final_state)) == 1
+    values = {"state": BatchState.CANCELLING, "final_state": final_state, "cancelling_ms": tx.now_ms}
+    return tx.run(ended.values(values)) == 1
 
 
 def set_on_budget(tx: Transaction, batch: int, on_budget: OnLimit) -> None:
@@ -324,11 +325,15 @@ def overdue(tx: Transaction) -> Sequence[Any]:
 
 
 def abandoned(tx: Transaction, idle_ms: int) -> Sequence[Any]:
-    """The ingests that nobody has touched for so long, and those whose discarding broke off."""
+    """The ingests that nobody has touched for so long, and those whose discarding broke off.
+
+    What was handed in over HTTP is not abandoned: its file is there to be read again.
+    """
+    is_abandoned = and_(batches.c.state == BatchState.VALIDATING, batches.c.input_file == "")
     return tx.rows(
         select(batches).where(
             batches.c.ended_ms.is_(None),
-            batches.c.state.in_([BatchState.VALIDATING, BatchState.FAILED]),
+            or_(is_abandoned, batches.c.state == BatchState.FAILED),
             batches.c.touched_ms < tx.now_ms - idle_ms,
         )
     )
@@ -337,20 +342,18 @@ def abandoned(tx: Transaction, idle_ms: int) -> Sequence[Any]:
 def of_commands(tx: Transaction) -> Sequence[Any]:
     """The batches that a command takes in or has answered right now, or did when it was killed."""
     is_run = and_(batches.c.state == BatchState.IN_PROGRESS, batches.c.output_path.is_not(None))
-    return tx.rows(
-        select(batches).where(
-            batches.c.ended_ms.is_(None), or_(is_run, batches.c.state == BatchState.VALIDATING)
-        )
-    )
+    is_read = and_(batches.c.state == BatchState.VALIDATING, batches.c.input_file == "")
+    return tx.rows(select(batches).where(batches.c.ended_ms.is_(None), or_(is_run, is_read)))
 
 
 def undelivered(tx: Transaction) -> Sequence[Any]:
-    """The batches in `finalizing` whose files no command will come for."""
+    """The batches in `finalizing` that owe nobody files."""
     return tx.rows(
         select(batches).where(
             batches.c.ended_ms.is_(None),
             batches.c.state == BatchState.FINALIZING,
             batches.c.output_path.is_(None),
+            batches.c.input_file == "",
         )
     )
 

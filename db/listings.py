@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from batchmill.requests.model import BatchState
 from db.engine import Transaction
@@ -24,6 +24,12 @@ def beginning(tx: Transaction, prefix: str, most: int) -> Sequence[Any]:
     return tx.rows(_newest_first.where(batches.c.public_id.startswith(prefix, autoescape=True)).limit(most))
 
 
+def of_tenant(tx: Transaction, public_id: str, tenant: str) -> Any | None:
+    """The batch of exactly that name, if it is that tenant's; a single request is none."""
+    found = named(tx, public_id)
+    return found if found is not None and found.tenant == tenant and not found.is_direct else None
+
+
 def page(
     tx: Transaction,
     *,
@@ -33,13 +39,13 @@ def page(
     job_name: str | None = None,
     tenant: str | None = None,
 ) -> Sequence[Any]:
-    """The newest batches, up to so many, that are as asked.
+    """The newest batches, up to so many, that are as asked; single requests are none.
 
     Args:
         before: Only batches older than the one with this row number.
         states: Only batches in one of these; any when empty.
     """
-    wanted = _newest_first.limit(most)
+    wanted = _newest_first.where(text("NOT is_direct")).limit(most)
     if before is not None:
         wanted = wanted.where(batches.c.id < before)
     if states:

@@ -17,7 +17,7 @@ from batchmill.providers.base import WORKER_LOST, Reply, Verdict
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, RequestState
 from batchmill.requests.work import Attempt, Job, Outcome
-from db import attempts, batches, circuits, claims, flights, requests
+from db import attempts, batches, circuits, claims, flights, hosted, requests
 from db import settle as settling
 from db.budgets import waiting
 from db.engine import Database, Transaction
@@ -203,6 +203,7 @@ def _answer_waiting_step(tx: Transaction, *, batch: int) -> bool:
 
 def _end_overdue(database: Database) -> None:
     with database.write() as tx:
+        hosted.expire_unread(tx)
         for batch in batches.overdue(tx):
             batches.cancel(tx, batch.id, BatchState.EXPIRED)
         ending = batches.cancelling(tx)

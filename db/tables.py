@@ -119,6 +119,7 @@ batches = Table(
     Column("touched_ms", BigInteger, nullable=False),
     Column("started_ms", BigInteger),
     Column("finalizing_ms", BigInteger),
+    Column("cancelling_ms", BigInteger),
     Column("ended_ms", BigInteger),
     sqlite_autoincrement=True,
 )

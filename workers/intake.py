@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestL
 from batchmill.requests.names import Names, duplicate
 from batchmill.routing.upstreams import NOWHERE, Upstreams
 from db import batches, catalogue, requests, sweep
-from db.engine import Database
+from db.engine import Database, Transaction
 from workers.unpriced import PriceGuard
 
 CHUNK = 2_000
@@ -56,8 +57,20 @@ def take_in(
         InvalidLinesError: Some lines are bad. Nothing of the input is left in the database.
         InputError: The input cannot be read to its end, or has no requests. Nothing is left either.
     """
+    keep = partial(batches.touch, batch=batch.id)
     try:
-        return _take_in(database, batch, lines, options, on_bad_line, on_chunk, check, upstreams, prices)
+        return read_in(
+            database,
+            batch,
+            lines,
+            options,
+            keep=keep,
+            on_bad_line=on_bad_line,
+            on_chunk=on_chunk,
+            check=check,
+            upstreams=upstreams,
+            prices=prices,
+        )
     except BaseException as error:
         # If it cannot be discarded the next command does it; that error is not to hide this one.
         with contextlib.suppress(DatabaseError):
@@ -65,17 +78,26 @@ def take_in(
         raise
 
 
-def _take_in(
+def read_in(
     database: Database,
     batch: Any,
     lines: Iterable[RequestLine | LineError],
     options: BatchOptions,
+    *,
+    keep: Callable[[Transaction], bool],
     on_bad_line: Callable[[LineError], None],
-    on_chunk: Callable[[int], None],
-    check: Callable[[], None],
-    upstreams: Upstreams,
-    prices: PriceGuard | None,
+    on_chunk: Callable[[int], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
+    upstreams: Upstreams = NOWHERE,
+    prices: PriceGuard | None = None,
+    on_line: Callable[[RequestLine], None] = lambda _: None,
 ) -> int:
+    """The same for whoever clears up himself: what stops it leaves the rows that are stored by then.
+
+    Args:
+        keep: Called in every transaction; tells whether the batch is still this reader's to fill.
+        on_line: Told of every valid line.
+    """
     bad: set[int | None] = set()
     names = Names(MOST_NAMES)
     chunk = _Chunk(batch.id, LineKeys(options, upstreams))
@@ -91,11 +113,12 @@ def _take_in(
             auto.require_models()
         if prices is not None:
             prices.see(line)
+        on_line(line)
         chunk.add(line, by_name_only=bool(bad) or (prices is not None and prices.has_refused))
         if chunk.is_full():
-            _store(database, batch.id, chunk.empty())
+            _store(database, keep, chunk.empty())
             on_chunk(chunk.place)
-    _store(database, batch.id, chunk.empty())
+    _store(database, keep, chunk.empty())
     if names.may_repeat():
         bad |= _report_duplicates(database, batch.id, on_bad_line)
     if bad:
@@ -108,7 +131,9 @@ def _take_in(
         raise InputError("the input has no requests", "put one request on each line")
     with database.write() as tx:
         upstream = chunk.upstream(upstreams)
-        if not batches.start(tx, batch.id, endpoint=chunk.endpoint, total=chunk.place, upstream=upstream):
+        if not keep(tx) or not batches.start(
+            tx, batch.id, endpoint=chunk.endpoint, total=chunk.place, upstream=upstream
+        ):
             raise _given_up()
     return chunk.place
 
@@ -192,11 +217,11 @@ class _Chunk:
         return rows
 
 
-def _store(database: Database, batch: int, chunk: list[dict[str, Any]]) -> None:
+def _store(database: Database, keep: Callable[[Transaction], bool], chunk: list[dict[str, Any]]) -> None:
     if not chunk:
         return
     with database.write() as tx:
-        if not batches.touch(tx, batch):
+        if not keep(tx):
             raise _given_up()
         tx.commit_lazily()  # nobody believes these rows before `batches.start` is committed
         requests.add(tx, chunk)

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from batchmill.errors import BrokerError, DatabaseError, StoppedError, WorkerError
 from batchmill.requests.model import BatchState, Lane
@@ -17,11 +18,14 @@ from db.engine import Database
 from workers import attendance
 from workers.addresses import upstreams_of
 from workers.app import make_app
-from workers.assembly import make_home, make_judge, prepared_database
+from workers.assembly import make_home, make_judge
 from workers.broker import EmbeddedBroker
 from workers.courier import Courier
 from workers.doorbell import Doorbell
 from workers.embedded import EmbeddedWorker
+from workers.serving.clerk import Office
+from workers.serving.front import Front
+from workers.serving.service import make_service
 from workers.upkeep import bury_the_dead, clear_up, ring
 
 LOOK_EVERY_S = 0.2
@@ -38,6 +42,8 @@ class EmbeddedMill:
     Args:
         concurrency: Most calls in flight in each process.
         tell: Told, in a sentence, what people should know of.
+        front: Answers HTTP for as long as the mill runs.
+        on_up: Called once it answers.
         check: Called often; what it raises (`StoppedError`) stops the mill, and the calls in flight finish. An
             exception that a signal raises anywhere else stops it at once.
     """
@@ -51,12 +57,16 @@ class EmbeddedMill:
         concurrency: int,
         tell: Callable[[str], None],
         check: Callable[[], None] = lambda: None,
+        front: Front | None = None,
+        on_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._lanes = lanes
         self._upstreams = upstreams_of(settings)
         self._tell = tell
         self._check = check
+        self._front = front
+        self._on_up = on_up
         self._judge = make_judge(settings)
         self._broker = EmbeddedBroker(settings.home)
         self._doorbell = Doorbell(make_app(self._broker.url, tuple(lanes)))
@@ -83,17 +93,23 @@ class EmbeddedMill:
             DatabaseError: The database cannot be written.
         """
         make_home(self._settings.home)
-        self._database = prepared_database(self._settings)
+        service = make_service(self._settings)
+        self._database = service.database
         try:
-            with attendance.attend_home(self._settings), Courier(self._settings, self._database):
+            with (
+                attendance.attend_home(self._settings),
+                Courier(self._settings, self._database),
+                Office(service, on_started=self._look_at_once),
+            ):
                 self._broker.wait_until_up()
                 self._work(until_idle)
         finally:
             self._broker.stop()
-            self._database.close()
+            service.close()
 
     def _work(self, until_idle: bool) -> None:
         try:
+            self._open_front()
             while not self._look_after() or not until_idle:
                 self._check()
                 time.sleep(LOOK_EVERY_S)
@@ -101,19 +117,36 @@ class EmbeddedMill:
         except StoppedError as stopped:
             if not stopped.at_once:
                 self._tell("stopping: the calls in flight may finish; once more ends them at once")
+                if self._front is not None:
+                    self._front.stop()
                 self._worker.stop()
             raise
         except DatabaseError:
             self._worker.stop()  # what it has in hand may yet be written
             raise
         finally:
+            if self._front is not None:
+                self._front.kill()
             self._worker.kill()
             with contextlib.suppress(DatabaseError):
                 bury_the_dead(self._database, self._settings, self._judge)
 
+    def _look_at_once(self, _batch: Any) -> None:
+        """There is something new to ring for."""
+        self._swept_at = float("-inf")
+
+    def _open_front(self) -> None:
+        if self._front is not None:
+            self._keep_worker()  # beside each other: both take a moment
+            self._front.ensure()
+            self._front.wait_until_up()
+            self._on_up()
+
     def _look_after(self) -> bool:
         """See how it goes and lend a hand; whether nothing is left to do."""
         self._keep_worker()
+        if self._front is not None:
+            self._front.ensure()
         if time.monotonic() - self._swept_at < SWEEP_EVERY_S:
             return False
         self._swept_at = time.monotonic()

@@ -5,7 +5,7 @@ from typing import Any
 from batchmill.errors import BrokerError, ConflictError
 from batchmill.requests.model import BatchState
 from batchmill.settings import Settings
-from db import batches, claims, sweep
+from db import batches, claims, hosted, sweep
 from db.engine import Database
 from workers import attendance
 from workers.app import make_app
@@ -23,7 +23,12 @@ def cancel(database: Database, settings: Settings, batch: Any) -> Any:
     Raises:
         ConflictError: It has ended, or all its lines have.
     """
-    if batch.state == BatchState.VALIDATING:
+    if batch.state == BatchState.VALIDATING and batch.input_file:
+        with database.write() as tx:
+            is_ending = hosted.cancel_unread(tx, batch.id)
+        if is_ending:
+            return _reread(database, batch.id)
+    elif batch.state == BatchState.VALIDATING:
         sweep.discard(database, batch.id, "cancelled while its input was read")
         row = _reread(database, batch.id)
         if row.state == BatchState.FAILED:

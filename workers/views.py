@@ -64,12 +64,13 @@ def view(row: Any) -> dict[str, Any]:
 
 def view_with_pace(database: Database, row: Any) -> dict[str, Any]:
     """The same and, while it runs, how fast: `rate_per_s` and `left_s`, and which models it waits for: `waits_for`."""
-    pace = _pace(database, row)
+    pace = pace_of(database, row)
     shown = view(row) | (asdict(pace) if pace is not None else {"rate_per_s": None, "left_s": None})
     return shown | {"waits_for": [circuit_view(one) for one in waited_for(database, row).resting]}
 
 
-def _pace(database: Database, row: Any) -> Pace | None:
+def pace_of(database: Database, row: Any) -> Pace | None:
+    """How fast a batch goes; None for one that does not."""
     if row.started_ms is None or row.ended_ms is not None:
         return None
     with database.read() as tx:

@@ -13,6 +13,7 @@ import pytest
 
 import cli.budget_alerts
 import cli.cache
+import cli.keys
 import cli.run
 import cli.tokens
 import cli.usage
@@ -219,6 +220,7 @@ def test_every_code_is_explained():
         cli.run._as_json,
         cli.usage._as_json,
         cli.cache._exact,
+        cli.keys._as_json,
         cli.tokens._row,
         catalogue_output._as_json,
         catalogue_output.tell_setup,

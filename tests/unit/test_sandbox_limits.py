@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmill.periods import go_duration
 from batchmill.providers.base import Verdict
 from batchmill.providers.signals import classify, duration_s, explain, retry_after_s
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.limits import Admission, Allowance, LimitRules, Limits
 from batchmill.sandbox.outcomes import Answer
 from batchmill.sandbox.prompts import Asked
-from batchmill.sandbox.wires.openai.limits import bound_tokens, go_duration
+from batchmill.sandbox.wires.openai.limits import bound_tokens
 from batchmill.sandbox.wires.openai.read import read_call
 from batchmill.sandbox.wires.openai.wire import OPENAI
 

@@ -19,7 +19,7 @@ TABLES = ("batch_faults", "files", "api_keys", "idempotency", "webhooks")
 def upgrade() -> None:
     for name in TEXTS:
         op.add_column("batches", sa.Column(name, sa.Text(), server_default="", nullable=False))
-    for name in ("window_s", "output_expires_s"):
+    for name in ("window_s", "output_expires_s", "cancelling_ms"):
         op.add_column("batches", sa.Column(name, sa.BigInteger(), nullable=True))
     op.add_column(
         "batches", sa.Column("is_direct", sa.Boolean(), server_default=sa.text("false"), nullable=False)
@@ -105,5 +105,12 @@ def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
     op.drop_index("ix_batches_of_tenant", "batches")
-    for name in ("clerk_until_ms", "is_direct", "output_expires_s", "window_s", *reversed(TEXTS)):
+    for name in (
+        "clerk_until_ms",
+        "is_direct",
+        "cancelling_ms",
+        "output_expires_s",
+        "window_s",
+        *reversed(TEXTS),
+    ):
         op.drop_column("batches", name)

@@ -6,9 +6,9 @@ Nothing is given back when the answer turns out shorter.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Final
 
+from batchmill.periods import go_duration
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.compose import count_input_tokens
 from batchmill.sandbox.limits import Counted, Demands, Excess, Gauge, whole_ms
@@ -78,16 +78,3 @@ def too_much(excess: Excess) -> Complaint:
     )
     headers = (("retry-after-ms", str(wait_ms)), ("retry-after", str(-(-wait_ms // 1000))))
     return Complaint(status=429, message=message, kind=excess.counted, code=LIMITED, headers=headers)
-
-
-@lru_cache(maxsize=1024)
-def go_duration(ms: int) -> str:
-    """Milliseconds as Go writes a duration: `0s`, `12ms`, `1.146s`, `6m0s`, `1h0m0.5s`."""
-    if 0 < ms < 1000:
-        return f"{ms}ms"
-    minutes, ms = divmod(ms, 60_000)
-    seconds = f"{ms / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{seconds}"
-    return f"{minutes}m{seconds}" if minutes else seconds

@@ -1,0 +1,77 @@
+"""The service over HTTP: every route, and what holds for all of them."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import batches, files, health
+from api.errors import answer_errors, error_response
+from workers.serving.service import Service
+
+log = structlog.get_logger()
+
+DESCRIPTION = """The batch API of OpenAI, for any provider: hand in files of requests, and collect the answers.
+
+Whoever can use OpenAI's Batch API can use this by changing `base_url`."""
+
+
+def make_app(service: Service) -> FastAPI:
+    """The service as an ASGI app; whoever runs it closes the service."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = FastAPI(
+        title="batchmill",
+        version=version("batchmill"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its pages load scripts from other sites
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for router in (files.router, batches.router, health.router):
+        app.include_router(router)
+    answer_errors(app)
+    app.add_middleware(RequestIds)
+    return app
+
+
+class RequestIds:
+    """Gives every request an id, which its answer and what is logged of it bear; and answers what nobody caught."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        has_begun = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_named)
+            except Exception as error:
+                log.exception("request_failed", path=scope["path"], error=f"{type(error).__name__}: {error}")
+                if has_begun:
+                    raise
+                told = f"Something went wrong on our side; the service's log knows more, by {request_id}."
+                await error_response(500, "internal_error", told)(scope, receive, send_named)

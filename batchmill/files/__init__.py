@@ -1,0 +1,1 @@
+"""Files: where those that go in and come out over HTTP are kept."""

@@ -1,0 +1,93 @@
+"""`batchmill serve`: the HTTP service."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchmill.errors import StoppedError
+from batchmill.settings import Settings
+from cli.home import home_option, settings_at
+from cli.output import narrate
+from cli.service_options import as_told, host_option, keys_option, port_option
+
+LOOK_EVERY_S = 0.2
+
+
+@click.command()
+@host_option
+@port_option
+@keys_option
+@home_option
+@click.option("--front", type=int, hidden=True)
+@click.option("--parent", type=int, hidden=True)
+def serve(
+    host: str | None,
+    port: int | None,
+    require_keys: bool,
+    home: Path | None,
+    front: int | None,
+    parent: int | None,
+) -> None:
+    """Serve OpenAI's Files and Batches over HTTP, until stopped.
+
+    It takes batches in and hands their results out; `batchmill worker` answers them, here or on other machines.
+    For all of it on this machine there is `batchmill up`. Start as many of these as you like behind a load
+    balancer: they share DATABASE_URL and BATCHMILL_FILES_URL. Ctrl-C or SIGTERM lets what is being answered finish.
+    """
+    settings = as_told(settings_at(home), host, port)
+    if front is not None:
+        _answer(settings, front, parent, require_keys)
+    else:
+        _serve(settings, require_keys)
+
+
+def _answer(settings: Settings, socket: int, parent: int | None, wants_keys: bool) -> None:
+    from api.server import serve as answer
+    from workers.serving.service import make_service
+
+    service = make_service(settings, wants_keys=wants_keys)
+    try:
+        answer(service, socket=socket, parent=parent)
+    finally:
+        service.close()
+
+
+def _serve(settings: Settings, wants_keys: bool) -> None:
+    from batchmill.logs import configure_logs
+    from cli.stopping import Stop
+    from workers import steering
+    from workers.serving.clerk import Office
+    from workers.serving.front import Front, listen
+    from workers.serving.notice import Board
+    from workers.serving.service import make_service
+
+    configure_logs(settings.log)
+    service = make_service(settings, wants_keys=wants_keys)
+    board = Board(settings)
+
+    def call(batch: Any) -> None:
+        steering.call_workers(service.database, settings, batch)
+
+    try:
+        with Stop() as stop, board.claimed(), listen(settings) as listening, Office(service, call):
+            front = Front(settings=settings, listening=listening, wants_keys=wants_keys)
+            try:
+                front.ensure()
+                front.wait_until_up()
+                board.put(front.url)
+                narrate(f"serving {front.url}/v1; stop it with Ctrl-C or SIGTERM")
+                while True:
+                    stop.check()
+                    front.ensure()
+                    time.sleep(LOOK_EVERY_S)
+            except StoppedError as stopped:
+                if stopped.at_once:
+                    raise
+                front.stop()
+                narrate(stopped.message)
+            finally:
+                front.kill()
+    finally:
+        service.close()

@@ -1,0 +1,161 @@
+"""Files: which there are, whose they are, which of them are whole.
+
+A row comes before its object and goes after it, so that whatever is in the store has a row by which it can be removed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
+
+from batchmill.files.model import FileState
+from db.bulk import INT
+from db.engine import Transaction
+from db.tables import files
+
+_is_there = files.c.state == FileState.PROCESSED
+_unfinished = (
+    select(files)
+    .where(
+        text("state <> 'processed'"),
+        (files.c.state == FileState.DELETED) | (files.c.touched_ms < bindparam("before_ms", type_=INT)),
+    )
+    .order_by(files.c.id)
+    .limit(bindparam("most", type_=INT))
+)
+_expired = (
+    select(files.c.id)
+    .where(files.c.expires_ms.is_not(None), files.c.expires_ms <= bindparam("now_ms", type_=INT), _is_there)
+    .limit(bindparam("most", type_=INT))
+)
+
+
+def begin(
+    tx: Transaction,
+    *,
+    public_id: str,
+    tenant: str,
+    purpose: str,
+    filename: str,
+    expires_ms: int | None = None,
+) -> Any:
+    """A new file that is being written; its row."""
+    return tx.rows(
+        insert(files)
+        .values(
+            public_id=public_id,
+            tenant=tenant,
+            purpose=purpose,
+            filename=filename,
+            state=FileState.UPLOADING,
+            created_ms=tx.now_ms,
+            touched_ms=tx.now_ms,
+            expires_ms=expires_ms,
+        )
+        .returning(*files.c)
+    )[0]
+
+
+def touch(tx: Transaction, file: int, size: int) -> bool:
+    """Show that a file is still being written; False when it was given up meanwhile."""
+    written = update(files).where(files.c.id == file, files.c.state == FileState.UPLOADING)
+    return tx.run(written.values(touched_ms=tx.now_ms, bytes=size)) == 1
+
+
+def finish(
+    tx: Transaction,
+    file: int,
+    *,
+    size: int,
+    sha256: str,
+    purpose: str | None = None,
+    filename: str | None = None,
+    expires_s: int | None = None,
+) -> Any | None:
+    """A file is whole from here on; its row. None when it was given up meanwhile.
+
+    Args:
+        purpose, filename, expires_s: Where these were not known when it began to come.
+    """
+    values: dict[str, Any] = {"state": FileState.PROCESSED, "bytes": size, "sha256": sha256}
+    if purpose is not None:
+        values["purpose"] = purpose
+    if filename is not None:
+        values["filename"] = filename
+    if expires_s is not None:
+        values["expires_ms"] = files.c.created_ms + expires_s * 1000
+    found = tx.rows(
+        update(files)
+        .where(files.c.id == file, files.c.state == FileState.UPLOADING)
+        .values(touched_ms=tx.now_ms, **values)
+        .returning(*files.c)
+    )
+    return found[0] if found else None
+
+
+def named(tx: Transaction, public_id: str, tenant: str | None = None) -> Any | None:
+    """The file of that name, if it is there and not expired.
+
+    Args:
+        tenant: Whose it has to be; None = anybody's.
+    """
+    wanted = select(files).where(files.c.public_id == public_id, _is_there)
+    if tenant is not None:
+        wanted = wanted.where(files.c.tenant == tenant)
+    found = tx.rows(wanted.where(files.c.expires_ms.is_(None) | (files.c.expires_ms > tx.now_ms)))
+    return found[0] if found else None
+
+
+def page(
+    tx: Transaction,
+    tenant: str,
+    *,
+    most: int,
+    after: int | None = None,
+    purpose: str | None = None,
+    is_ascending: bool = False,
+) -> Sequence[Any]:
+    """A tenant's files, up to so many, from behind that row on, oldest or newest first."""
+    wanted = select(files).where(files.c.tenant == tenant, _is_there).limit(most)
+    wanted = wanted.where(files.c.expires_ms.is_(None) | (files.c.expires_ms > tx.now_ms))
+    wanted = wanted.order_by(files.c.id if is_ascending else files.c.id.desc())
+    if purpose is not None:
+        wanted = wanted.where(files.c.purpose == purpose)
+    if after is not None:
+        wanted = wanted.where(files.c.id > after if is_ascending else files.c.id < after)
+    return tx.rows(wanted)
+
+
+def used_bytes(tx: Transaction, tenant: str) -> int:
+    """How much a tenant's files take, those that are being written included."""
+    return int(
+        tx.rows(
+            select(func.coalesce(func.sum(files.c.bytes), 0)).where(
+                files.c.tenant == tenant, files.c.state != FileState.DELETED
+            )
+        )[0][0]
+    )
+
+
+def drop(tx: Transaction, file: int) -> bool:
+    """Let a file be gone for everyone; False when it was already. Its object is still to be removed, then its row."""
+    dropped = update(files).where(files.c.id == file, files.c.state != FileState.DELETED)
+    return tx.run(dropped.values(state=FileState.DELETED, touched_ms=tx.now_ms)) == 1
+
+
+def drop_expired(tx: Transaction, most: int) -> int:
+    """Let files be gone whose time is up; how many."""
+    ids = [row.id for row in tx.rows(_expired, now_ms=tx.now_ms, most=most)]
+    if not ids:
+        return 0
+    return tx.run(update(files).where(files.c.id.in_(ids), _is_there).values(state=FileState.DELETED))
+
+
+def to_remove(tx: Transaction, *, idle_ms: int, most: int) -> Sequence[Any]:
+    """Files whose objects are to be removed: those that are gone, and those that nobody has written to for so long."""
+    return tx.rows(_unfinished, before_ms=tx.now_ms - idle_ms, most=most)
+
+
+def forget(tx: Transaction, file: int) -> None:
+    """Remove the row of a file whose object is gone."""
+    tx.run(delete(files).where(files.c.id == file, files.c.state != FileState.PROCESSED))

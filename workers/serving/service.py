@@ -1,0 +1,56 @@
+"""The service: what every one of its faces works with."""
+
+from dataclasses import dataclass
+
+from batchmill.files.store import Store
+from batchmill.settings import Settings
+from db.engine import Database
+from workers.assembly import make_home, prepared_database
+from workers.serving.key_secret import keys_secret
+from workers.serving.keys import Keyring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One process's share of the service.
+
+    Attributes:
+        is_keyless: Whoever calls without a valid key is taken for this machine's user.
+    """
+
+    settings: Settings
+    database: Database
+    store: Store
+    keyring: Keyring
+    is_keyless: bool
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+def make_service(settings: Settings, *, wants_keys: bool = False) -> Service:
+    """The service as the settings say.
+
+    Args:
+        wants_keys: Ask for keys also where none are needed.
+
+    Raises:
+        BatchmillError: The database cannot be used, or a setting.
+    """
+    make_home(settings.home)
+    store = Store(settings.service.store_url(settings.home))
+    database = prepared_database(settings)
+    try:
+        keyring = Keyring(database, keys_secret(settings))
+    except BaseException:
+        database.close()
+        raise
+    is_embedded = settings.database.is_embedded and settings.broker.is_embedded
+    return Service(
+        settings=settings,
+        database=database,
+        store=store,
+        keyring=keyring,
+        is_keyless=is_embedded and settings.service.is_local and not wants_keys,
+    )
