@@ -24,22 +24,21 @@ KEPT_S = 7 * 24 * 3600
 
 def submitted(order: Order, key: str | None, max_retries: int) -> Steps[dict[str, Any]]:
     """The batch that was made of an order, once for each key however often its making is tried."""
-    body = yield from _uploaded(order, max_retries)
-    headers = {"idempotency-key": key or uuid4().hex}
+    name = key or uuid4().hex
+    body = yield from _uploaded(order, f"{name}-file", max_retries)
+    headers = {"idempotency-key": name}
     request = Request(method="POST", path="/v1/batches", **with_json(body, headers))
     try:
-        raw = yield from told(request, max_retries)
+        return (yield from told(request, max_retries))
     except ApiError:
-        yield from _dropped(body["input_file_id"], max_retries)
+        if key is None:  # else another of the same key may have made it, and its file is this one
+            yield from _dropped(body["input_file_id"], max_retries)
         raise
-    if raw.get("input_file_id") != body["input_file_id"]:  # there was a batch of that key already
-        yield from _dropped(body["input_file_id"], max_retries)
-    return raw
 
 
 def quoted(order: Order, max_retries: int) -> Steps[Quote]:
     """What an order would cost; nothing of it is left behind."""
-    body = yield from _uploaded(order, max_retries)
+    body = yield from _uploaded(order, uuid4().hex, max_retries)
     request = Request(method="POST", path="/v1/batches/quote", **with_json(body))
     try:
         found = quote_of((yield from told(request, max_retries)))
@@ -163,7 +162,7 @@ def _page(
     return answer.headers.get("x-next-after") or after, answer.headers.get("x-has-more") == "true"
 
 
-def _uploaded(order: Order, max_retries: int) -> Steps[dict[str, Any]]:
+def _uploaded(order: Order, key: str, max_retries: int) -> Steps[dict[str, Any]]:
     """Upload the requests of an order; the body of the call that is to follow."""
     from batchmill.client.lines import LineMaker, RequestSource, endpoint_named
 
@@ -185,7 +184,7 @@ def _uploaded(order: Order, max_retries: int) -> Steps[dict[str, Any]]:
         "expires_after[seconds]": str(KEPT_S),
     }
     upload = Upload(source, fields=fields, filename=_filename(name))
-    headers = {"content-type": upload.content_type}
+    headers = {"content-type": upload.content_type, "idempotency-key": key}
     request = Request(method="POST", path="/v1/files", headers=headers, content=upload)
     file = yield from told(request, max_retries)
     assert maker.endpoint is not None, "no line has said which endpoint"

@@ -109,18 +109,20 @@ class Client:
             requests: A list or any iterator of requests, or the path of a file: OpenAI's format, plain lines, CSV.
             priority: high, normal or low.
             budget_usd: The most that all its calls may cost.
-            on_budget: At the limit of any budget: wait, fail the rest, or downgrade to cheaper models.
+            on_budget: At the limit of any budget: pause until there is room, reject the rest, or downgrade to cheaper
+                models.
             job_name: What you call it.
             model: For requests that name none: MODEL, PROVIDER/MODEL, or auto.
             request_type: What kind of questions these are.
             cache: auto, on, off or refresh.
             fallback: Whom to ask when a model does not answer, in this order.
             user: Whose requests these are.
-            completion_window: After this it ends, answered or not: 24h, 90m, 3d.
+            completion_window: After this it ends, answered or not: 1h to 30d.
             metadata: At most 16 texts of yours, by name.
             webhook_url: Is told when it has ended.
             endpoint: Which one is asked; default `/v1/chat/completions`, or what the lines say.
-            idempotency_key: The same key makes the same batch, however often it is submitted.
+            idempotency_key: The same requests under the same key make one batch, however often submitted within
+                a day. Without one, too, a call that is tried again makes one batch.
             system_prompt: For prompts and plain dicts without one.
             prompt: For a file with data: a template, `Summarise {text}`.
             id_column: For such a file: where its rows have their names.

@@ -78,7 +78,7 @@ def _told_address(home: Path) -> str | None:
 def _answers(url: str) -> bool:
     try:
         with httpx2.Client(trust_env=False, timeout=_PROBE_S) as client:
-            return bool(client.get(f"{url}/health/ready").status_code == 200)
+            return bool(client.get(f"{url}/health/ready").status_code < 500)
     except httpx2.HTTPError:
         return False
 

@@ -12,7 +12,7 @@ BatchmillError
 │   ├── StateError               409: not as things are; also a ConflictError
 │   ├── RateLimitedError         429: too much at a time
 │   ├── BudgetExceededError      429: a budget has no room for it
-│   └── ServiceError             5xx: the service, or a provider behind it
+│   └── ServerError             5xx: the service, or a provider behind it
 ├── BatchFailedError             the batch was not accepted; with every bad line
 ├── RequestsFailedError          some of its requests have no answer
 ├── NotEndedError                there are no results yet; also a ConflictError
@@ -107,7 +107,7 @@ class BudgetExceededError(ApiError):
     """A budget has no room for it; nothing was asked, nothing was spent."""
 
 
-class ServiceError(ApiError):
+class ServerError(ApiError):
     """The service fails, or a provider behind it."""
 
     may_succeed_later = True

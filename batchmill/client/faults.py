@@ -11,7 +11,7 @@ from batchmill.client.errors import (
     InvalidRequestError,
     PermissionDeniedError,
     RateLimitedError,
-    ServiceError,
+    ServerError,
     StateError,
     UnknownIdError,
 )
@@ -40,7 +40,7 @@ def error_of(answer: Answer) -> ApiError:
     code = _text(told.get("code"))
     kind = BudgetExceededError if code == BUDGET_EXCEEDED else _KINDS.get(answer.status)
     if kind is None:
-        kind = ServiceError if answer.status >= 500 else InvalidRequestError
+        kind = ServerError if answer.status >= 500 else InvalidRequestError
     message = _text(told.get("message")) or _shown(answer)
     return kind(
         message,
@@ -52,9 +52,9 @@ def error_of(answer: Answer) -> ApiError:
     )
 
 
-def unreadable(answer: Answer) -> ServiceError:
+def unreadable(answer: Answer) -> ServerError:
     """The error of an answer that should be JSON and is not: somebody else listens at the address."""
-    return ServiceError(
+    return ServerError(
         f"what answered is not batchmill: {_shown(answer)}",
         "check the address, base_url=... or BATCHMILL_BASE_URL",
         answer.status,
