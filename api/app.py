@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import batches, files, health
+from api.auth import TOLD_HEADERS
 from api.errors import answer_errors, error_response
+from api.limits import BodyLimit, RequestLimit
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -37,9 +39,11 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.limit = RequestLimit(service.settings.service.key_rpm)
     for router in (files.router, batches.router, health.router):
         app.include_router(router)
     answer_errors(app)
+    app.add_middleware(BodyLimit, most_bytes=service.settings.service.max_body_bytes, unless=("/v1/files",))
     app.add_middleware(RequestIds)
     return app
 
@@ -63,7 +67,9 @@ class RequestIds:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                told = {"x-request-id": request_id, **scope["state"].get(TOLD_HEADERS, {})}
+                more = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

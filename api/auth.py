@@ -13,6 +13,8 @@ from workers.serving.service import Service
 
 __all__ = ["Admin", "Caller", "Producer", "Scope", "Service", "Serving", "require", "service_of"]
 
+TOLD_HEADERS = "told_headers"
+"""Where a request's state has what its answer is to carry, whatever that is."""
 LOCAL = Caller(tenant="local", scope=Scope.ADMIN)
 """Whoever calls on this machine a service that is for this machine only."""
 _bearer = HTTPBearer(auto_error=False, description="An API key: `batchmill keys create` makes one.")
@@ -38,7 +40,10 @@ def caller_of(request: Request, bearer: Bearer) -> Caller:
         caller = LOCAL
     if caller is None:
         raise _no_key() if bearer is None else _wrong_key()
-    request.state.caller = caller
+    standing = request.app.state.limit.take(caller.key_id)
+    setattr(request.state, TOLD_HEADERS, standing.headers)
+    if standing.is_refused:
+        raise ApiError(429, "rate_limit_exceeded", standing.message)
     return caller
 
 

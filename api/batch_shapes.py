@@ -205,6 +205,12 @@ class Batch(BaseModel):
     last_error: str | None
 
 
+class Quote(BaseModel):
+    """What a batch will cost; as `batchmill quote --json` has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class BatchList(BaseModel):
     """A page of batches, newest first."""
 

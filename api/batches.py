@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query
 
 from api.auth import Caller, Producer, Service, Serving
-from api.batch_shapes import Batch, BatchList, CreateBatch
+from api.batch_shapes import Batch, BatchList, CreateBatch, Quote
 from api.errors import ERRORS, ApiError
 from batchmill.errors import ConflictError
 from workers import steering
-from workers.serving import batches, creation
+from workers.serving import batches, creation, quoting
 from workers.serving.batch_object import batch_object, batch_objects
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=ERRORS)
@@ -28,6 +28,15 @@ def create_batch(
     """Hand a file of requests in. It is validated next: all of it is accepted, or nothing."""
     row = creation.create(service, wanted.wanted(caller.tenant), idempotency_key)
     return _shown(service, row)
+
+
+@router.post("/quote", summary="Quote a batch")
+def quote_batch(wanted: CreateBatch, caller: Producer, service: Serving) -> Quote:
+    """What a file will cost as such a batch, expected and at most, and whether the budgets allow it; nothing is asked.
+
+    The document is that of `batchmill quote --json`.
+    """
+    return Quote(**quoting.quote(service, wanted.wanted(caller.tenant)))
 
 
 @router.get("", summary="List batches")

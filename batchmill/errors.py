@@ -18,6 +18,7 @@ BatchmillError
 ├── BrokerError            the broker is away                             exit 1 · HTTP 503
 ├── StoreError             the file store is away, full or not ours       exit 1 · HTTP 503
 ├── ServiceError           the service does not start, or not end         exit 1 · HTTP 503
+├── BusyError              too much is asked at this moment               exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
 ├── DeliveryError          a mail server or webhook does not take an alert exit 1 · HTTP 502
@@ -172,6 +173,14 @@ class ServiceError(BatchmillError):
 
     http_status = 503
     code = "service_unavailable"
+    may_succeed_later = True
+
+
+class BusyError(BatchmillError):
+    """Too much of that is asked at this moment."""
+
+    http_status = 503
+    code = "overloaded"
     may_succeed_later = True
 
 

@@ -1,5 +1,6 @@
 """The service: what every one of its faces works with."""
 
+import os
 from dataclasses import dataclass
 
 from batchmill.files.store import Store
@@ -23,6 +24,10 @@ class Service:
     store: Store
     keyring: Keyring
     is_keyless: bool
+
+    def environ(self) -> dict[str, str]:
+        """The environment of a command that is to see what this service sees; it holds secrets in the clear."""
+        return os.environ | self.settings.to_environ()
 
     def close(self) -> None:
         """Let go of the database."""
