@@ -40,10 +40,7 @@ class LineMaker:
         self.count += 1
         line = self._as_line(request)
         self.endpoint = self.endpoint or _endpoint_of(line.get("url"))
-        try:
-            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        except TypeError as error:
-            raise self._bad(request, f"it cannot be written as JSON: {error}") from error
+        return self._as_json(line, request) + b"\n"
 
     def made(self, request: RequestLine) -> bytes:
         """The line of one that was read from a file."""
@@ -88,7 +85,8 @@ class LineMaker:
     def _of_plain(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         endpoint = self.endpoint or Endpoint.CHAT
         defaults = {"id": str(self.count), "model": self.model, "system_prompt": self.system_prompt}
-        read = list(read_plain_object(self.count, dict(given), endpoint, defaults))
+        parsed = orjson.loads(self._as_json(given, given))
+        read = list(read_plain_object(self.count, parsed, endpoint, defaults))
         faults = [one for one in read if isinstance(one, LineError)]
         if faults:
             raise self._bad(given, " ".join(fault.message for fault in faults))
@@ -116,6 +114,12 @@ class LineMaker:
 
     def _with_model(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return body if not self.model or body.get("model") else {**body, "model": self.model}
+
+    def _as_json(self, value: object, request: object) -> bytes:
+        try:
+            return orjson.dumps(value)
+        except TypeError as error:
+            raise self._bad(request, f"it cannot be written as JSON: {error}") from error
 
     def _bad(self, request: object, why: str) -> InvalidLinesError:
         name = request.get("custom_id", request.get("id")) if isinstance(request, Mapping) else None

@@ -23,6 +23,7 @@ from batchmill.client.steps import (
     Step,
     Steps,
 )
+from batchmill.client.uploads import Upload
 from batchmill.settings.values import LOCAL_HOSTS
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ def _options(url: str, headers: Mapping[str, str], timeout_s: float) -> dict[str
 def _built(client: httpx2.Client | httpx2.AsyncClient, request: Request) -> httpx2.Request:
     query = {name: str(value) for name, value in request.query.items() if value is not None}
     content: Any = request.content
+    if isinstance(content, Upload):  # httpx2 must not see that it could be read in both ways
+        content = aiter(content) if isinstance(client, httpx2.AsyncClient) else iter(content)
     return client.build_request(
         request.method, request.path, params=query or None, headers=request.headers, content=content
     )

@@ -59,41 +59,37 @@ class Upload:
         Raises:
             TypeError: They come from an asynchronous iterator.
         """
-        pieces = self._read()
+        pieces = self._source.pieces()
         if not isinstance(pieces, Iterable):
             raise TypeError("an asynchronous iterator of requests is for AsyncClient")
-        return _chunked(self._head, pieces, self._tail)
+        return self._chunked(pieces)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The same; an ordinary iterator is read where it stands, so it should not wait for much."""
-        pieces = self._read()
+        pieces = self._source.pieces()
         if isinstance(pieces, Iterable):
-            return _handed_on(_chunked(self._head, pieces, self._tail))
-        return _chunked_async(self._head, pieces, self._tail)
+            return _handed_on(self._chunked(pieces))
+        return self._chunked_async(pieces)
 
-    def _read(self) -> Iterable[bytes] | AsyncIterable[bytes]:
+    def _chunked(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         self._begun = True
-        return self._source.pieces()
+        chunk = bytearray(self._head)
+        for piece in pieces:
+            chunk += piece
+            if len(chunk) >= CHUNK_BYTES:
+                yield bytes(chunk)
+                chunk.clear()
+        yield bytes(chunk + self._tail)
 
-
-def _chunked(head: bytes, pieces: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
-    chunk = bytearray(head)
-    for piece in pieces:
-        chunk += piece
-        if len(chunk) >= CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    yield bytes(chunk + tail)
-
-
-async def _chunked_async(head: bytes, pieces: AsyncIterable[bytes], tail: bytes) -> AsyncIterator[bytes]:
-    chunk = bytearray(head)
-    async for piece in pieces:
-        chunk += piece
-        if len(chunk) >= CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    yield bytes(chunk + tail)
+    async def _chunked_async(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        self._begun = True
+        chunk = bytearray(self._head)
+        async for piece in pieces:
+            chunk += piece
+            if len(chunk) >= CHUNK_BYTES:
+                yield bytes(chunk)
+                chunk.clear()
+        yield bytes(chunk + self._tail)
 
 
 async def _handed_on(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
