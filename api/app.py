@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import batches, files, health
 from api.auth import TOLD_HEADERS
+from api.door import Door
 from api.errors import answer_errors, error_response
 from api.limits import BodyLimit, RequestLimit
 from workers.serving.service import Service
@@ -39,12 +40,13 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    app.state.limit = RequestLimit(service.settings.service.key_rpm)
     for router in (files.router, batches.router, health.router):
         app.include_router(router)
     answer_errors(app)
-    app.add_middleware(BodyLimit, most_bytes=service.settings.service.max_body_bytes, unless=("/v1/files",))
-    app.add_middleware(RequestIds)
+    limits = service.settings.service
+    app.add_middleware(BodyLimit, most_bytes=limits.max_body_bytes, unless=("/v1/files",))
+    app.add_middleware(Door, service=service, limit=RequestLimit(limits.key_rpm))
+    app.add_middleware(RequestIds)  # the outermost: whatever is answered has one
     return app
 
 

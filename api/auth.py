@@ -1,13 +1,12 @@
-"""Who calls: found out for every route, before anything else of it runs."""
+"""Who calls, as routes ask for it: a route's parameter says whom it is for."""
 
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from api.errors import ApiError
-from api.origin import is_from_here
 from workers.serving.keys import Caller, Scope
 from workers.serving.service import Service
 
@@ -15,42 +14,25 @@ __all__ = ["Admin", "Caller", "Producer", "Scope", "Service", "Serving", "requir
 
 TOLD_HEADERS = "told_headers"
 """Where a request's state has what its answer is to carry, whatever that is."""
-LOCAL = Caller(tenant="local", scope=Scope.ADMIN)
-"""Whoever calls on this machine a service that is for this machine only."""
 _bearer = HTTPBearer(auto_error=False, description="An API key: `batchmill keys create` makes one.")
-Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """What the app serves."""
     service: Service = request.app.state.service
     return service
 
 
-def caller_of(request: Request, bearer: Bearer) -> Caller:
-    """Whose request it is.
-
-    Raises:
-        ApiError: He shows no key, or none that is valid.
-    """
-    service = service_of(request)
-    caller = service.keyring.caller_of(bearer.credentials) if bearer is not None else None
-    if caller is None and service.is_keyless:
-        _refuse_strangers(request)
-        caller = LOCAL
-    if caller is None:
-        raise _no_key() if bearer is None else _wrong_key()
-    standing = request.app.state.limit.take(caller.key_id)
-    setattr(request.state, TOLD_HEADERS, standing.headers)
-    if standing.is_refused:
-        raise ApiError(429, "rate_limit_exceeded", standing.message)
+async def caller_of(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+    """Whose request it is, as `api.door` has found out; the bearer is for the OpenAPI document."""
+    caller: Caller = request.state.caller
     return caller
 
 
-def require(scope: Scope) -> Callable[[Caller], Caller]:
+def require(scope: Scope) -> Callable[[Caller], object]:
     """A dependency: the caller, who has at least that scope."""
 
-    def allowed(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    async def allowed(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
         if not caller.may(scope):
             raise ApiError(
                 403,
@@ -61,37 +43,6 @@ def require(scope: Scope) -> Callable[[Caller], Caller]:
 
     allowed.scope = scope  # type: ignore[attr-defined] # for whoever lists what routes ask for
     return allowed
-
-
-def _refuse_strangers(request: Request) -> None:
-    """Without keys, a page in somebody's browser must not be able to speak for him."""
-    if not is_from_here(request.headers, service_of(request).settings.service.host):
-        raise ApiError(
-            403,
-            "forbidden_origin",
-            "This service takes no keys, so it answers this machine's programs only, and no web pages.",
-        )
-
-
-def _no_key() -> ApiError:
-    return ApiError(
-        401,
-        None,
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer"
-        " auth (i.e. Authorization: Bearer YOUR_KEY). `batchmill keys create` makes one.",
-        headers={"www-authenticate": "Bearer"},
-        kind="invalid_request_error",
-    )
-
-
-def _wrong_key() -> ApiError:
-    return ApiError(
-        401,
-        "invalid_api_key",
-        "Incorrect API key provided. It is unknown, revoked or expired; `batchmill keys list` shows which there are.",
-        headers={"www-authenticate": "Bearer"},
-        kind="invalid_request_error",
-    )
 
 
 Producer = Annotated[Caller, Depends(require(Scope.PRODUCER))]

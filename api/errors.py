@@ -83,25 +83,27 @@ def error_response(
 def answer_errors(app: FastAPI) -> None:
     """Have the app answer whatever is raised in it."""
     app.add_exception_handler(ApiError, _told)
-    app.add_exception_handler(BatchmillError, _ours)
+    app.add_exception_handler(BatchmillError, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_routing)
 
 
-def _told(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return error_response(error.status, error.code, error.message, error.param, error.headers, error.kind)
-
-
-def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, BatchmillError)
+def response_to(error: ApiError | BatchmillError, path: str) -> Response:
+    """What that error is answered with."""
+    if isinstance(error, ApiError):
+        return error_response(error.status, error.code, error.message, error.param, error.headers, error.kind)
     if isinstance(error, ParameterError):
         return error_response(400, error.told_code or None, error.message, error.param or None)
     if error.http_status >= 500:
-        log.warning("request_failed", path=request.url.path, code=error.code, error=error.message)
+        log.warning("request_failed", path=path, code=error.code, error=error.message)
     message = f"{error.message}; {error.hint}" if error.hint else error.message
     headers = {"retry-after": "1"} if error.may_succeed_later else {}
     return error_response(error.http_status, error.code, message, headers=headers)
+
+
+def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, (ApiError, BatchmillError))
+    return response_to(error, request.url.path)
 
 
 def _invalid(_: Request, error: Exception) -> Response:

@@ -55,7 +55,7 @@ class Standing:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the answer carries, in OpenAI's shape, whether refused or not."""
+        """What the answer bears, in OpenAI's shape, whether refused or not."""
         told = {
             "x-ratelimit-limit-requests": str(self.limit),
             "x-ratelimit-remaining-requests": str(self.remaining),
@@ -148,6 +148,7 @@ class BodyLimit:
         self._unless = frozenset(unless)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it."""
         if scope["type"] != "http" or scope["path"].rstrip("/") in self._unless:
             await self._app(scope, receive, send)
         elif _told_length(scope) > self._most_bytes:

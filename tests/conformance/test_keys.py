@@ -135,10 +135,13 @@ def test_a_hash_put_under_another_key_is_no_use(here: Process) -> None:
 def test_a_key_counts_until_it_expires(here: Process, clock: FakeClock) -> None:
     """To the millisecond, though it has just been looked up."""
     token = here.make(expires_ms=clock.now_ms() + 500)
-    clock.advance(499)
     assert here.ring.caller_of(token) is not None
-    clock.advance(1)
+    here.now_s += 0.499
+    assert here.ring.caller_of(token) is not None
+    here.now_s += 0.001
     assert here.ring.caller_of(token) is None
+    clock.advance(500)
+    assert Process(here.database).ring.caller_of(token) is None
 
 
 def test_a_revoked_key_is_refused_within_a_second(here: Process, there: Process) -> None:
@@ -160,6 +163,28 @@ def test_a_key_in_use_is_looked_up_once_a_second(here: Process, monkeypatch: pyt
         here.now_s += 0.025
         assert here.ring.caller_of(token) is not None
     assert len(reads) == 3
+
+
+def test_what_is_remembered_is_told_without_the_database(
+    here: Process, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a second, and only if it is right and has not expired; else nothing is told."""
+    token, other = here.make(expires_ms=clock.now_ms() + 500), here.make()
+    end = "A" if token[-1] != "A" else "B"
+    assert here.ring.remembered(token) is None
+    caller = here.ring.caller_of(token)
+    reads = count_reads(monkeypatch)
+    assert caller is not None
+    assert here.ring.remembered(token) == caller
+    assert here.ring.remembered(token[:-1] + end) is here.ring.remembered(other) is None
+    assert here.ring.remembered("sk-none") is None
+    assert here.ring.caller_of(other) is not None
+    here.now_s += 0.5
+    assert here.ring.remembered(token) is None
+    assert here.ring.remembered(other) is not None
+    here.now_s += 0.5
+    assert here.ring.remembered(other) is None
+    assert reads == [id_of(other)]
 
 
 def test_memory_is_bounded(here: Process, monkeypatch: pytest.MonkeyPatch) -> None:

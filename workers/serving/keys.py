@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from threading import Lock
 from typing import Any
 
@@ -70,8 +71,17 @@ class Caller:
 
 @dataclass(slots=True)
 class _Known:
+    """A key as it was when it was looked up.
+
+    Attributes:
+        read_at: When, by the ring's clock.
+        good_until: When it expires, by the ring's clock; infinity for never, minus infinity for one revoked.
+        noted_ms: Its last use that has been noted.
+    """
+
     row: Any
     read_at: float
+    good_until: float
     noted_ms: int = 0
 
 
@@ -113,7 +123,7 @@ class Keyring:
     def caller_of(self, token: str) -> Caller | None:
         """Who shows this key; None if it is unknown, wrong, expired or revoked, which cannot be told apart.
 
-        Expiry counts to the millisecond, a revocation anywhere within `BELIEVED_FOR_S`.
+        Expiry counts to the millisecond, a revocation anywhere within `BELIEVED_FOR_S`. May wait for the database.
 
         Raises:
             DatabaseError: The database is away.
@@ -121,42 +131,55 @@ class Keyring:
         parts = _TOKEN.fullmatch(token)
         if parts is None:
             return None
-        known = self._look_up(parts[1])
+        known = self._remembered(parts[1]) or self._look_up(parts[1])
+        caller = self._caller(known, token)
+        if known is not None and caller is not None:
+            self._note_use(known)
+        return caller
+
+    def remembered(self, token: str) -> Caller | None:
+        """The same, at once: None also if the database would have to be asked."""
+        parts = _TOKEN.fullmatch(token)
+        return self._caller(self._remembered(parts[1]), token) if parts is not None else None
+
+    def _caller(self, known: _Known | None, token: str) -> Caller | None:
         row = known.row if known is not None else None
         is_right = hmac.compare_digest(self._hash(token), row.hash if row is not None else "")
-        now_ms = self._database.now_ms()
-        if known is None or row is None or not is_right or state_of(row, now_ms) is not KeyState.LIVE:
+        if known is None or row is None or not is_right or self._clock() >= known.good_until:
             return None
-        self._note_use(known, now_ms)
         return Caller(tenant=row.tenant, scope=Scope(row.scope), key_id=row.public_id, name=row.name)
 
     def _hash(self, token: str) -> str:
         return hmac.new(self._secret, token.encode(), hashlib.sha256).hexdigest()
 
-    def _look_up(self, public_id: str) -> _Known | None:
-        now = self._clock()
+    def _remembered(self, public_id: str) -> _Known | None:
         with self._lock:
             known = self._known.get(public_id)
-            if known is not None and now - known.read_at < BELIEVED_FOR_S:
-                self._known.move_to_end(public_id)
-                return known
+            if known is None or self._clock() - known.read_at >= BELIEVED_FOR_S:
+                return None
+            self._known.move_to_end(public_id)
+            return known
+
+    def _look_up(self, public_id: str) -> _Known | None:
+        now = self._clock()
         with self._database.read() as tx:
             row = api_keys.named(tx, public_id)
+            good_until = _good_until(row, tx.now_ms, self._clock())
         if row is None:  # not remembered: whoever makes ids up would drive out those that exist
             return None
         with self._lock:
-            known = self._known.setdefault(public_id, _Known(row, now))
-            if (
-                now >= known.read_at
-            ):  # as of before it was read: what is revoked meanwhile is believed no longer
-                known.row, known.read_at = row, now
+            known = self._known.setdefault(public_id, _Known(row, now, good_until))
+            # Counted from before it was read, so that what is revoked while it is read is not believed for longer.
+            if now >= known.read_at:
+                known.row, known.read_at, known.good_until = row, now, good_until
             known.noted_ms = max(known.noted_ms, row.last_used_ms or 0)
             self._known.move_to_end(public_id)
             while len(self._known) > MOST_REMEMBERED:
                 self._known.popitem(last=False)
         return known
 
-    def _note_use(self, known: _Known, now_ms: int) -> None:
+    def _note_use(self, known: _Known) -> None:
+        now_ms = self._database.now_ms()
         with self._lock:
             if now_ms - known.noted_ms < api_keys.NOTED_EVERY_MS:
                 return
@@ -166,6 +189,12 @@ class Keyring:
                 api_keys.note_use(tx, known.row.id)
         except DatabaseError as error:  # a busy database does not keep out whoever has a key
             log.warning("key_use_not_noted", key=known.row.public_id, error=error.message)
+
+
+def _good_until(row: Any | None, now_ms: int, now_s: float) -> float:
+    if row is None or row.revoked_ms is not None:
+        return -inf
+    return inf if row.expires_ms is None else now_s + (row.expires_ms - now_ms) / 1000
 
 
 def state_of(row: Any, now_ms: int) -> KeyState:
