@@ -1,6 +1,8 @@
 """The client on a real connection: what it sends, when, and what it makes of a server that breaks off."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -186,6 +188,24 @@ def test_who_stops_early_leaves_nothing_open(listener: Listener):
         for result in client.batch("batch_b1").results():
             assert result.place == 1
             break
+
+
+def test_interrupted_it_goes_on(listener: Listener, capsys: pytest.CaptureFixture[str]):
+    """Ctrl-C ends the waiting, not the batch, and says how to come back to it."""
+
+    def answer(seen: Seen) -> Told:
+        os.kill(os.getpid(), signal.SIGINT)
+        return Told(body=orjson.dumps(BATCH | {"status": "in_progress"}))
+
+    listener.answer = lambda seen: Told(body=orjson.dumps(BATCH | {"status": "in_progress"}))
+    with Client(listener.url) as client:
+        batch = client.batch("batch_b1")
+        listener.answer = answer
+        with pytest.raises(KeyboardInterrupt):
+            batch.wait()
+    said = capsys.readouterr().err
+    assert 'batchmill: batch_b1 goes on; client.batch("batch_b1") finds it again, .cancel() ends it' in said
+    assert {one.method for one in listener.seen} == {"GET"}
 
 
 def test_nobody_is_there(tmp_path, monkeypatch):

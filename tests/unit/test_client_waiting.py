@@ -1,9 +1,11 @@
 """Waiting for a batch: it is looked at ever less often, a restart of the service is lived through, and told."""
 
+import io
 from decimal import Decimal
 
 import orjson
 import pytest
+from rich.console import Console
 
 from batchmill.client.batches import all_answered
 from batchmill.client.errors import (
@@ -13,7 +15,7 @@ from batchmill.client.errors import (
     ServiceUnreachableError,
     WaitTimeoutError,
 )
-from batchmill.client.progress import describe
+from batchmill.client.progress import _row, describe
 from batchmill.client.steps import LostError
 from batchmill.client.views import BatchView, GeneratedText, generated_of, quote_of
 from batchmill.client.waiting import waited
@@ -187,3 +189,11 @@ def test_a_quote():
         False,
     )
     assert quote_of({"total": {"expected_usd": None}}).expected_usd is None
+
+
+def test_a_bar_shows_a_provider_s_words_as_they_are():
+    """Brackets in what is told are no markup, and nothing in it steers the terminal."""
+    view = BatchView(batch("in_progress", paused_reason="[bold]no credit[/bold]\x1b[2J"))
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(_row(view, describe(view)))
+    assert "12 of 40 · $0.00 · paused: [bold]no credit[/bold][2J" in shown.getvalue()
