@@ -25,6 +25,7 @@ BatchmillError
 └── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
 
+What goes wrong between a producer's client and the service is below BatchmillError, too: `batchmill/client/errors.py`.
 The positional arguments rebuild the exception, as pickle and Celery need.
 """
 

@@ -243,6 +243,22 @@ def test_progress_in_lines(client: Client, capsys: pytest.CaptureFixture[str]) -
     assert f"batchmill: {batch.id}: 1 of 1 · completed · $0.0" in told.err
 
 
+def test_the_example_runs(up: Mill, tmp_path: Path) -> None:
+    """examples/client.py does what it says."""
+    example = Path(__file__).parents[2] / "examples" / "client.py"
+    done = subprocess.run(
+        [sys.executable, example],
+        env=up.environment() | {"BATCHMILL_BASE_URL": url_of(up)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()[:3]] == ["peru", "chile", "bolivia"]
+    assert done.stdout.splitlines()[3].startswith("3 of 3 answered, $0.0000")
+
+
 # The service of the home.
 
 SCRIPT = f"""
