@@ -1,6 +1,6 @@
 """What can be done with batches and files, as steps."""
 
-from collections.abc import Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from batchmill.client.asking import asked, told, with_json
 from batchmill.client.errors import ApiError, NotEndedError, RequestsFailedError, ServiceUnreachableError
 from batchmill.client.orders import Order
 from batchmill.client.results import Result, in_order, read_result
-from batchmill.client.steps import Emit, Flow, Request, Sleep, Step, Steps
+from batchmill.client.steps import Emit, Flow, Request, Sleep, Steps
 from batchmill.client.uploads import Upload
 from batchmill.client.views import BatchView, Quote, quote_of
 from batchmill.client.waiting import FIRST_POLL_S, POLL_S, accepted
@@ -96,11 +96,16 @@ def results_of(raw: dict[str, Any], max_retries: int) -> Flow[Result]:
 
 
 def results_so_far(batch_id: str, max_retries: int) -> Flow[Result]:
-    """What has ended of a batch, in the order in which it has."""
+    """What has ended of a batch by now, roughly in the order in which it has."""
+    left = BatchView((yield from batch_of(batch_id, max_retries))).counts.ended
     after: str | None = None
-    is_more = True
-    while is_more:
-        after, is_more = yield from _page(batch_id, after, max_retries)
+    while left > 0:
+        page = yield from _page(batch_id, after, max_retries)
+        for line in page.lines[:left]:
+            yield Emit(read_result(line))
+        left, after = left - len(page.lines), page.after
+        if not page.lines or not page.has_more:
+            return
 
 
 def results_as_they_end(batch_id: str, max_retries: int, poll_s: float | None = None) -> Flow[Result]:
@@ -111,20 +116,19 @@ def results_as_they_end(batch_id: str, max_retries: int, poll_s: float | None = 
     """
     after: str | None = None
     longest = POLL_S if poll_s is None else poll_s
-    interval, is_last = min(FIRST_POLL_S, longest), False
+    interval = min(FIRST_POLL_S, longest)
     while True:
-        came = after
-        after, is_more = yield from _page(batch_id, after, max_retries)
-        if is_more:
+        page = yield from _page(batch_id, after, max_retries)
+        for line in page.lines:
+            yield Emit(read_result(line))
+        after = page.after
+        if not page.has_more:
+            break
+        if len(page.lines) == RESULTS_PAGE:
             continue
-        if is_last:
-            return
-        view = BatchView((yield from batch_of(batch_id, max_retries)))
-        accepted(view)
-        is_last = view.is_ended  # what has ended between the page and now is on one more page
-        if not is_last:
-            interval = min(longest, interval * 1.5) if came == after else min(FIRST_POLL_S, longest)
-            yield Sleep(interval)
+        interval = min(FIRST_POLL_S, longest) if page.lines else min(longest, interval * 1.5)
+        yield Sleep(interval)
+    accepted(BatchView((yield from batch_of(batch_id, max_retries))))
 
 
 def all_answered(raw: dict[str, Any]) -> None:
@@ -148,18 +152,29 @@ def all_answered(raw: dict[str, Any]) -> None:
         )
 
 
-def _page(
-    batch_id: str, after: str | None, max_retries: int
-) -> Generator[Step | Emit[Result], Any, tuple[str | None, bool]]:
-    """One page of results behind that cursor; the next cursor, and whether there are more already."""
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Some lines that have ended.
+
+    Attributes:
+        after: The cursor behind them.
+        has_more: Whether there are more, or will be.
+    """
+
+    lines: list[bytes]
+    after: str | None
+    has_more: bool
+
+
+def _page(batch_id: str, after: str | None, max_retries: int) -> Steps[_Page]:
     query = {"after": after, "limit": RESULTS_PAGE}
-    answer = yield from asked(
-        Request(method="GET", path=f"{_path(batch_id)}/results", query=query), max_retries
+    request = Request(method="GET", path=f"{_path(batch_id)}/results", query=query)
+    answer = yield from asked(request, max_retries)
+    return _Page(
+        [line for line in answer.body.split(b"\n") if line],
+        answer.headers.get("x-next-after") or after,
+        answer.headers.get("x-has-more") == "true",
     )
-    for line in answer.body.splitlines():
-        if line:
-            yield Emit(read_result(line))
-    return answer.headers.get("x-next-after") or after, answer.headers.get("x-has-more") == "true"
 
 
 def _uploaded(order: Order, key: str, max_retries: int) -> Steps[dict[str, Any]]:

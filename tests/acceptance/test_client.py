@@ -184,6 +184,21 @@ def test_paused_resumed_and_cancelled(face: Face) -> None:
         face.do(lambda _: done.cancel())
 
 
+def test_results_while_it_runs(face: Face) -> None:
+    """What there is can be had at once; and each as it comes, once, to the last."""
+    kind = type(face.client).__name__
+    batch = face.do(lambda client: client.submit(prompts(f"stream {kind}", 500), model=MODEL))
+    wait_until(lambda: face.do(lambda _: batch.refresh()).counts.completed > 0, PATIENCE_S)
+    so_far = face.all(lambda _: batch.results(partial=True))
+    assert all(result.ok for result in so_far)
+    streamed = face.all(lambda _: batch.stream())
+    assert sorted(result.place for result in streamed) == list(range(1, 501))
+    assert {result.place for result in so_far} <= set(range(1, 501))
+    assert len({result.place for result in so_far}) == len(so_far)
+    face.do(lambda _: batch.wait(progress=False, timeout_s=PATIENCE_S))
+    assert len(face.all(lambda _: batch.results(partial=True))) == 500
+
+
 def test_the_same_key_makes_one_batch(face: Face) -> None:
     """Submitted again, a batch is the one that is there; other requests under its key are refused."""
     kind = type(face.client).__name__
@@ -203,6 +218,41 @@ def test_batches_are_found_again(face: Face) -> None:
     assert [batch.id for batch in face.all(lambda client: client.batches(most=3))] == ids[::-1]
     with pytest.raises(UnknownIdError, match="No batch found"):
         face.do(lambda client: client.batch("batch_nowhere"))
+
+
+def test_one_prompt_now(face: Face, witness: Sandbox) -> None:
+    """A text and who gave it; asked once more, it is the cache's and costs nothing."""
+    kind = type(face.client).__name__
+    before = len(witness.calls())
+    answers = [
+        face.do(
+            lambda client: client.generate_text(
+                request_type="trivia",
+                prompt=f"now {kind}",
+                options={"temperature": 0},
+                model=MODEL,
+                user="u1",
+            )
+        )
+        for _ in range(2)
+    ]
+    text, provider = answers[0]
+    assert (f"now {kind}" in text, provider) == (True, "openai")
+    assert [answer.cached for answer in answers] == [False, True]
+    assert answers[0].cost_usd is not None
+    assert (answers[0].cost_usd > 0, answers[1].cost_usd, answers[1].text) == (True, 0, text)
+    assert answers[0].model == MODEL
+    assert len(witness.calls()) - before == 1
+
+
+def test_a_prompt_that_is_refused(face: Face) -> None:
+    """The provider's refusal, as an error; a model that nobody knows is told."""
+    with pytest.raises(InvalidRequestError) as raised:
+        face.do(lambda client: client.generate_text(prompt="no", model=MODEL, options={"n": 0}))
+    assert raised.value.status == 400
+    with pytest.raises(InvalidRequestError) as raised:
+        face.do(lambda client: client.generate_text(prompt="no", options={"batchmill": {"cache": "maybe"}}))
+    assert raised.value.param == "batchmill.cache"
 
 
 def test_a_quote_leaves_nothing(face: Face, up: Mill) -> None:

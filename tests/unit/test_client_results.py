@@ -161,42 +161,52 @@ def test_a_batch_that_was_not_accepted_has_none():
     assert "and 2 more" in raised.value.message
 
 
+def page(lines: bytes, after: str, has_more: bool = True) -> object:
+    return answer(200, lines, x_next_after=after, x_has_more=str(has_more).lower())
+
+
+def cursors(script: Script) -> list[str | None]:
+    """Which pages were asked for."""
+    return [one.query["after"] for one in script.requests if one.path.endswith("/results")]
+
+
 def test_what_there_is_page_by_page():
-    """All that has ended by now, and no more."""
-    pages = [
-        answer(200, line(3) + line(1), x_next_after="c1", x_has_more="true"),
-        answer(200, line(2), x_next_after="c2", x_has_more="false"),
-    ]
-    script = Script(pages)
+    """All that has ended by now, and no more, though the batch goes on."""
+    script = Script([told("in_progress"), page(line(3) + line(1), "c1"), page(line(2) + line(4), "c2")])
     script.play(results_so_far("batch_b1", 0))
     assert [result.place for result in script.emitted] == [3, 1, 2]
-    assert [request.query["after"] for request in script.requests] == [None, "c1"]
+    assert cursors(script) == [None, "c1"]
+    assert script.slept == []
+
+
+def test_what_is_not_there_yet_is_not_waited_for():
+    """A line that has ended may come a moment later than it is counted."""
+    script = Script([told("in_progress"), page(line(3), "c1"), page(b"", "c1")])
+    script.play(results_so_far("batch_b1", 0))
+    assert [result.place for result in script.emitted] == [3]
 
 
 def test_as_they_end_each_once():
-    """It follows a batch to its end, and looks once more behind it: what ended in between is not lost."""
+    """It follows a batch to its last line, and asks more rarely while nothing comes."""
     script = Script(
         [
-            answer(200, b"", x_has_more="false"),
-            told("in_progress"),
-            answer(200, line(2), x_next_after="c1", x_has_more="false"),
+            page(b"", "c0"),
+            page(b"", "c0"),
+            page(line(2), "c1"),
+            page(line(1), "c2", has_more=False),
             told("completed"),
-            answer(200, line(1), x_next_after="c2", x_has_more="false"),
         ]
     )
     script.play(results_as_they_end("batch_b1", 0))
     assert [result.place for result in script.emitted] == [2, 1]
-    pages = [request for request in script.requests if request.path.endswith("/results")]
-    assert [page.query["after"] for page in pages] == [None, None, "c1"]
-    assert len(script.slept) == 1
+    assert cursors(script) == [None, "c0", "c0", "c1"]
+    assert script.slept == pytest.approx([0.15, 0.225, 0.1])
 
 
 def test_following_a_batch_that_is_not_accepted():
     """Whoever waits for its results is told why there are none."""
     with pytest.raises(BatchFailedError):
-        Script([answer(200, b"", x_has_more="false"), told("failed")]).play(
-            results_as_they_end("batch_b1", 0)
-        )
+        Script([page(b"", "c0", has_more=False), told("failed")]).play(results_as_they_end("batch_b1", 0))
 
 
 def test_an_error_of_the_service_is_an_error():
