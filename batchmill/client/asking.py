@@ -26,9 +26,7 @@ LONGEST_PAUSE_S = 8.0
 LONGEST_OBEYED_S = 60.0
 """A longer `retry-after` is not waited for: the error goes to whoever asked."""
 
-_REFUSED_UNDONE = (429, 503)
-"""The service says that it did nothing: may be asked again, whatever it is."""
-_PASSING = (408, 500, 502, 504)
+_PASSING = (408, 429, 500, 502, 503, 504)
 _NOTHING_IS_LOST = "start the service, or correct the address: base_url=... or BATCHMILL_BASE_URL"
 
 
@@ -113,11 +111,14 @@ def _can_be_sent_again(request: Request) -> bool:
 
 
 def _may_be_asked_again(request: Request, answer: Answer) -> bool:
+    """Whether another try may do better. What must not be done twice is, only where the service says it did nothing."""
     if not _can_be_sent_again(request):
         return False
     if answer.headers.get("x-should-retry", "").lower() == "false":
         return False
-    return answer.status in _REFUSED_UNDONE or (request.may_repeat and answer.status in _PASSING)
+    if request.may_repeat:
+        return answer.status in _PASSING
+    return answer.status == 429 or (answer.status == 503 and _retry_after_s(answer) is not None)
 
 
 def _retry_after_s(answer: Answer) -> float | None:

@@ -92,7 +92,10 @@ def results_of(raw: dict[str, Any], max_retries: int) -> Flow[Result]:
             "wait() for it first, or take what there is: results(partial=True), or stream()",
         )
     files = [str(view.raw[name]) for name in ("output_file_id", "error_file_id") if view.raw.get(name)]
-    yield from in_order(files, max_retries)
+    if files:
+        yield from in_order(files, max_retries)
+    elif view.counts.ended:  # a batch of the command line: its results are in the database only
+        yield from results_so_far(view.id, max_retries)
 
 
 def results_so_far(batch_id: str, max_retries: int) -> Flow[Result]:

@@ -130,7 +130,8 @@ class LineReader:
     """
 
     def __init__(self, path: str, max_retries: int) -> None:
-        self._request = Request(method="GET", path=path)
+        # As it is: where to read on is counted in the bytes of the file, not in those that a proxy made of them.
+        self._request = Request(method="GET", path=path, headers={"accept-encoding": "identity"})
         self._max_retries = max_retries
         self._opened: Opened | None = None
         self._offset = 0
@@ -170,7 +171,7 @@ class LineReader:
     def _reopened(self) -> Steps[Opened]:
         request = self._request
         if self._offset:
-            request = replace(request, headers={"range": f"bytes={self._offset}-"})
+            request = replace(request, headers={**request.headers, "range": f"bytes={self._offset}-"})
         came = yield from opened(request, self._max_retries)
         if self._offset and came.answer.status != PARTIAL:
             raise ServiceUnreachableError(

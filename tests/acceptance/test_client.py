@@ -199,6 +199,18 @@ def test_results_while_it_runs(face: Face) -> None:
     assert len(face.all(lambda _: batch.results(partial=True))) == 500
 
 
+def test_a_batch_of_the_command_line(face: Face, up: Mill, tmp_path: Path) -> None:
+    """What `batchmill submit` has handed in on this machine is found, waited for and read as any other."""
+    kind = type(face.client).__name__
+    lines = [json.dumps({"id": f"r{n}", "prompt": f"{kind} {n}", "model": MODEL}) for n in range(1, 201)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    done = up("submit", tmp_path / "in.jsonl")
+    batch = face.do(lambda client: client.batch(done.stdout.strip()))
+    face.do(lambda _: batch.wait(progress=False, timeout_s=PATIENCE_S))
+    results = face.all(lambda _: batch.results())
+    assert [result.custom_id for result in results] == [f"r{n}" for n in range(1, 201)]
+
+
 def test_the_same_key_makes_one_batch(face: Face) -> None:
     """Submitted again, a batch is the one that is there; other requests under its key are refused."""
     kind = type(face.client).__name__

@@ -208,6 +208,33 @@ def test_interrupted_it_goes_on(listener: Listener, capsys: pytest.CaptureFixtur
     assert {one.method for one in listener.seen} == {"GET"}
 
 
+def test_a_bar_on_a_terminal(listener: Listener):
+    """Where somebody watches, a bar shows how far it is, and leaves nothing behind but the cursor."""
+    looks = iter(range(4))
+
+    def answer(_: Seen) -> Told:
+        look = next(looks)
+        counts = {"total": 40, "completed": 10 * look, "failed": 0}
+        status = "completed" if look == 3 else "in_progress"
+        return Told(body=orjson.dumps(BATCH | {"status": status, "request_counts": counts}))
+
+    listener.answer = answer
+    code = f"from batchmill import Client; Client({listener.url!r}).batch('batch_b1').wait(poll_s=0.3)"
+    ours, theirs = os.openpty()
+    try:
+        terminal = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
+        subprocess.run(
+            [sys.executable, "-c", code], stderr=theirs, env=terminal, check=True, timeout=PATIENCE_S
+        )
+    finally:
+        os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal_end:
+        shown = terminal_end.read(1 << 16).decode()
+    assert "10 of 40" in shown
+    assert "━" in shown
+    assert "\x1b[?25h" in shown
+
+
 def test_nobody_is_there(tmp_path, monkeypatch):
     """The message says so, and what to do."""
     monkeypatch.chdir(tmp_path)

@@ -113,8 +113,16 @@ def test_one_file_is_enough(name):
 def test_no_file_is_no_result():
     """A batch cancelled before its first line was read has none."""
     script = Script([])
-    script.play(results_of(batch("cancelled"), 0))
+    script.play(results_of(batch("cancelled", request_counts={"total": 0, "completed": 0, "failed": 0}), 0))
     assert script.emitted == []
+
+
+def test_a_batch_of_the_command_line():
+    """It has results and no files of the service: they come page by page, in order, as all of them have ended."""
+    script = Script([told("completed"), page(line(1) + line(2) + line(3), "c1", has_more=False)])
+    script.play(results_of(batch("completed"), 0))
+    assert [result.place for result in script.emitted] == [1, 2, 3]
+    assert script.asked[1] == "GET /v1/batches/batch_b1/results"
 
 
 def test_it_reads_on_where_it_broke_off():
@@ -123,7 +131,7 @@ def test_it_reads_on_where_it_broke_off():
     script = Script([answer(), first + second[:9], LostError("reset"), answer(206), second[9:], b""])
     script.play(results_of(batch(output_file_id="file-o"), 1))
     assert [result.place for result in script.emitted] == [1, 2]
-    assert script.requests[1].headers == {"range": f"bytes={len(first) + 9}-"}
+    assert script.requests[1].headers["range"] == f"bytes={len(first) + 9}-"
 
 
 def test_it_does_not_begin_anew_unasked():
@@ -146,9 +154,9 @@ def test_results_in_order_need_an_end():
     with pytest.raises(NotEndedError, match="in_progress") as raised:
         Script([told("in_progress")]).play(results_of(batch("in_progress"), 0))
     assert "partial=True" in raised.value.hint
-    script = Script([told("completed")])
+    script = Script([told("completed", output_file_id="file-o"), answer(), b""])
     script.play(results_of(batch("in_progress"), 0))
-    assert script.asked == ["GET /v1/batches/batch_b1"]
+    assert script.asked == ["GET /v1/batches/batch_b1", "GET /v1/files/file-o/content"]
 
 
 def test_a_batch_that_was_not_accepted_has_none():
