@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -45,16 +45,18 @@ def find_or_start(home: Path) -> str:
             return _ready(home, deadline, None)
         process = _start(home)
         url = _ready(home, deadline, process)
-    say(f"started the embedded service at {url} (home {home}); stop it with `batchmill down`")
+        notice = _notice(home)
+    if notice is not None and notice.pid == process.pid:  # else somebody has been quicker with `batchmill up`
+        say(f"started the embedded service at {url} (home {home}); stop it with `batchmill down`")
     return url
 
 
 def _ready(home: Path, deadline: float, process: "subprocess.Popen[bytes] | None") -> str:
     """The address of a service that lives or is starting, once it is ready."""
     while time.monotonic() < deadline:
-        url = _told_address(home)
-        if url is not None and _answers(url):
-            return url
+        notice = _notice(home)
+        if notice is not None and _answers(notice.url):
+            return notice.url
         if not _is_held(home / "run" / "service.lock"):
             if process is None:
                 raise _not_started(home, "it ended while it was waited for")
@@ -64,15 +66,20 @@ def _ready(home: Path, deadline: float, process: "subprocess.Popen[bytes] | None
     raise _not_started(home, f"it is not ready after {READY_WITHIN_S:g} s")
 
 
-def _told_address(home: Path) -> str | None:
+class _Notice(NamedTuple):
+    url: str
+    pid: int
+
+
+def _notice(home: Path) -> _Notice | None:
     """Where the living service says it is; None while it does not listen. What a dead one has left says nothing."""
     try:
         told: Any = json.loads((home / "run" / "service.json").read_bytes())
-        url, pid = str(told["url"]), int(told["pid"])
-        os.kill(pid, 0)
+        notice = _Notice(str(told["url"]), int(told["pid"]))
+        os.kill(notice.pid, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return url if _is_held(home / "run" / "service.lock") else None
+    return notice if _is_held(home / "run" / "service.lock") else None
 
 
 def _answers(url: str) -> bool:
