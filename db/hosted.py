@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from batchmill.requests.model import BatchState, LineError
+from db import webhooks
 from db.bulk import INT
 from db.engine import Transaction
 from db.tables import batch_faults, batches, ledger
@@ -118,7 +119,10 @@ def end_unread(tx: Transaction, batch: int, clerk: str) -> bool:
         batches.c.state == BatchState.CANCELLING,
         _is_unread,
     )
-    return tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 1
+    if tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 0:
+        return False
+    webhooks.due(tx, batch)
+    return True
 
 
 def expire_unread(tx: Transaction) -> int:
@@ -155,7 +159,10 @@ def finish(
         .returning(*batches.c)
     )
     found = tx.rows(ended)
-    return found[0] if found else None
+    if not found:
+        return None
+    webhooks.due(tx, batch)
+    return found[0]
 
 
 def fail(tx: Transaction, batch: int, clerk: str, faults: Sequence[LineError], reason: str) -> bool:
@@ -168,6 +175,7 @@ def fail(tx: Transaction, batch: int, clerk: str, faults: Sequence[LineError], r
     )
     if tx.run(failed.values(state=BatchState.FAILED, last_error=reason)) != 1:
         return False
+    webhooks.due(tx, batch)
     rows = [
         {
             "batch_id": batch,

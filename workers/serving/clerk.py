@@ -34,10 +34,11 @@ from workers.addresses import addressing_of, upstreams_of
 from workers.delivery import ended_lines
 from workers.intake import read_in
 from workers.serving import files as kept_files
-from workers.serving.batch_object import usage_text
+from workers.serving.batch_object import batch_object, usage_text
 from workers.serving.files import Upload
 from workers.serving.idempotency import KEPT_FOR_MS
 from workers.serving.service import Service
+from workers.serving.webhooks import Postman
 from workers.unpriced import price_guard
 
 log = structlog.get_logger()
@@ -256,7 +257,7 @@ class Clerk:
 
 
 class Office:
-    """The clerks of one process, and one who clears up behind them.
+    """The clerks of one process, one who clears up behind them, and one who tells how batches ended.
 
     Args:
         on_started: As `Clerk` has it.
@@ -265,6 +266,12 @@ class Office:
     def __init__(self, service: Service, on_started: Callable[[Any], None] = lambda _: None) -> None:
         self._service = service
         self._clerks = [Clerk(service, on_started) for _ in range(CLERKS)]
+        self._postman = Postman(
+            service.database,
+            service.settings.webhook.secret,
+            batch_object,
+            to_private=service.posts_to_private,
+        )
         self._stopping = threading.Event()
         self._caretaker = threading.Thread(target=self._clear_up, name="caretaker", daemon=True)
 
@@ -272,12 +279,14 @@ class Office:
         for clerk in self._clerks:
             clerk.start()
         self._caretaker.start()
+        self._postman.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         for clerk in self._clerks:
             clerk.stop()
+        self._postman.stop()
         self._caretaker.join()
 
     def _clear_up(self) -> None:
