@@ -38,32 +38,47 @@ def find_or_start(home: Path) -> str:
         EmbeddedServiceError: It does not start, or is not ready in time.
     """
     deadline = time.monotonic() + READY_WITHIN_S
-    if _is_held(home / "run" / "service.lock"):
-        return _ready(home, deadline, None)
-    with _one_starter(home, deadline):
-        if _is_held(home / "run" / "service.lock"):
-            return _ready(home, deadline, None)
-        process = _start(home)
-        url = _ready(home, deadline, process)
+    while True:
+        url = _awaited(home, deadline)
+        if url is not None:
+            return url
+        with _one_starter(home, deadline):
+            if not _is_held(_lock(home)):
+                return _started(home, deadline)
+
+
+def _awaited(home: Path, deadline: float) -> str | None:
+    """The address of the service that lives, once it is ready; None where there is none, or no longer."""
+    while _is_held(_lock(home)):
         notice = _notice(home)
+        if notice is not None and _answers(notice.url):
+            return notice.url
+        _pause(home, deadline)
+    return None
+
+
+def _started(home: Path, deadline: float) -> str:
+    """The address of a service that is started, once it is ready."""
+    process = _start(home)
+    while True:
+        # Looked at in this order: what it has said before it ended counts.
+        has_ended = process.poll() is not None
+        url = _awaited(home, deadline)
+        if url is not None:
+            break
+        if has_ended:
+            raise _not_started(home, f"it ended with status {process.returncode}")
+        _pause(home, deadline)
+    notice = _notice(home)
     if notice is not None and notice.pid == process.pid:  # else somebody has been quicker with `batchmill up`
         say(f"started the embedded service at {url} (home {home}); stop it with `batchmill down`")
     return url
 
 
-def _ready(home: Path, deadline: float, process: "subprocess.Popen[bytes] | None") -> str:
-    """The address of a service that lives or is starting, once it is ready."""
-    while time.monotonic() < deadline:
-        notice = _notice(home)
-        if notice is not None and _answers(notice.url):
-            return notice.url
-        if not _is_held(home / "run" / "service.lock"):
-            if process is None:
-                raise _not_started(home, "it ended while it was waited for")
-            if process.poll() is not None:  # and nobody else has been quicker
-                raise _not_started(home, f"it ended with status {process.returncode}")
-        time.sleep(ASK_AGAIN_AFTER_S)
-    raise _not_started(home, f"it is not ready after {READY_WITHIN_S:g} s")
+def _pause(home: Path, deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise _not_started(home, f"it is not ready after {READY_WITHIN_S:g} s")
+    time.sleep(ASK_AGAIN_AFTER_S)
 
 
 class _Notice(NamedTuple):
@@ -79,7 +94,7 @@ def _notice(home: Path) -> _Notice | None:
         os.kill(notice.pid, 0)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return notice if _is_held(home / "run" / "service.lock") else None
+    return notice if _is_held(_lock(home)) else None
 
 
 def _answers(url: str) -> bool:
@@ -161,6 +176,10 @@ def _not_started(home: Path, why: str) -> EmbeddedServiceError:
         f"the embedded service does not start: {why}" + (f" ({said})" if said else ""),
         f'its own words are in "{log}"; or give the client an address',
     )
+
+
+def _lock(home: Path) -> Path:
+    return home / "run" / "service.lock"
 
 
 def _log(home: Path) -> Path:
