@@ -18,6 +18,8 @@ from batchmill.settings import Settings
 
 ENDS_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.05
+ASKED_SO_OFTEN = 5
+"""Whoever only looks whether a service runs holds the lock for an instant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class Board:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._lock_path.open("wb") as lock:
-            if not _locks(lock):
+            if not _locks_patiently(lock):
                 running = self.read()
                 where = f" at {running.url}" if running else ""
                 raise ConflictError(f"a service of this home runs already{where}", "`batchmill down` ends it")
@@ -105,6 +107,14 @@ class Board:
                 )
             time.sleep(LOOK_EVERY_S)
         return running
+
+
+def _locks_patiently(lock: IO[bytes]) -> bool:
+    for _ in range(ASKED_SO_OFTEN):
+        if _locks(lock):
+            return True
+        time.sleep(LOOK_EVERY_S)
+    return False
 
 
 def _locks(lock: IO[bytes], kind: int = fcntl.LOCK_EX) -> bool:
