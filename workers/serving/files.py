@@ -75,7 +75,9 @@ class Upload:
         try:
             self._writing = store.write(self.row.public_id)
         except BaseException:
-            self._remove()
+            with suppress(BatchmillError), database.write() as tx:  # there is no object yet
+                files.give_up(tx, self.row.id)
+                files.forget(tx, self.row.id)
             raise
 
     def __enter__(self) -> Self:
