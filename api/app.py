@@ -9,11 +9,13 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import batches, files, health
+from api import batches, files, health, results
+from api.admin.router import router as admin
 from api.auth import TOLD_HEADERS
 from api.door import Door
 from api.errors import answer_errors, error_response
 from api.limits import BodyLimit, RequestLimit
+from api.metrics import measure
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -40,13 +42,14 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (files.router, batches.router, health.router):
+    for router in (files.router, batches.router, results.router, admin, health.router):
         app.include_router(router)
     answer_errors(app)
     limits = service.settings.service
     app.add_middleware(BodyLimit, most_bytes=limits.max_body_bytes, unless=("/v1/files",))
     app.add_middleware(Door, service=service, limit=RequestLimit(limits.key_rpm))
-    app.add_middleware(RequestIds)  # the outermost: whatever is answered has one
+    app.add_middleware(RequestIds)  # outside of these: whatever is answered has one
+    measure(app, service)
     return app
 
 

@@ -161,6 +161,15 @@ class RequestCounts(BaseModel):
     failed: int
 
 
+class Webhook(BaseModel):
+    """Whom to tell how a batch ended, and what became of that."""
+
+    url: str
+    state: Literal["waiting", "pending", "sent", "given_up"]
+    tries: int
+    error: str | None
+
+
 class Batch(BaseModel):
     """A batch. From `cost_usd` on the fields are ours."""
 
@@ -203,6 +212,7 @@ class Batch(BaseModel):
     request_type: str | None
     user: str | None
     last_error: str | None
+    webhook: Webhook | None
 
 
 class Quote(BaseModel):

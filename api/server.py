@@ -1,6 +1,7 @@
 """The web process: the app behind uvicorn, on a socket that was handed to it."""
 
 import os
+import socket as net
 import threading
 import time
 from signal import SIGTERM
@@ -30,6 +31,11 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     configure_logs(settings.log)
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True, name="follow-parent").start()
+    server_of(service, socket).run()
+
+
+def server_of(service: Service, socket: int) -> uvicorn.Server:
+    """The server that answers on that socket."""
     config = uvicorn.Config(
         make_app(service),
         fd=socket,
@@ -41,10 +47,23 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
         server_header=False,
         date_header=True,
         limit_concurrency=MOST_AT_A_TIME,
-        timeout_graceful_shutdown=int(settings.workers.grace_s),
+        timeout_graceful_shutdown=int(service.settings.workers.grace_s),
         proxy_headers=False,
     )
-    uvicorn.Server(config).run()
+    return _Server(config, service)
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events before it waits for its answers to end."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[net.socket] | None = None) -> None:
+        """Take no more requests, and wait for those under way."""
+        self._service.audience.close()
+        await super().shutdown(sockets)
 
 
 def _follow(parent: int) -> None:

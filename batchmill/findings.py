@@ -1,7 +1,9 @@
 """Findings: what a look at an installation brings to light, good or bad."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Level(StrEnum):
@@ -49,3 +51,18 @@ class Finding:
     examples: tuple[Example, ...] = ()
     has_more: bool = False
     hint: str = ""
+
+
+def is_well(findings: Sequence[Finding]) -> bool:
+    """Whether nothing is broken; warnings do not count."""
+    return all(finding.level is not Level.FAILURE for finding in findings)
+
+
+def findings_view(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Findings as JSON shows them."""
+    return {"well": is_well(findings), "findings": [finding_view(finding) for finding in findings]}
+
+
+def finding_view(finding: Finding) -> dict[str, Any]:
+    """One of them."""
+    return asdict(finding) | {"examples": [asdict(example) for example in finding.examples]}

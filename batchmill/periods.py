@@ -91,6 +91,20 @@ def point_ms(text: str, *, zone: tzinfo, now_ms: int) -> int:
         ) from None
 
 
+def point_named(name: str, text: str | None, *, zone: tzinfo, now_ms: int) -> int | None:
+    """The point in time that somebody gives under a name, as `point_ms` has it; None where it is not given.
+
+    Raises:
+        MisuseError: It names none; the message begins with that name.
+    """
+    if text is None:
+        return None
+    try:
+        return point_ms(text, zone=zone, now_ms=now_ms)
+    except MisuseError as error:
+        raise MisuseError(f"{name} {error.message}", error.hint) from None
+
+
 def days_between(since_ms: int, until_ms: int, zone: tzinfo) -> Iterator[Day]:
     """The calendar days of a zone that this period touches, each whole and in order; `until_ms` is excluded.
 

@@ -18,7 +18,7 @@ from cli.budget_options import (
     takes_limits,
     takes_periods,
 )
-from cli.budget_output import Shown, show_all, show_one, tell_removed, tell_reset, tell_set
+from cli.budget_output import show_all, show_one, tell_removed, tell_reset, tell_set
 from cli.home import home_option, settings_at
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import json_option, narrate
@@ -26,9 +26,6 @@ from cli.text import Text
 
 if TYPE_CHECKING:
     from db.engine import Database
-
-MOST_SHOWN = 12
-"""Periods that are over, and alerts."""
 
 ELSEWHERE = {
     "audit": LazyCommand(module="cli.budget_audit", help="Prove that budgets and ledger say the same."),
@@ -148,22 +145,11 @@ def list_(ended_too: bool, home: Path | None, as_json: bool) -> None:
 @json_option
 def show(scope: Scope, name: str, home: Path | None, as_json: bool) -> None:
     """Show the budgets of one name, with past periods and alerts."""
-    from db.budgets.alerts import listed
-    from db.budgets.standings import past_periods
-    from workers.budgets import chosen, meant
+    from workers.budget_history import histories
 
     with _opened(settings_at(home)) as database:
-        name = meant(database, scope, name)
-        with database.read() as tx:
-            shown = [
-                Shown(
-                    standing=standing,
-                    past=past_periods(tx, standing.budget.id, MOST_SHOWN),
-                    alerts=listed(tx, budget_ids=[standing.budget.id], most=MOST_SHOWN),
-                )
-                for standing in chosen(tx, scope, name, ())
-            ]
-    show_one(shown, as_json)
+        found = histories(database, scope, name)
+    show_one(found, as_json)
 
 
 @budget.command()

@@ -1,7 +1,7 @@
 """`batchmill budget alerts`: what owners of budgets were told, and whether it reached them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -38,6 +38,7 @@ def alerts(limit: int, test: bool, home: Path | None, as_json: bool) -> int:
 
 def _show(settings: "Settings", limit: int, as_json: bool) -> None:
     from db.budgets.alerts import listed
+    from workers.alert_views import view
 
     found: list[tuple[Alert, list[Delivery]]] = []
     with open_database(settings) as database:
@@ -45,7 +46,7 @@ def _show(settings: "Settings", limit: int, as_json: bool) -> None:
             with database.read() as tx:
                 found = listed(tx, most=limit)
     if as_json:
-        print_json([alert_as_json(alert, deliveries) for alert, deliveries in found])
+        print_json([view(alert, deliveries) for alert, deliveries in found])
         return
     print_table([alert_as_row(alert, deliveries) for alert, deliveries in found])
     if not found:
@@ -53,39 +54,8 @@ def _show(settings: "Settings", limit: int, as_json: bool) -> None:
     tell_failures([delivery for _, deliveries in found for delivery in deliveries])
 
 
-def alert_as_json(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, Any]:
-    """An alert and its deliveries, for other programs."""
-    from batchmill.alerts.message import message_of, utc_text
-
-    message = message_of(alert)
-    return {
-        "id": message.id,
-        "type": message.type,
-        "at": utc_text(message.at_ms),
-        "severity": message.severity.value,
-        "verdict": message.verdict,
-        **message.facts,
-        "deliveries": [_delivery_as_json(delivery) for delivery in deliveries],
-    }
-
-
-def _delivery_as_json(delivery: "Delivery") -> dict[str, Any]:
-    from batchmill.alerts.delivery import DeliveryState
-    from batchmill.alerts.message import utc_text
-
-    is_pending = delivery.state is DeliveryState.PENDING
-    return {
-        "channel": delivery.channel.value,
-        "state": delivery.state.value,
-        "tries": delivery.tries,
-        "next_try_at": utc_text(delivery.next_try_ms) if is_pending else None,
-        "sent_at": None if delivery.sent_ms is None else utc_text(delivery.sent_ms),
-        "error": delivery.error or None,
-    }
-
-
 def alert_as_row(alert: "Alert", deliveries: "list[Delivery]") -> dict[str, object]:
-    """The same as a row of a table."""
+    """An alert and its deliveries as a row of a table."""
     from batchmill.alerts.delivery import ChannelName
     from batchmill.alerts.message import utc_text
 

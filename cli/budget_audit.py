@@ -5,20 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchmill.findings import Level
-from cli.findings import finding_as_json, tell_findings
+from cli.findings import tell_findings
 from cli.home import home_option, settings_at
 from cli.output import counted, json_option, narrate, print_json, print_table
 
 if TYPE_CHECKING:
     from db.engine import Database
-
-_SIDES = (
-    ("spent", "spent_nanos"),
-    ("held", "held_nanos"),
-    ("unknown", "unknown_nanos"),
-    ("overrun", "overrun_nanos"),
-)
 
 
 @click.command()
@@ -42,62 +34,28 @@ def audit(home: Path | None, as_json: bool) -> int:
 
 
 def _audit(database: "Database", as_json: bool) -> int:
-    from db.audit.budgets import compared
-    from db.audit.run import OF_MONEY
+    from workers.budget_audit import audited, view
 
-    with database.snapshot() as tx:
-        periods = compared(tx)
-        findings = [check.find(tx) for check in OF_MONEY]
-    is_clean = all(finding.level is not Level.FAILURE for finding in findings)
+    found = audited(database)
     if as_json:
-        print_json(
-            {
-                "clean": is_clean,
-                "periods": [_as_json(row) for row in periods],
-                "findings": [finding_as_json(finding) for finding in findings],
-            }
-        )
-        return int(not is_clean)
-    print_table([_in_words(row) for row in periods])
-    if is_clean:
-        checked = counted(len(periods), "period")
+        print_json(view(found))
+        return int(not found.is_clean)
+    print_table([_in_words(row) for row in found.periods])
+    if found.is_clean:
+        checked = counted(len(found.periods), "period")
         narrate(f"clean: {checked} of budgets compared, and each is what the ledger says, to the nano-dollar")
     else:
         click.echo()
-        tell_findings(findings)
-    return int(not is_clean)
-
-
-def _as_json(row: Any) -> dict[str, Any]:
-    from batchmill.alerts.message import utc_text
-    from batchmill.money.nanos import usd_text
-
-    sides = {
-        side: {
-            "budget_usd": usd_text(getattr(row, column)),
-            "ledger_usd": usd_text(int(getattr(row, side))),
-            "difference_usd": usd_text(getattr(row, column) - int(getattr(row, side))),
-        }
-        for side, column in _SIDES
-    }
-    return {
-        "scope": row.scope,
-        "name": row.name or None,
-        "period": row.period,
-        "origin": row.origin,
-        "since": utc_text(row.start_ms) if row.start_ms else None,
-        "until": None if row.end_ms is None else utc_text(row.end_ms),
-        "limit_usd": usd_text(row.limit_nanos),
-        "opening_usd": usd_text(row.opening_nanos),
-        **sides,
-    }
+        tell_findings(found.findings)
+    return int(not found.is_clean)
 
 
 def _in_words(row: Any) -> dict[str, Any]:
     from batchmill.alerts.message import utc_text
     from batchmill.money.nanos import usd_text
+    from workers.budget_audit import SIDES
 
-    differences = {side: getattr(row, column) - int(getattr(row, side)) for side, column in _SIDES}
+    differences = {side: getattr(row, column) - int(getattr(row, side)) for side, column in SIDES}
     wrong = [f"{side} {usd_text(nanos)}" for side, nanos in differences.items() if nanos]
     return {
         "scope": row.scope,

@@ -1,7 +1,6 @@
 """How budgets, and what a command did to them, are shown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,25 +11,11 @@ from batchmill.budgets.words import VARIABLES, turn_text
 from batchmill.money.nanos import format_usd
 from batchmill.providers.names import ProviderName
 from batchmill.routing.names import PROVIDERS
-from cli.budget_alerts import alert_as_json, alert_as_row, tell_failures
+from cli.budget_alerts import alert_as_row, tell_failures
 from cli.output import narrate, print_json, print_table
 
 if TYPE_CHECKING:
-    from batchmill.alerts.message import Alert
-    from db.budgets.alerts import Delivery
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A budget with its history, newest first.
-
-    Attributes:
-        past: Rows of the periods that are over.
-    """
-
-    standing: Standing
-    past: Sequence[Any]
-    alerts: "Sequence[tuple[Alert, list[Delivery]]]"
+    from workers.budget_history import History
 
 
 def show_all(found: Sequence[Standing], as_json: bool) -> None:
@@ -43,10 +28,12 @@ def show_all(found: Sequence[Standing], as_json: bool) -> None:
         print_table([_row(standing) for standing in found])
 
 
-def show_one(found: Sequence[Shown], as_json: bool) -> None:
+def show_one(found: "Sequence[History]", as_json: bool) -> None:
     """Print budgets with their past periods and alerts."""
+    from workers.budget_history import view
+
     if as_json:
-        print_json([_whole(one) for one in found])
+        print_json([view(one) for one in found])
         return
     print_table([_row(one.standing) for one in found])
     past = [_past_row(one.standing, row) for one in found for row in one.past]
@@ -96,15 +83,6 @@ def tell_reset(before: Sequence[Standing], as_json: bool) -> None:
     for standing in before:
         spent = format_usd(standing.balance.spent_nanos)
         narrate(f"{standing.budget.title} begins anew; it had {spent} spent")
-
-
-def _whole(shown: Shown) -> dict[str, Any]:
-    from workers.budget_views import period_view, view
-
-    return view(shown.standing) | {
-        "past_periods": [period_view(row) for row in shown.past],
-        "alerts": [alert_as_json(alert, deliveries) for alert, deliveries in shown.alerts],
-    }
 
 
 def _row(standing: Standing) -> dict[str, object]:

@@ -130,13 +130,13 @@ def _selection(
 ) -> "Selection":
     from datetime import UTC
 
-    from cli.points import point_of
+    from batchmill.periods import point_named
     from db.budgets.unknowns import Selection
     from workers.naming import batch_named
 
     now_ms = database.now_ms()
-    since_ms = point_of("--since", since, zone=UTC, now_ms=now_ms)
-    before_ms = point_of("--older-than", older_than, zone=UTC, now_ms=now_ms)
+    since_ms = point_named("--since", since, zone=UTC, now_ms=now_ms)
+    before_ms = point_named("--older-than", older_than, zone=UTC, now_ms=now_ms)
     if since_ms is not None and before_ms is not None and since_ms >= before_ms:
         raise MisuseError(
             f"no call is sent since {since} and older than {older_than}", "let --since name the earlier time"

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchmill.errors import MisuseError
-from batchmill.money.nanos import format_usd, usd_text
+from batchmill.money.nanos import format_usd
+from batchmill.periods import point_named
 from cli.home import home_option, settings_at
 from cli.output import json_option, narrate, print_json, print_table
-from cli.points import point_of
 from cli.text import Text
 
 if TYPE_CHECKING:
@@ -45,20 +44,17 @@ def stats(since: str, home: Path | None, as_json: bool) -> None:
     The hit rate is the share of requests that were answered without a call. Saved is what the calls had cost
     whose answers were used again.
     """
-    from db.cache_contents import Contents, contents
+    from db.cache_contents import contents
+    from workers.cache_views import contents_view, total_of
 
     with _opened(home) as database:
-        since_ms = point_of("--since", since, zone=UTC, now_ms=database.now_ms())
+        since_ms = point_named("--since", since, zone=UTC, now_ms=database.now_ms())
         found = contents(database, since_ms or 0)
-    total = Contents(
-        **{field.name: sum(getattr(one, field.name) for one in found.values()) for field in fields(Contents)}
-    )
     if as_json:
-        exact = [{"type": name, **_exact(one)} for name, one in found.items()]
-        print_json({"rows": exact, "total": _exact(total)})
+        print_json(contents_view(found))
     else:
         shown = [{"type": name or None, **_for_people(one)} for name, one in found.items()]
-        print_table([*shown, {"type": "total", **_for_people(total)}])
+        print_table([*shown, {"type": "total", **_for_people(total_of(found))}])
 
 
 @cache.command()
@@ -109,7 +105,7 @@ def clear(
 
     with _opened(home) as database:
         now_ms = database.now_ms()
-        before_ms = point_of("--older-than", older_than, zone=UTC, now_ms=now_ms)
+        before_ms = point_named("--older-than", older_than, zone=UTC, now_ms=now_ms)
         choice = Choice(
             made_by_ms=now_ms if before_ms is None else before_ms,
             request_type=request_type,
@@ -146,30 +142,21 @@ def _opened(home: Path | None) -> "Iterator[Database]":
         database.close()
 
 
-def _exact(one: "Contents") -> dict[str, Any]:
-    return {
-        "entries": one.live + one.expired,
-        "live": one.live,
-        "expired": one.expired,
-        "answer_bytes": one.answer_bytes,
-        "requests": one.requests,
-        "hits": one.hits,
-        "hit_rate": round(one.hits / one.requests, 4) if one.requests else None,
-        "saved_usd": usd_text(one.saved_nanos),
-    }
-
-
 def _for_people(one: "Contents") -> dict[str, Any]:
-    exact = _exact(one)
-    rate, size = exact["hit_rate"], exact.pop("answer_bytes") / MB
-    exact |= {"hit_rate": None if rate is None else f"{rate:.1%}", "mb": f"{size:,.1f}"}
-    del exact["saved_usd"]
-    return exact | {"saved": format_usd(one.saved_nanos)}
+    from workers.cache_views import exact
+
+    shown = exact(one)
+    rate, size = shown["hit_rate"], shown.pop("answer_bytes") / MB
+    shown |= {"hit_rate": None if rate is None else f"{rate:.1%}", "mb": f"{size:,.1f}"}
+    del shown["saved_usd"]
+    return shown | {"saved": format_usd(one.saved_nanos)}
 
 
 def _tell(dropped: "Dropped", as_json: bool, *, is_done: bool = True) -> None:
+    from workers.cache_views import dropped_view
+
     if as_json:
-        print_json(asdict(dropped) | {"dropped": is_done})
+        print_json(dropped_view(dropped, is_done=is_done))
         return
     verb = "dropped" if is_done else "would drop"
     narrate(

@@ -1,30 +1,21 @@
 """How entries of the catalogue, and what a command did to them, are shown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from batchmill.catalogue.entries import Capability, ModelEntry, Tier
+from batchmill.catalogue.entries import ModelEntry, Tier
 from batchmill.catalogue.in_force import PriceInForce, PriceSource
 from batchmill.catalogue.prices import NAMES_IN_USD, ModelPrices
 from batchmill.catalogue.setup import Difference, SetupPlan
+from batchmill.catalogue.views import Shown, plain_usd, view, words_of
 from batchmill.money.nanos import usd_text
 from cli.output import narrate, print_json, print_table
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """An entry and the price that counts for it."""
-
-    entry: ModelEntry
-    price: PriceInForce
 
 
 def show(models: Sequence[Shown], as_json: bool) -> None:
     """Print entries as a table or as JSON."""
     if as_json:
-        print_json([_as_json(model.entry, model.price) for model in models])
+        print_json([view(model) for model in models])
     else:
         print_table([_as_row(model.entry, model.price) for model in models])
 
@@ -32,7 +23,7 @@ def show(models: Sequence[Shown], as_json: bool) -> None:
 def tell(done: str, models: Sequence[Shown], as_json: bool) -> None:
     """Say what was done to entries, and print them where JSON is wanted."""
     if as_json:
-        print_json([_as_json(model.entry, model.price) for model in models])
+        print_json([view(model) for model in models])
     for model in models:
         narrate(f"{done} {model.entry.name}")
 
@@ -99,7 +90,7 @@ def _plain(entry: ModelEntry, name: str) -> Any:
         return {in_usd: usd_text(nanos) for in_usd, nanos in parts if nanos is not None}
     if name == "fallback":
         return [target.name for target in value]
-    return _words(value) if name == "capabilities" else value
+    return words_of(value) if name == "capabilities" else value
 
 
 def _words_of(entry: ModelEntry, name: str) -> str:
@@ -114,34 +105,6 @@ def _words_of(entry: ModelEntry, name: str) -> str:
     return "none" if plain in (None, "", []) else ",".join(plain) if isinstance(plain, list) else str(plain)
 
 
-def _as_json(entry: ModelEntry, price: PriceInForce) -> dict[str, Any]:
-    """An entry and the price that counts for it, for other programs."""
-    return {
-        "name": entry.name,
-        "provider": entry.provider,
-        "model": entry.model,
-        "tier": entry.tier.value,
-        "active": entry.is_active,
-        "default": entry.is_default,
-        "price": {
-            "source": price.source.value,
-            "input_usd_per_mtok": _usd(price.input_usd_per_mtok),
-            "cached_input_usd_per_mtok": _usd(price.cached_input_usd_per_mtok),
-            "output_usd_per_mtok": _usd(price.output_usd_per_mtok),
-            "usd_per_request": _usd(price.usd_per_request),
-            "up_to_input_tokens": price.up_to_tokens,
-            "reason": price.reason,
-        },
-        "quality": entry.quality,
-        "latency_ms": entry.latency_ms,
-        "context_tokens": entry.context_tokens,
-        "output_cap_tokens": entry.output_cap_tokens,
-        "capabilities": _words(entry.capabilities),
-        "fallback": [target.name for target in entry.fallback],
-        "notes": entry.notes,
-    }
-
-
 def _as_row(entry: ModelEntry, price: PriceInForce) -> Mapping[str, object]:
     """The same as a row of a table."""
     limit = f" to {price.up_to_tokens:,} in" if price.up_to_tokens is not None else ""
@@ -149,23 +112,15 @@ def _as_row(entry: ModelEntry, price: PriceInForce) -> Mapping[str, object]:
         "model": entry.name,
         "tier": entry.tier,
         "state": "default" if entry.is_default else "active" if entry.is_active else "disabled",
-        "input": _usd(price.input_usd_per_mtok),
-        "cached": _usd(price.cached_input_usd_per_mtok),
-        "output": _usd(price.output_usd_per_mtok),
-        "request": _usd(price.usd_per_request),
+        "input": plain_usd(price.input_usd_per_mtok),
+        "cached": plain_usd(price.cached_input_usd_per_mtok),
+        "output": plain_usd(price.output_usd_per_mtok),
+        "request": plain_usd(price.usd_per_request),
         "price": price.source + limit,
         "quality": entry.quality,
         "latency_ms": entry.latency_ms,
         "context": entry.context_tokens,
         "output_cap": entry.output_cap_tokens,
-        "capabilities": ",".join(_words(entry.capabilities)),
+        "capabilities": ",".join(words_of(entry.capabilities)),
         "fallback": ",".join(target.name for target in entry.fallback) or None,
     }
-
-
-def _words(capabilities: frozenset[Capability]) -> list[str]:
-    return [word.value for word in Capability if word in capabilities]
-
-
-def _usd(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:f}"

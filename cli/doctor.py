@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from batchmill.findings import Level
-from cli.findings import finding_as_json, tell_findings
+from cli.findings import tell_findings
 from cli.home import home_option, settings_at
 from cli.output import json_option, print_json
 
@@ -26,12 +25,12 @@ def doctor(witness: Path | None, home: Path | None, as_json: bool) -> int:
     database has to keep at any moment, also while workers are running. Exit status 1 if something is broken;
     warnings do not count.
     """
+    from batchmill.findings import findings_view, is_well
     from workers.doctor import examine
 
     findings = list(examine(settings_at(home), witness))
-    is_well = all(finding.level is not Level.FAILURE for finding in findings)
     if as_json:
-        print_json({"well": is_well, "findings": [finding_as_json(finding) for finding in findings]})
+        print_json(findings_view(findings))
     else:
         tell_findings(findings)
-    return 0 if is_well else 1
+    return 0 if is_well(findings) else 1

@@ -12,12 +12,6 @@ from cli.home import home_option, settings_at
 from cli.output import json_option
 from cli.text import Name, Text
 
-_ENDPOINT_BY_FIELD = {
-    "messages": Endpoint.CHAT,
-    "prompt": Endpoint.COMPLETIONS,
-    "input": Endpoint.RESPONSES,
-}
-
 
 @click.command()
 @click.argument(
@@ -57,6 +51,7 @@ def estimate(
     BODY is a file with the JSON of a request, or a line of a batch; `-` is standard input. Several models are
     compared, cheapest first.
     """
+    from batchmill.quotes.single import compose_request
     from cli.quote_output import show_estimates
     from workers.assembly import seen_database
     from workers.quoting import Quoter
@@ -68,7 +63,13 @@ def estimate(
     settings = settings_at(home)
     if prompt is not None:
         asked = Endpoint(endpoint) if endpoint else Endpoint.CHAT
-        body = _composed(asked, prompt, system_prompt, max_tokens)
+        body = compose_request(
+            asked,
+            prompt,
+            system_prompt=system_prompt,
+            max_tokens=max_tokens,
+            named=lambda name: f"--{name.replace('_', '-')}",
+        )
     else:
         assert body_path is not None
         asked, body = _read(body_path, endpoint, settings.input.max_line_bytes)
@@ -86,23 +87,11 @@ def estimate(
     show_estimates(quotes, as_json=as_json)
 
 
-def _composed(endpoint: Endpoint, prompt: str, system_prompt: str, max_tokens: int | None) -> dict[str, Any]:
-    from batchmill.requests.bodies import WITH_SYSTEM_PROMPT, Question, compose
-    from batchmill.tokens.most_output import LIMIT_FIELDS
-
-    if system_prompt and endpoint not in WITH_SYSTEM_PROMPT:
-        raise MisuseError(f"--system-prompt: {endpoint} takes none", "leave it out")
-    if max_tokens and endpoint not in LIMIT_FIELDS:
-        raise MisuseError(f"--max-tokens: answers of {endpoint} have no length", "leave it out")
-    options = {LIMIT_FIELDS[endpoint][0]: max_tokens} if max_tokens else {}
-    return compose(endpoint, Question(model="", prompt=prompt, system_prompt=system_prompt, options=options))
-
-
 def _read(path: Path, endpoint: str | None, most_bytes: int) -> tuple[Endpoint, dict[str, Any]]:
     """The endpoint and the body of a request in a file."""
     import orjson
 
-    from batchmill.requests.jsonl import MAX_DEPTH, is_too_deep
+    from batchmill.quotes.single import read_request
 
     name = "standard input" if path == Path("-") else f'"{path}"'
     try:
@@ -115,30 +104,4 @@ def _read(path: Path, endpoint: str | None, most_bytes: int) -> tuple[Endpoint, 
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InputError(f"{name} is no JSON: {error}", "`batchmill quote` takes files of many") from None
-    if not isinstance(body, dict):
-        raise InputError(f"{name} is no request: it is not a JSON object", "give one request")
-    if is_too_deep(body):
-        raise InputError(
-            f"{name} is no request: it is nested deeper than {MAX_DEPTH} levels", "give one request"
-        )
-    if isinstance(body.get("body"), dict):  # a line of a batch
-        endpoint, body = endpoint or body.get("url"), body["body"]
-    return _endpoint(name, endpoint, body), body
-
-
-def _endpoint(name: str, given: Any, body: dict[str, Any]) -> Endpoint:
-    from batchmill.requests.checks import CONTENT, ENDPOINTS, find_faults
-
-    if given is not None and (not isinstance(given, str) or given not in ENDPOINTS):
-        raise InputError(f"{name}: {given!r} is no endpoint", f"endpoints are: {', '.join(ENDPOINTS)}")
-    found = ENDPOINTS[given] if given else None
-    if found is None:
-        found = next((endpoint for field, endpoint in _ENDPOINT_BY_FIELD.items() if field in body), None)
-    if found is None or body.get(CONTENT[found][0]) is None:
-        missing = "messages, input or prompt" if found is None else CONTENT[found][0]
-        raise InputError(f"{name} asks nothing: it has no {missing}", "give the body of a request")
-    # Which model it asks is said elsewhere, and it has no name.
-    line = {"custom_id": "-", "method": "POST", "url": found.value, "body": body | {"model": "-"}}
-    for fault in find_faults(line, found):
-        raise InputError(f"{name} is no request: {fault.message}", "correct it first")
-    return found
+    return read_request(name, body, endpoint)

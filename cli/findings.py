@@ -1,18 +1,11 @@
 """How findings are shown, wherever something is checked."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 import click
 
 from batchmill.findings import Example, Finding, Level
 from cli.output import print_table
-
-
-def finding_as_json(finding: Finding) -> dict[str, Any]:
-    """A finding for programs."""
-    return asdict(finding) | {"examples": [asdict(example) for example in finding.examples]}
 
 
 def tell_findings(findings: Sequence[Finding]) -> None:

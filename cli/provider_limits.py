@@ -132,23 +132,12 @@ def _remove(settings: Settings, provider: ProviderName, model: str, as_json: boo
 
 
 def _print(found: Sequence[OwnerLimits], as_json: bool) -> None:
+    from workers.provider_views import limits_view
+
     if as_json:
-        print_json([_as_json(one) for one in found])
+        print_json([limits_view(one) for one in found])
     else:
-        print_table([_as_json(one) | {"model": one.model or None} for one in found])
-
-
-def _as_json(one: OwnerLimits) -> dict[str, object]:
-    """Limits for other programs; those that are not set are null."""
-    return {
-        "provider": one.provider,
-        "model": one.model,
-        "rpm": one.rpm,
-        "tpm": one.tpm,
-        "input_tpm": one.input_tpm,
-        "output_tpm": one.output_tpm,
-        "concurrency": one.concurrency,
-    }
+        print_table([limits_view(one) | {"model": one.model or None} for one in found])
 
 
 def _in_words(one: OwnerLimits) -> str:

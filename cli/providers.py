@@ -14,7 +14,7 @@ from batchmill.catalogue.prices import PRICE_FIELDS
 from batchmill.errors import MisuseError
 from batchmill.settings import Settings
 from cli.catalogue_options import Name, entry_options, tier_choice
-from cli.catalogue_output import Shown, show, tell, tell_bare_tier, tell_setup, tell_unknown_price
+from cli.catalogue_output import show, tell, tell_bare_tier, tell_setup, tell_unknown_price
 from cli.home import home_option, settings_at
 from cli.lazy import LazyCommand, LazyGroup
 from cli.output import json_option, narrate, print_json
@@ -54,6 +54,7 @@ def list_(provider: str | None, tier: str | None, active: bool, home: Path | Non
     (set here), list (the public one; "to N in": more input tokens are dearer), unknown.
     """
     from db import catalogue
+    from workers.catalogue import shown
 
     settings = settings_at(home)
     with _catalogue(settings) as tx:
@@ -61,7 +62,7 @@ def list_(provider: str | None, tier: str | None, active: bool, home: Path | Non
             tx, provider=provider, tier=Tier(tier) if tier else None, active_only=active
         )
         is_empty = not entries and not catalogue.entries(tx)
-        models = _shown(tx, settings, entries)
+        models = shown(tx, settings, entries)
     show(models, as_json)
     if is_empty:
         narrate("the catalogue is empty; `batchmill providers setup` fills it")
@@ -115,6 +116,7 @@ def add(name: tuple[str, str], tier: str, home: Path | None, as_json: bool, **fi
     """
     from batchmill.catalogue.edits import priced
     from db import catalogue
+    from workers.catalogue import shown
 
     changes, prices = _given(fields)
     bare = ModelEntry(provider=name[0], model=name[1], tier=Tier(tier))
@@ -122,7 +124,7 @@ def add(name: tuple[str, str], tier: str, home: Path | None, as_json: bool, **fi
     settings = settings_at(home)
     with _catalogue(settings, writing=True) as tx:
         catalogue.add(tx, entry)
-        [model] = _shown(tx, settings, [entry])
+        [model] = shown(tx, settings, [entry])
     tell("added", [model], as_json)
     tell_unknown_price(model)
 
@@ -151,6 +153,7 @@ def edit(
     """
     from batchmill.catalogue.edits import edited
     from db import catalogue
+    from workers.catalogue import shown
 
     changes, prices = _given(fields)
     if no_fallback:
@@ -164,7 +167,7 @@ def edit(
         before = catalogue.get(tx, *name)
         entry = edited(before, changes=changes, prices=prices, list_price=list_price)
         catalogue.save(tx, entry)
-        [model] = _shown(tx, settings, [entry])
+        [model] = shown(tx, settings, [entry])
     tell("changed", [model], as_json)
     tell_unknown_price(model)
     tell_bare_tier(before, entry)
@@ -203,13 +206,14 @@ def set_default(name: tuple[str, str], home: Path | None, as_json: bool) -> None
     """
     from batchmill.catalogue.edits import made_default
     from db import catalogue
+    from workers.catalogue import shown
 
     settings = settings_at(home)
     with _catalogue(settings, writing=True) as tx:
         entry = made_default(catalogue.get(tx, *name))
         before = catalogue.default_of(tx, entry.tier)
         catalogue.save(tx, entry)
-        models = _shown(tx, settings, [entry])
+        models = shown(tx, settings, [entry])
     tell(f"the default of {entry.tier} is", models, as_json)
     if before is not None and before.key != entry.key:
         narrate(f"it was {before.name}")
@@ -237,6 +241,7 @@ def remove(names: Sequence[tuple[str, str]], home: Path | None, as_json: bool) -
 def _switch(names: Sequence[tuple[str, str]], *, on: bool, home: Path | None, as_json: bool) -> None:
     from batchmill.catalogue.edits import switched
     from db import catalogue
+    from workers.catalogue import shown
 
     settings = settings_at(home)
     with _catalogue(settings, writing=True) as tx:
@@ -244,7 +249,7 @@ def _switch(names: Sequence[tuple[str, str]], *, on: bool, home: Path | None, as
         after = [switched(entry, on=on) for entry in before]
         for entry in after:
             catalogue.save(tx, entry)
-        models = _shown(tx, settings, after)
+        models = shown(tx, settings, after)
     tell("enabled" if on else "disabled", models, as_json)
     for was, entry in zip(before, after, strict=True):
         tell_bare_tier(was, entry)
@@ -271,17 +276,6 @@ def _catalogue(settings: Settings, *, writing: bool = False) -> Iterator[Any]:
             yield tx
     finally:
         database.close()
-
-
-def _shown(tx: Any, settings: Settings, entries: Sequence[ModelEntry]) -> list[Shown]:
-    """Entries with the prices that count."""
-    from batchmill.catalogue.in_force import price_in_force
-    from batchmill.money.prices import Pricer
-    from workers.prices import file_prices, owner_prices
-
-    from_file = file_prices(settings)
-    pricer = Pricer(owner_prices(tx, from_file))
-    return [Shown(entry, price_in_force(entry, from_file, pricer)) for entry in entries]
 
 
 def _ask_to_reset() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from batchmill.money.nanos import format_usd, usd_text
+from batchmill.money.nanos import format_usd
 from batchmill.providers.names import ProviderName
 from batchmill.quotes.forecast import RULE_TOKENS, Basis
 from batchmill.quotes.quote import BudgetQuote, ModelQuote, Quote, Verdict
@@ -27,10 +27,12 @@ _VERDICTS = {
 
 def show_quotes(quotes: Sequence[Quote], *, are_compared: bool, as_json: bool) -> None:
     """Print them: one, or several to be compared, cheapest first."""
+    from workers.quote_views import cheapness, view
+
     if are_compared:
-        quotes = sorted(quotes, key=lambda quote: _cheapness(quote.total))
+        quotes = sorted(quotes, key=lambda quote: cheapness(quote.total))
     if as_json:
-        documents = [_as_json(quote) for quote in quotes]
+        documents = [view(quote) for quote in quotes]
         print_json({"alternatives": documents} if are_compared else documents[0])
         return
     models = [model for quote in quotes for model in quote.models]
@@ -53,10 +55,12 @@ def show_quotes(quotes: Sequence[Quote], *, are_compared: bool, as_json: bool) -
 
 def show_estimates(quotes: Sequence[Quote], *, as_json: bool) -> None:
     """Print what one request costs at each of some models, cheapest first."""
-    models = sorted((quote.models[0] for quote in quotes), key=lambda model: _cheapness(model.tally))
+    from workers.quote_views import cheapest_first, estimates_view
+
     if as_json:
-        print_json({"estimates": [_estimate_json(model) for model in models]})
+        print_json(estimates_view(quotes))
         return
+    models = cheapest_first(quotes)
     name = _namer(models)
     print_table([_estimate_row(name(model), model.tally) for model in models])
     _tell_bases(models, name)
@@ -102,10 +106,6 @@ def _usd(tally: Tally, nanos: int) -> str | None:
     return None if tally.unpriced == tally.lines else format_usd(nanos)
 
 
-def _cheapness(tally: Tally) -> tuple[bool, int, int]:
-    return bool(tally.unpriced), tally.expected_nanos, tally.most_nanos
-
-
 def _budget_row(budget: BudgetQuote) -> dict[str, Any]:
     return {
         "budget": budget.title,
@@ -143,67 +143,3 @@ def _tell_latencies(models: Sequence[ModelQuote], name: Namer) -> None:
     unknown = [name(model) for model in models if model.latency_basis is Basis.NOTHING and model.tally.calls]
     if unknown:
         narrate(f"nobody knows how long a call of {', '.join(unknown)} takes")
-
-
-def _as_json(quote: Quote) -> dict[str, Any]:
-    return {
-        "models": [_model_json(model) for model in quote.models],
-        "total": _tally_json(quote.total) | {"duration_s": _rounded(quote.duration_s)},
-        "budgets": [
-            {
-                "budget": budget.title,
-                "left_usd": usd_text(budget.left_nanos),
-                "expected_usd": usd_text(budget.expected_nanos),
-                "most_usd": usd_text(budget.most_nanos),
-                "verdict": budget.verdict,
-            }
-            for budget in quote.budgets
-        ],
-        "fits": quote.fits,
-    }
-
-
-def _model_json(model: ModelQuote) -> dict[str, Any]:
-    return {
-        "provider": model.provider,
-        "model": model.model,
-        **_tally_json(model.tally),
-        "output_basis": model.output_basis,
-        "latency_ms": model.latency_ms,
-        "latency_basis": model.latency_basis,
-        "duration_s": _rounded(model.duration_s),
-    }
-
-
-def _estimate_json(model: ModelQuote) -> dict[str, Any]:
-    tally = _tally_json(model.tally)
-    wanted = ("input_tokens", "is_exact", "output_tokens", "expected_usd", "most_usd")
-    return {
-        "provider": model.provider,
-        "model": model.model,
-        **{name: tally[name] for name in wanted},
-        "unpriced_reason": model.tally.reason or None,
-        "output_basis": model.output_basis,
-    }
-
-
-def _tally_json(tally: Tally) -> dict[str, Any]:
-    is_priced = tally.unpriced < tally.lines
-    return {
-        "lines": tally.lines,
-        "input_tokens": tally.input_tokens,
-        "is_exact": tally.is_exact,
-        "hits": tally.hits,
-        "repeats": tally.repeats,
-        "calls": tally.calls,
-        "output_tokens": tally.output_tokens,
-        "expected_usd": usd_text(tally.expected_nanos) if is_priced else None,
-        "most_usd": usd_text(tally.most_nanos) if is_priced else None,
-        "unpriced_lines": tally.unpriced,
-        "unpriced_reason": tally.reason or None,
-        "unpriced_fallback_lines": tally.unpriced_others,
-    }
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)

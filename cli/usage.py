@@ -3,27 +3,17 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from batchmill.errors import NotFoundError
-from batchmill.money.nanos import format_usd, usd_text
-from batchmill.money.summary import Column, Group, Selection, Summary, Sums
+from batchmill.money.nanos import format_usd
+from batchmill.money.summary import FILTERS, Column, Group, Sums
 from batchmill.periods import zone_of
 from cli.home import home_option, settings_at
 from cli.output import json_option, print_json, print_table
-from cli.points import point_of
 from cli.text import Text
-
-if TYPE_CHECKING:
-    from db.engine import Database
-
-TOTALS = ("requests", "calls", "hits", "unknown")
-AMOUNTS = (*TOTALS, "unpriced", "input_tokens", "cached_tokens", "output_tokens")
-FILTERS = [column for column in Column if column is not Column.DAY]
 
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,6 +64,7 @@ def usage(
     """
     from db.usage import summarize
     from workers.assembly import existing_database
+    from workers.usage import selected, view
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
@@ -81,83 +72,44 @@ def usage(
     columns = tuple(Column(name) for name in dict.fromkeys(by))
     database = existing_database(settings_at(home))
     try:
-        selection = _selection(database, since, until, zone, only)
+        selection = selected(
+            database,
+            since=since,
+            until=until,
+            zone=zone,
+            only={Column(name.removeprefix("only_")): value for name, value in only.items()},
+            named="--{}".format,
+        )
         summary = summarize(database, columns, selection, zone=zone)
     finally:
         database.close()
     if as_json:
-        print_json(_as_json(summary))
+        print_json(view(summary))
     elif as_csv:
         _print_csv(columns, summary.groups)
     else:
         print_table([*map(_for_people, summary.groups), _total_for_people(columns, summary.total)])
 
 
-def _selection(
-    database: "Database", since: str | None, until: str | None, zone: tzinfo, only: dict[str, str | None]
-) -> Selection:
-    now_ms = database.now_ms()
-    wanted = {Column(name.removeprefix("only_")): value for name, value in only.items() if value is not None}
-    if Column.BATCH in wanted:
-        wanted[Column.BATCH] = _batch_meant(database, wanted[Column.BATCH])
-    selection = Selection(
-        since_ms=point_of("--since", since, zone=zone, now_ms=now_ms),
-        until_ms=point_of("--until", until, zone=zone, now_ms=now_ms),
-        only=wanted,
-    )
-    _refuse_backward(selection, since, until)
-    return selection
-
-
-def _batch_meant(database: "Database", name: str) -> str:
-    """The whole id of a batch that is named as everywhere: by its first digits, or as `latest`."""
-    from workers.naming import batch_named
-
-    try:
-        public_id: str = batch_named(database, name).public_id
-    except NotFoundError:
-        if name.isdecimal():  # what a batch is called that is gone; its entries are not
-            return name
-        raise
-    return public_id
-
-
-def _refuse_backward(selection: Selection, since: str | None, until: str | None) -> None:
-    since_ms, until_ms = selection.since_ms, selection.until_ms
-    if since_ms is not None and until_ms is not None and since_ms > until_ms:
-        raise click.UsageError(f"--since {since} is later than --until {until}")
-
-
-def _as_json(summary: Summary) -> dict[str, Any]:
-    total = {name: getattr(summary.total, name) for name in TOTALS}
-    return {
-        "rows": [_exact(group) for group in summary.groups],
-        "total": total | {"cost_usd": usd_text(summary.total.cost_nanos)},
-    }
-
-
 def _print_csv(columns: Sequence[Column], groups: Sequence[Group]) -> None:
+    from workers.usage import AMOUNTS, group_view
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*columns, *AMOUNTS, "cost_usd"])
-    writer.writerows(_exact(group).values() for group in groups)
+    writer.writerows(group_view(group).values() for group in groups)
     click.echo(text.getvalue(), nl=False)
 
 
-def _exact(group: Group) -> dict[str, Any]:
-    names = {column.value: name for column, name in group.names.items()}
-    return names | _amounts(group.sums) | {"cost_usd": usd_text(group.sums.cost_nanos)}
-
-
 def _for_people(group: Group) -> dict[str, Any]:
+    from workers.usage import amounts
+
     names = {column.value: name or None for column, name in group.names.items()}
-    return names | _amounts(group.sums) | {"cost": format_usd(group.sums.cost_nanos)}
+    return names | amounts(group.sums) | {"cost": format_usd(group.sums.cost_nanos)}
 
 
 def _total_for_people(columns: Sequence[Column], total: Sums) -> dict[str, Any]:
+    from workers.usage import amounts
+
     names = dict.fromkeys((column.value for column in columns), "") | {columns[0].value: "total"}
-    return names | _amounts(total) | {"cost": format_usd(total.cost_nanos)}
-
-
-def _amounts(sums: Sums) -> dict[str, int]:
-    return {name: getattr(sums, name) for name in AMOUNTS}
+    return names | amounts(total) | {"cost": format_usd(total.cost_nanos)}

@@ -10,6 +10,7 @@ from batchmill.budgets.model import OnLimit
 from batchmill.requests.ids import new_batch_id
 from batchmill.requests.model import ENDED, BatchOptions, BatchState, Endpoint
 from batchmill.requests.work import HandBack
+from db import webhooks
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared
@@ -174,6 +175,7 @@ def reject(tx: Transaction, batch: int, reason: str) -> bool:
     """
     failed = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.VALIDATING)
     if tx.run(failed.values(state=BatchState.FAILED, last_error=reason)) == 1:
+        webhooks.due(tx, batch)
         return True
     found = tx.rows(select(batches.c.state).where(batches.c.id == batch))
     return bool(found) and found[0].state == BatchState.FAILED
@@ -361,4 +363,7 @@ def undelivered(tx: Transaction) -> Sequence[Any]:
 def finish(tx: Transaction, batch: int) -> bool:
     """End a batch whose files have been delivered."""
     ended = update(batches).where(batches.c.id == batch, batches.c.state == BatchState.FINALIZING)
-    return tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 1
+    if tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 0:
+        return False
+    webhooks.due(tx, batch)
+    return True

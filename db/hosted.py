@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from batchmill.requests.model import BatchState, LineError
+from db import webhooks
 from db.bulk import INT
 from db.engine import Transaction, without_nul
 from db.tables import batch_faults, batches, ledger
@@ -124,7 +125,10 @@ def end_unread(tx: Transaction, batch: int, clerk: str) -> bool:
         batches.c.state == BatchState.CANCELLING,
         _is_unread,
     )
-    return tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 1
+    if tx.run(ended.values(state=batches.c.final_state, ended_ms=tx.now_ms)) == 0:
+        return False
+    webhooks.due(tx, batch)
+    return True
 
 
 def expire_unread(tx: Transaction) -> int:
@@ -161,7 +165,10 @@ def finish(
         .returning(*batches.c)
     )
     found = tx.rows(ended)
-    return found[0] if found else None
+    if not found:
+        return None
+    webhooks.due(tx, batch)
+    return found[0]
 
 
 def fail(tx: Transaction, batch: int, clerk: str, faults: Sequence[LineError], reason: str) -> bool:
@@ -175,6 +182,7 @@ def fail(tx: Transaction, batch: int, clerk: str, faults: Sequence[LineError], r
     ending = {"state": BatchState.FAILED, "last_error": without_nul(reason), "touched_ms": tx.now_ms}
     if tx.run(failed.values(**ending)) != 1:
         return False
+    webhooks.due(tx, batch)
     rows = [
         {
             "batch_id": batch,

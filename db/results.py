@@ -7,14 +7,15 @@ was still open is simply asked about again. No order of commits is relied upon.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Executable, bindparam, func, select
 
 from batchmill.requests.ids import place_of
 from batchmill.requests.model import ENDED
 from db.bulk import INT
 from db.engine import Transaction
+from db.prepared import Prepared, among
 from db.requests import RESULTS, span
-from db.tables import requests
+from db.tables import answers, requests
 
 _states = (
     select(requests.c.id, requests.c.state)
@@ -30,6 +31,20 @@ _ended_of = (
 _results_of = RESULTS.where(requests.c.id.in_(bindparam("ids", expanding=True))).order_by(requests.c.id)
 
 
+def _sizes_statement(dialect: str) -> Executable:
+    # PostgreSQL knows the bytes of a text without reading it; SQLite counts characters, which is near enough.
+    bytes_of = func.octet_length if dialect == "postgresql" else func.length
+    size = func.coalesce(bytes_of(answers.c.body), 0).label("size")
+    return (
+        select(requests.c.id, size)
+        .join_from(requests, answers, answers.c.id == requests.c.answer_id, isouter=True)
+        .where(among(requests.c.id, "ids"))
+    )
+
+
+_sizes = Prepared(_sizes_statement)
+
+
 def states(tx: Transaction, first: int, last: int, most: int) -> Sequence[Any]:
     """The first so many requests from `first` to `last`: rows of (id, state), in input order."""
     return tx.rows(_states, first=first, last=last, most=most)
@@ -43,6 +58,11 @@ def ended_of(tx: Transaction, ids: Sequence[int]) -> list[int]:
 def of(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
     """These requests with their answers, in input order."""
     return tx.rows(_results_of, ids=list(ids)) if ids else []
+
+
+def sizes(tx: Transaction, ids: Sequence[int]) -> dict[int, int]:
+    """About how many bytes the answers of these requests take, without reading them where that can be told."""
+    return {row.id: int(row.size) for row in tx.rows(_sizes, ids=list(ids))} if ids else {}
 
 
 def taken_in(tx: Transaction, batch: int) -> int:

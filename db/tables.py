@@ -222,6 +222,8 @@ webhooks = Table(
     # waiting: the batch goes on · pending · sent · given_up
     Column("state", Text, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
+    # When its batch ended.
+    Column("due_ms", BigInteger),
     Column("next_try_ms", BigInteger, nullable=False, server_default="0"),
     Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
     Column("sent_ms", BigInteger),

@@ -119,7 +119,7 @@ def set_budgets(
     if not done:
         raise MisuseError(
             f"how much may be spent on {name_of(scope, name)} is missing",
-            "say how many US dollars, with --day, --week, --month or --total",
+            "say how many US dollars: for a day, a week, a month, or in total (--day, --week, --month, --total)",
         )
     sweep.resume_affordable(database)
     return done

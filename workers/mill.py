@@ -93,7 +93,8 @@ class EmbeddedMill:
             DatabaseError: The database cannot be written.
         """
         make_home(self._settings.home)
-        service = make_service(self._settings)
+        # Without a front nobody says that none but this machine's user has handed in what is told by webhook.
+        service = make_service(self._settings, wants_keys=self._front is None or self._front.wants_keys)
         self._database = service.database
         try:
             with (

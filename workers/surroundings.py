@@ -11,7 +11,7 @@ from batchmill.findings import Example, Finding, Level
 from batchmill.routing.resting import left_alone
 from batchmill.settings import Settings
 from batchmill.settings.fields import mask_url
-from db import circuits, health, schema, workers
+from db import circuits, health, schema
 from db.audit import EXAMPLES
 from db.budgets.alerts import undelivered
 from db.engine import Database
@@ -20,8 +20,8 @@ from workers.alerts import half_set_up, make_channels
 from workers.app import make_app
 from workers.assembly import has_database, make_judge, require_account
 from workers.broker import EmbeddedBroker
-from workers.child import shows_life
 from workers.doorbell import Doorbell
+from workers.roll import call_roll
 
 GB = 1_000_000_000
 LEAST_FREE_BYTES = 1 * GB
@@ -128,13 +128,9 @@ def _sweep(settings: Settings, database: Database) -> Finding:
 
 
 def _workers(settings: Settings, database: Database) -> Finding:
-    home = str(settings.home)
-    with database.snapshot() as tx:
-        here, elsewhere = workers.of_home(tx, home), workers.count(tx)
-    dead = [worker for worker in here if not shows_life(settings.home, worker)]
-    elsewhere -= len(here)
-    alive, host = len(here) - len(dead), socket.gethostname()
-    message = f"{alive} alive in this home on {host}, {len(dead)} dead, {elsewhere} elsewhere"
+    roll, host = call_roll(settings, database), socket.gethostname()
+    dead = roll.dead
+    message = f"{roll.alive} alive in this home on {host}, {len(dead)} dead, {roll.elsewhere} elsewhere"
     if not dead:
         return Finding(check="workers", level=Level.OK, message=message)
     return Finding(

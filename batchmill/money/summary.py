@@ -20,6 +20,10 @@ class Column(StrEnum):
     JOB = "job"
 
 
+FILTERS = tuple(column for column in Column if column is not Column.DAY)
+"""The columns by whose values entries can be chosen."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which entries of the ledger are looked at.

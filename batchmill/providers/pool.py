@@ -6,7 +6,8 @@ import socket
 import ssl
 import time
 from collections import deque
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
 from aiohappyeyeballs import start_connection
 from yarl import URL
@@ -19,6 +20,16 @@ _KEEPALIVE_S: Final = 4.0
 _NEXT_ADDRESS_AFTER_S: Final = 0.25
 """How long one address of a host is waited for before the next is tried beside it (RFC 8305)."""
 
+AddressInfo = tuple[Any, Any, int, str, Any]
+"""One address of a host, as the system's look-up tells it."""
+
+LookUp = Callable[[str, int], Awaitable[Sequence[AddressInfo]]]
+
+
+async def look_up(host: str, port: int) -> Sequence[AddressInfo]:
+    """The addresses of a host."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
 
 class Pool:
     """At most so many connections to one server, each for one exchange at a time. Used from one event loop.
@@ -30,15 +41,25 @@ class Pool:
         most: The most connections; who asks for another one waits.
         connect_timeout_s: Bounds the making of a connection, TLS included.
         most_bytes: See `Connection`.
+        look_up: Finds the addresses of its host, and may refuse them; no others are called.
     """
 
-    def __init__(self, origin: URL, *, most: int, connect_timeout_s: float, most_bytes: int) -> None:
+    def __init__(
+        self,
+        origin: URL,
+        *,
+        most: int,
+        connect_timeout_s: float,
+        most_bytes: int,
+        look_up: LookUp = look_up,
+    ) -> None:
         assert origin.raw_host is not None
         assert origin.port is not None
         self._address = origin.raw_host, origin.port
         self._server = origin.host_port_subcomponent
         self._connect_timeout_s = connect_timeout_s
         self._most_bytes = most_bytes
+        self._look_up = look_up
         self._slots = asyncio.Semaphore(most)
         self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
@@ -89,7 +110,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                addresses = await loop.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+                addresses = await self._look_up(*self._address)
                 # Not asyncio's own race: cancelled in the turn in which one connects, that leaves a socket open.
                 connected = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S)
                 _, connection = await loop.create_connection(

@@ -106,14 +106,22 @@ def read_mailbox(text: str) -> Address:
 
 
 def _webhook_url(secret: SecretStr) -> SecretStr:
-    url = secret.get_secret_value()
+    check_webhook_url(secret.get_secret_value())
+    return secret
+
+
+def check_webhook_url(url: str) -> None:
+    """Refuse what no webhook can be posted to.
+
+    Raises:
+        ValueError: What is wrong with it; nothing of the URL is in the message, as it may hold a secret.
+    """
     try:
         http_url(url)
     except ValueError:  # whose words may hold a part of it
         raise ValueError("it names no host that can be called, or holds a user or password") from None
     if not url.isascii() or urlsplit(url).fragment:
         raise ValueError("it has a #, or characters that are not ASCII; percent-encode them")
-    return secret
 
 
 def _webhook_secret(secret: SecretStr) -> SecretStr:
@@ -179,7 +187,7 @@ class MailSettings(Group):
 
 
 class WebhookSettings(Group):
-    """Which address alerts are posted to, signed as [Standard Webhooks](https://www.standardwebhooks.com) has it."""
+    """Where alerts are posted to; and webhooks of any kind, [Standard Webhooks](https://www.standardwebhooks.com)."""
 
     url: WebhookUrl | None = setting(
         None,
@@ -190,13 +198,17 @@ class WebhookSettings(Group):
     secret: WebhookSecret | None = setting(
         None,
         "BATCHMILL_WEBHOOK_SECRET",
-        meaning="What they are signed with; without it none is posted. `openssl rand -base64 32` makes one.",
+        meaning="What webhooks are signed with; without it none is posted. `openssl rand -base64 32` makes one.",
         accepts="the base64 of 24 to 64 bytes, with or without whsec_ before it",
+    )
+    to_private: bool = setting(
+        False,
+        "BATCHMILL_WEBHOOKS_TO_PRIVATE",
+        meaning="Whether the webhooks of batches may go to addresses that are not on the public internet.",
+        accepts="true or false",
     )
 
     @property
     def missing(self) -> str:
-        """The variable without which nothing is posted; "" when both are set, or none is."""
-        if self.url is None and self.secret is not None:
-            return "BATCHMILL_WEBHOOK_URL"
+        """The variable without which no alert is posted although one is wanted; "" if there is none."""
         return "BATCHMILL_WEBHOOK_SECRET" if self.secret is None and self.url is not None else ""

@@ -208,6 +208,8 @@ def as_text(value: object) -> str | None:
         return ",".join(secret.get_secret_value() for secret in value) or None
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 

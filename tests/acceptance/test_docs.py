@@ -12,12 +12,11 @@ import click
 import pytest
 
 import cli.budget_alerts
-import cli.cache
 import cli.keys
 import cli.run
 import cli.tokens
-import cli.usage
 from batchmill.alerts import message
+from batchmill.catalogue import views as catalogue_views
 from batchmill.errors import BatchmillError
 from batchmill.money.rates import Unpriced
 from batchmill.pipeline import CANCELLED
@@ -26,22 +25,23 @@ from batchmill.requests import judge
 from batchmill.routing.addressing import UNSUPPORTED
 from batchmill.routing.router import NO_MODEL_LEFT
 from batchmill.routing.selection import NO_MODEL_FITS
-from cli import (
-    budget_audit,
-    budget_output,
-    catalogue_output,
-    explain_output,
-    provider_health,
-    provider_limits,
-    quote_output,
-    reconcile_output,
-)
+from cli import catalogue_output, explain_output, reconcile_output
 from cli.main import COMMANDS, batchmill
 from db.audit import CHECKS
 from db.sweep import LOST
 from docs.make_reference import PAGES, REFERENCE
 from tests.support.mill import PATIENCE_S, Mill, sandbox
-from workers import budget_views, views
+from workers import (
+    alert_views,
+    budget_audit,
+    budget_history,
+    budget_views,
+    cache_views,
+    provider_views,
+    quote_views,
+    usage,
+    views,
+)
 from workers.delivery import _ENDED_EARLY
 
 ROOT = Path(__file__).parents[2]
@@ -218,14 +218,16 @@ def test_every_code_is_explained():
         views.view_with_pace,
         views.circuit_view,
         cli.run._as_json,
-        cli.usage._as_json,
-        cli.cache._exact,
+        usage.view,
+        usage.group_view,
+        cache_views.exact,
+        cache_views.contents_view,
         cli.keys._as_json,
         cli.tokens._row,
-        catalogue_output._as_json,
+        catalogue_views.view,
         catalogue_output.tell_setup,
-        provider_limits._as_json,
-        provider_health._as_json,
+        provider_views.limits_view,
+        provider_views.standing_view,
         explain_output._line_as_json,
         explain_output._history_as_json,
         explain_output._plan_as_json,
@@ -234,19 +236,19 @@ def test_every_code_is_explained():
         explain_output._considered_as_json,
         explain_output._call_as_json,
         explain_output._step_as_json,
-        quote_output._as_json,
-        quote_output._model_json,
-        quote_output._tally_json,
-        quote_output._estimate_json,
-        cli.budget_alerts.alert_as_json,
-        cli.budget_alerts._delivery_as_json,
+        quote_views.view,
+        quote_views._model_view,
+        quote_views._tally_view,
+        quote_views._estimate_view,
+        alert_views.view,
+        alert_views._delivery_view,
         cli.budget_alerts._try_out,
         message._facts,
         budget_views.view,
         budget_views.period_view,
-        budget_output._whole,
-        budget_audit._as_json,
-        budget_audit._audit,
+        budget_history.view,
+        budget_audit._period_view,
+        budget_audit.view,
         reconcile_output.show_unknown,
         reconcile_output._call_as_json,
         reconcile_output._as_json,

@@ -16,6 +16,8 @@ from db.engine import Database
 from tests.support.hands import Worker, all_batches
 from tests.support.replies import ANSWERED
 from workers.serving import creation
+from workers.serving.audience import Audience
+from workers.serving.batch_object import batch_object
 from workers.serving.files import Upload
 from workers.serving.keys import Keyring
 from workers.serving.service import Service
@@ -31,6 +33,7 @@ def service_on(database: Database, settings: Settings) -> Service:
         database=database,
         store=store,
         keyring=Keyring(database, b"k" * 32),
+        audience=Audience(database, batch_object),
         is_keyless=True,
     )
 

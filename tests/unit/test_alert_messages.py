@@ -10,9 +10,10 @@ import pytest
 from batchmill.alerts.delivery import wait_ms
 from batchmill.alerts.mail import MailChannel
 from batchmill.alerts.message import Alert, AlertKind, Severity, message_of, trial_message
-from batchmill.alerts.webhook import body_of, sign
+from batchmill.alerts.webhook import body_of
 from batchmill.budgets.model import Budget, Period, Scope
 from batchmill.settings.alerts import MailServer
+from batchmill.webhooks.receiver import sign
 
 ACME = Budget(
     scope=Scope.TENANT, name="acme", period=Period.DAY, zone="Europe/Berlin", limit_nanos=5_000_000_000

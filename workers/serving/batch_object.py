@@ -7,9 +7,10 @@ import orjson
 
 from batchmill.money.nanos import usd_text
 from batchmill.requests.model import BatchState
-from db import hosted
+from db import hosted, webhooks
 from db.engine import Database
 from workers.progress import failed_of, open_of
+from workers.serving.webhooks import shown_webhook
 from workers.views import pace_of
 
 _AS_OPENAI: Mapping[BatchState, str] = {BatchState.PAUSED: BatchState.IN_PROGRESS.value}
@@ -34,10 +35,11 @@ def batch_objects(database: Database, rows: Sequence[Any]) -> list[dict[str, Any
     """Many, without that."""
     with database.read() as tx:
         faults = hosted.faults(tx, [row.id for row in rows if row.state == BatchState.FAILED])
-    return [_object(row, faults.get(row.id, ())) for row in rows]
+        owed = webhooks.of(tx, [row.id for row in rows])
+    return [_object(row, faults.get(row.id, ()), owed.get(row.id)) for row in rows]
 
 
-def _object(row: Any, faults: Sequence[Any]) -> dict[str, Any]:
+def _object(row: Any, faults: Sequence[Any], webhook: Any | None) -> dict[str, Any]:
     state = BatchState(row.state)
     ended: dict[str, int | None] = dict.fromkeys(_FIELDS.values())
     if state in _FIELDS:
@@ -63,6 +65,7 @@ def _object(row: Any, faults: Sequence[Any]) -> dict[str, Any]:
         "metadata": orjson.loads(row.metadata) if row.metadata else None,
         "usage": orjson.loads(row.usage) if row.usage else None,
         **_ours(row, state),
+        "webhook": None if webhook is None else shown_webhook(webhook),
     }
 
 

@@ -15,10 +15,12 @@ from batchmill.requests.model import BatchState
 from db import idempotency
 from db import workers as worker_rows
 from workers.serving import files
+from workers.serving.batch_object import batch_object
 from workers.serving.idempotency import KEPT_FOR_MS
 from workers.serving.lease import Lease, LostError, leased
 from workers.serving.reading import end_unread, read
 from workers.serving.service import Service
+from workers.serving.webhooks import Postman
 from workers.serving.writing import write
 
 log = structlog.get_logger()
@@ -99,7 +101,7 @@ class Clerk:
 
 
 class Office:
-    """The clerks of one process, and one who clears up behind them.
+    """The clerks of one process, one who clears up behind them, and one who tells how batches ended.
 
     Args:
         on_started: As `Clerk` has it.
@@ -108,6 +110,12 @@ class Office:
     def __init__(self, service: Service, on_started: Callable[[Any], None] = lambda _: None) -> None:
         self._service = service
         self._clerks = [Clerk(service, on_started) for _ in range(CLERKS)]
+        self._postman = Postman(
+            service.database,
+            service.settings.webhook.secret,
+            batch_object,
+            to_private=service.posts_to_private,
+        )
         self._stopping = threading.Event()
         self._caretaker = threading.Thread(target=self._clear_up, name="caretaker", daemon=True)
 
@@ -115,6 +123,7 @@ class Office:
         for clerk in self._clerks:
             clerk.start()
         self._caretaker.start()
+        self._postman.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,6 +132,7 @@ class Office:
             clerk.wind_up()
         for clerk in self._clerks:
             clerk.stop()
+        self._postman.stop()
         self._caretaker.join()
 
     def _clear_up(self) -> None:

@@ -10,12 +10,13 @@ import orjson
 from batchmill.errors import ParameterError
 from batchmill.files.model import Purpose
 from batchmill.requests.model import BatchOptions, Endpoint
-from db import batches, hosted
+from db import batches, hosted, webhooks
 from db.engine import Transaction
 from workers.budgets import define_environment_budgets, grant_budget
 from workers.serving import files
 from workers.serving.idempotency import Named
 from workers.serving.service import Service
+from workers.serving.webhooks import check_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ def create(service: Service, wanted: WantedBatch, idempotency_key: str | None = 
 
     Raises:
         NotFoundError: The tenant has no such file.
-        ParameterError: That file is not one of requests.
+        ParameterError: That file is not one of requests, or its webhook could not be delivered.
         ReusedKeyError: The name was given to another request.
     """
     tenant = wanted.options.tenant
@@ -69,6 +70,8 @@ def create(service: Service, wanted: WantedBatch, idempotency_key: str | None = 
             f"Invalid value: the file '{file.public_id}' has the purpose '{file.purpose}'; it has to be 'batch'.",
             "input_file_id",
         )
+    if wanted.webhook_url:
+        check_target(service.settings, wanted.webhook_url, to_private=service.posts_to_private)
     define_environment_budgets(service.database, service.settings)
     named = Named.batch(tenant, idempotency_key, wanted.fingerprint())
     with service.database.write() as tx:
@@ -88,4 +91,6 @@ def _make(tx: Transaction, wanted: WantedBatch) -> Any:
         metadata=orjson.dumps(dict(wanted.metadata)).decode() if wanted.metadata else "",
     )
     grant_budget(tx, row, wanted.options)
+    if wanted.webhook_url:
+        webhooks.owe(tx, row.id, wanted.webhook_url)
     return row

@@ -205,6 +205,17 @@ def state_of(row: Any, now_ms: int) -> KeyState:
     return KeyState.EXPIRED if is_expired else KeyState.LIVE
 
 
+def is_live(database: Database, public_id: str) -> bool:
+    """Whether the key of that id counts right now; for those who stay longer than a request.
+
+    Raises:
+        DatabaseError: The database is away.
+    """
+    with database.read() as tx:
+        row = api_keys.named(tx, public_id)
+    return row is not None and state_of(row, database.now_ms()) is KeyState.LIVE
+
+
 def listed(
     database: Database,
     *,

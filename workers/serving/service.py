@@ -7,6 +7,8 @@ from batchmill.files.store import Store
 from batchmill.settings import Settings
 from db.engine import Database
 from workers.assembly import make_home, prepared_database
+from workers.serving.audience import Audience
+from workers.serving.batch_object import batch_object
 from workers.serving.key_secret import keys_secret
 from workers.serving.keys import Keyring
 
@@ -16,6 +18,7 @@ class Service:
     """One process's share of the service.
 
     Attributes:
+        audience: Those who watch batches in this process.
         is_keyless: Whoever calls without a valid key is taken for this machine's user.
     """
 
@@ -23,7 +26,13 @@ class Service:
     database: Database
     store: Store
     keyring: Keyring
+    audience: Audience
     is_keyless: bool
+
+    @property
+    def posts_to_private(self) -> bool:
+        """Whether webhooks may go to addresses inside: who names one could call it himself, or the owner says so."""
+        return self.is_keyless or self.settings.webhook.to_private
 
     def environ(self) -> dict[str, str]:
         """The environment of a command that is to see what this service sees; it holds secrets in the clear."""
@@ -57,5 +66,6 @@ def make_service(settings: Settings, *, wants_keys: bool = False) -> Service:
         database=database,
         store=store,
         keyring=keyring,
+        audience=Audience(database, batch_object),
         is_keyless=is_embedded and settings.service.is_local and not wants_keys,
     )

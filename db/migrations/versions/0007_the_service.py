@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("due_ms", sa.BigInteger(), nullable=True),
         sa.Column("next_try_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_until_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("sent_ms", sa.BigInteger(), nullable=True),

@@ -1,0 +1,1 @@
+"""`/admin`: what the command line tells and does, over HTTP, for keys of scope admin."""

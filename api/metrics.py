@@ -1,0 +1,118 @@
+"""`/metrics`: how the service and the mill do, in Prometheus' words."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.auth import Admin
+from api.errors import ERRORS
+from api.gauges import families
+from batchmill.errors import BatchmillError
+from workers.serving.figures import FigureReader
+from workers.serving.service import Service
+
+log = structlog.get_logger()
+router = APIRouter(tags=["metrics"])
+
+NO_ROUTE = "(none)"
+NOT_ANSWERED = "none"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """The metrics of one app: what it counts itself, and what it reads from the database when it is asked."""
+
+    def __init__(self, service: Service) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._requests = Counter(
+            "batchmill_http_requests",
+            "Requests over HTTP by the route that answered them.",
+            ["method", "route", "status"],
+            registry=None,
+        )
+        self._durations = Histogram(
+            "batchmill_http_request_duration_seconds",
+            "From the first byte of a request until its answer began.",
+            ["method", "route"],
+            buckets=BUCKETS_S,
+            registry=None,
+        )
+        self._figures = FigureReader(service.settings, service.database)
+        self._registry.register(self)
+
+    def count(self, method: str, route: str, status: str, duration_s: float) -> None:
+        """Count a request that has been answered."""
+        method = method if method in METHODS else "OTHER"
+        self._requests.labels(method, route, status).inc()
+        self._durations.labels(method, route).observe(duration_s)
+
+    def collect(self) -> Iterator[Metric]:
+        """What it counted, and what the database says; without it only that it is away."""
+        for family in (*self._requests.collect(), *self._durations.collect()):
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+        try:
+            figures = self._figures.read()
+        except BatchmillError as error:
+            log.warning("figures_not_read", code=error.code, error=error.message)
+            figures = None
+        yield from families(figures)
+
+    def text(self) -> bytes:
+        """All of them, as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+class Measuring:
+    """Counts every request, by the route's template and never by its path: there are few of these."""
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, began_s, status = self._clock(), None, NOT_ANSWERED
+
+        async def watched(message: Message) -> None:
+            nonlocal began_s, status
+            if message["type"] == "http.response.start":
+                began_s, status = self._clock() - begun, str(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", NO_ROUTE)
+            duration_s = self._clock() - begun if began_s is None else began_s
+            self._metrics.count(scope["method"], route, status, duration_s)
+
+
+def measure(app: FastAPI, service: Service) -> None:
+    """Count the app's requests from now on, and let it tell; to be called last, so that nothing is missed."""
+    app.state.metrics = Metrics(service)
+    app.add_middleware(Measuring, metrics=app.state.metrics)
+    app.include_router(router)
+
+
+_TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}
+
+
+@router.get("/metrics", response_class=Response, responses={200: _TEXT, **ERRORS})
+def read_metrics(request: Request, _: Admin) -> Response:
+    """How the service and the mill do, for Prometheus."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

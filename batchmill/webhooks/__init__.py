@@ -1,0 +1,1 @@
+"""Webhooks: what is posted to the owner's and the producers' own servers, signed, and where it may go."""
