@@ -16,6 +16,7 @@ from workers.serving.service import Service
 log = structlog.get_logger()
 
 WATCH_S = 0.5
+GONE_WITHIN_S = 5.0
 MOST_AT_A_TIME = 2_000
 """So many requests are answered at a time; beyond that 503 says to come back."""
 
@@ -30,15 +31,18 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     settings = service.settings
     configure_logs(settings.log)
     if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True, name="follow-parent").start()
-    server_of(service, socket).run()
+        patience_s = settings.workers.grace_s + GONE_WITHIN_S
+        threading.Thread(target=_follow, args=(parent, patience_s), daemon=True, name="follow-parent").start()
+    # The socket itself, not its number: uvicorn takes a number for a Unix socket, whose answers wait for more to send,
+    # and holds on to it while it ends.
+    with net.socket(fileno=socket) as listening:
+        server_of(service).run(sockets=[listening])
 
 
-def server_of(service: Service, socket: int) -> uvicorn.Server:
-    """The server that answers on that socket."""
+def server_of(service: Service) -> uvicorn.Server:
+    """The server that answers, once it is run with a socket that listens; it closes that when it is to end."""
     config = uvicorn.Config(
         make_app(service),
-        fd=socket,
         http="httptools",
         loop="asyncio",
         ws="none",
@@ -66,8 +70,11 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _follow(parent: int) -> None:
+def _follow(parent: int, patience_s: float) -> None:
+    """Leave when the parent is gone, as if told to by it, and be gone when it would have seen to that."""
     while os.getppid() == parent:
         time.sleep(WATCH_S)
     log.warning("launcher_gone")
     os.kill(os.getpid(), SIGTERM)
+    time.sleep(patience_s)
+    os._exit(1)
