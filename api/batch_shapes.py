@@ -2,7 +2,7 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -70,32 +70,46 @@ Usd = Annotated[str, BeforeValidator(_amount, json_schema_input_type=str | float
 class OutputExpiresAfter(BaseModel):
     """When the result files are removed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     anchor: Literal["created_at"]
     seconds: Annotated[int, Field(strict=True, ge=EXPIRES_S[0], le=EXPIRES_S[1])]
+    """So long after each file was written."""
 
 
 class CreateBatch(BaseModel):
     """A batch to be made. From `priority` on the fields are ours; OpenAI's client sends them as `extra_body`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     input_file_id: Annotated[Name, Field(min_length=1)]
+    """A file that was uploaded for the purpose `batch`."""
     endpoint: Endpoint
+    """What each line of it asks."""
     completion_window: Window
+    """`1h` to `30d`; what is not answered by then expires."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MOST_METADATA)] | None = None
+    """Yours; keys of up to 64 characters."""
     output_expires_after: OutputExpiresAfter | None = None
     priority: Lane = Lane.NORMAL
     job_name: Name = ""
+    """Under which `usage` and budgets count it."""
     request_type: Name = ""
+    """What kind of questions these are: for the books, and for how long answers are kept."""
     user: Name = ""
+    """For whom it is asked; a budget may be his."""
     budget_usd: Usd | None = Field(None, examples=["2.50"])
+    """The most that it may cost."""
     on_budget: OnLimit | None = None
+    """What happens when a budget has no room left."""
     cache: CacheMode = CacheMode.AUTO
+    """Whether answers from before do: `auto` unless the request asks for variety; `refresh` asks anew and keeps."""
     on_unknown: OnUnknown = OnUnknown.RETRY
+    """Whether a call that may have been billed without an answer is made again."""
     fallback: Annotated[list[Name], Field(max_length=MOST_FALLBACKS)] | None = None
+    """Models that are asked next, in this order, when the line's own cannot answer: `provider/model`."""
     webhook_url: Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_no_nul)] | None = None
+    """Is told, signed, how the batch has ended."""
 
     def wanted(self, tenant: str) -> WantedBatch:
         """What is asked for.
@@ -156,9 +170,35 @@ class BatchErrors(BaseModel):
 class RequestCounts(BaseModel):
     """How many lines have come how far."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     total: int
+    """0 while the input is read."""
     completed: int
     failed: int
+    """Failed, expired or cancelled."""
+
+
+class InputDetails(BaseModel):
+    """Of the input."""
+
+    cached_tokens: int
+
+
+class OutputDetails(BaseModel):
+    """Of the output."""
+
+    reasoning_tokens: int
+
+
+class BatchUsage(BaseModel):
+    """What the calls of a batch came to; what the cache answered is not in it."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails
+    total_tokens: int
 
 
 class Webhook(BaseModel):
@@ -171,22 +211,28 @@ class Webhook(BaseModel):
 
 
 class Batch(BaseModel):
-    """A batch. From `cost_usd` on the fields are ours."""
+    """A batch. From `cost_usd` on the fields are ours. Times are Unix seconds."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     id: str
     object: Literal["batch"] = "batch"
     endpoint: str
     model: str | None
+    """The one that all its lines ask for; null where there are several."""
     errors: BatchErrors | None
+    """Of a failed batch: all that is wrong with its input."""
     input_file_id: str | None
+    """Null of a batch that the command line has made."""
     completion_window: str
     status: Literal[
         "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
     ]
+    """A paused batch is `in_progress`, and has a `paused_reason`."""
     output_file_id: str | None
+    """Lines that were answered, in input order; null where none was."""
     error_file_id: str | None
+    """All other lines; null where there are none."""
     created_at: int
     in_progress_at: int | None
     expires_at: int | None
@@ -198,15 +244,23 @@ class Batch(BaseModel):
     cancelled_at: int | None
     request_counts: RequestCounts
     metadata: dict[str, str] | None
-    usage: dict[str, Any] | None
+    usage: BatchUsage | None
+    """Once it has ended, if a call was made."""
     cost_usd: str
+    """So far, in plain decimals; what is unknown is not in it."""
     cost_unknown: int
+    """Answers whose price is not known."""
     progress: float
+    """Lines that have ended, of all: 0 to 1."""
     eta: int | None
+    """When it will have ended at the pace of now; only where one batch is asked for."""
     paused_reason: str | None
     unknown_attempts: int
+    """Calls that may have been billed, as far as is known."""
     cached: int
+    """Lines that the cache has answered."""
     calls: int
+    """Calls that were made to providers."""
     priority: str
     job_name: str | None
     request_type: str | None

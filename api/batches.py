@@ -18,7 +18,10 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=ERRORS)
 MOST_LISTED = 100
 
 BatchId = Annotated[str, Path(min_length=1, max_length=100)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=255, description="A name for this request, should it be sent twice."),
+]
 
 
 @router.post("", summary="Create a batch")
@@ -43,7 +46,9 @@ def quote_batch(wanted: CreateBatch, caller: Producer, service: Serving) -> Quot
 def list_batches(
     caller: Producer,
     service: Serving,
-    after: Annotated[str | None, Query(max_length=100)] = None,
+    after: Annotated[
+        str | None, Query(max_length=100, description="The last batch of the page before.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 20,
 ) -> BatchList:
     """The batches of the caller's tenant, newest first; those of the command line too."""

@@ -6,16 +6,18 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from batchmill.errors import BatchmillError, ParameterError
 from batchmill.requests.checks import json_type, shown
 
 log = structlog.get_logger()
 
-TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+TYPES = {403: "permission_error", 429: "rate_limit_error"}
 NEVER_AGAIN = {"x-should-retry": "false"}
 """OpenAI's clients try a 409 again unless they are told that this is no use."""
 
@@ -116,8 +118,18 @@ def _of_routing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"({request.method} {request.url.path})"
     message = {404: f"Invalid URL {where}", 405: f"Not allowed to {request.method} on {request.url.path}"}
+    headers = {"allow": _methods_of(request)} if error.status_code == 405 else error.headers
     return error_response(
-        error.status_code, None, message.get(error.status_code, str(error.detail)), headers=error.headers
+        error.status_code, None, message.get(error.status_code, str(error.detail)), headers=headers
+    )
+
+
+def _methods_of(request: Request) -> str:
+    """What else may be done at a path: of all its routes, where the router tells the first one's alone."""
+    routes = [*iter_route_contexts(request.app.routes)]
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(
+        sorted({method for route in routes if route.path == path for method in route.methods or ()})
     )
 
 

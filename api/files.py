@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import anyio
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
@@ -24,17 +24,24 @@ MOST_LISTED = 10_000
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 FileId = Annotated[str, Path(min_length=1, max_length=100)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=255, description="A name for this request, should it be sent twice."),
+]
 
 
 class FileObject(BaseModel):
     """A file."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     id: str
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
+    """In Unix seconds, as all times."""
     expires_at: int | None = None
+    """From then on it is gone."""
     filename: str
     purpose: Purpose
     status: Literal["uploaded", "processed", "error"] = "processed"
@@ -81,7 +88,8 @@ _UPLOAD = {
                         },
                         "file": {"type": "string", "format": "binary"},
                     },
-                }
+                },
+                "encoding": {"file": {"contentType": "application/jsonl"}},
             }
         },
     }
@@ -122,10 +130,12 @@ async def _receive(request: Request, receiving: Receiving) -> None:
 def list_files(
     caller: Producer,
     service: Serving,
-    purpose: Annotated[Purpose | None, Query()] = None,
+    purpose: Annotated[Purpose | None, Query(description="Those alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = MOST_LISTED,
-    order: Literal["asc", "desc"] = "desc",
-    after: Annotated[str | None, Query(max_length=100)] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="By when they were uploaded.")] = "desc",
+    after: Annotated[
+        str | None, Query(max_length=100, description="The last file of the page before.")
+    ] = None,
 ) -> FileList:
     """The files of the caller's tenant, newest first unless told otherwise."""
     rows, has_more = files.page(
@@ -159,7 +169,10 @@ def file_content(
     file_id: FileId,
     caller: Producer,
     service: Serving,
-    range_: Annotated[str | None, Header(alias="range", max_length=200)] = None,
+    range_: Annotated[
+        str | None,
+        Header(alias="range", max_length=200, description="`bytes=0-99`, `bytes=100-` or `bytes=-100`."),
+    ] = None,
 ) -> Response:
     """What is in a file, as it streams by; with `Range: bytes=…` a part of it."""
     row = files.named(service.database, file_id, caller.tenant)

@@ -42,10 +42,20 @@ _LINES: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+_EVENT = {
+    "type": "object",
+    "description": "One of the events; `data` is JSON: a batch, or a line of results",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "result", "end"]},
+        "id": {"type": "string"},
+        "data": {"type": "string"},
+    },
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events: `progress`, `result` if asked for, `end`",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }
 

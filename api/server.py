@@ -8,17 +8,17 @@ from signal import SIGTERM
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import make_app
 from batchmill.logs import configure_logs
+from workers.serving.desk import Desk
 from workers.serving.service import Service
 
 log = structlog.get_logger()
 
 WATCH_S = 0.5
 GONE_WITHIN_S = 5.0
-MOST_AT_A_TIME = 2_000
-"""So many requests are answered at a time; beyond that 503 says to come back."""
 
 
 def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
@@ -33,16 +33,14 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     if parent is not None:
         patience_s = settings.workers.grace_s + GONE_WITHIN_S
         threading.Thread(target=_follow, args=(parent, patience_s), daemon=True, name="follow-parent").start()
-    # The socket itself, not its number: uvicorn takes a number for a Unix socket, whose answers wait for more to send,
-    # and holds on to it while it ends.
-    with net.socket(fileno=socket) as listening:
-        server_of(service).run(sockets=[listening])
+    server_of(service, socket).run()
 
 
-def server_of(service: Service) -> uvicorn.Server:
-    """The server that answers, once it is run with a socket that listens; it closes that when it is to end."""
+def server_of(service: Service, socket: int) -> uvicorn.Server:
+    """The server that answers on that socket."""
+    app = make_app(service)
     config = uvicorn.Config(
-        make_app(service),
+        app,
         http="httptools",
         loop="asyncio",
         ws="none",
@@ -50,23 +48,33 @@ def server_of(service: Service) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         date_header=True,
-        limit_concurrency=MOST_AT_A_TIME,
         timeout_graceful_shutdown=int(service.settings.workers.grace_s),
         proxy_headers=False,
     )
-    return _Server(config, service)
+    # Not by uvicorn's `fd`: it takes the socket for one of another family, whose small packets asyncio lets wait for
+    # each other; every answer to a client that sends head and body apart would be 40 ms late.
+    return _Server(config, app, service, net.socket(fileno=socket))
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events before it waits for its answers to end."""
+    """Before it waits for its answers to end, ends the streams of events, and lets the desk take nothing more on."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service, listening: net.socket) -> None:
         super().__init__(config)
+        self._listening = listening
+        self._app = app
         self._service = service
+
+    def run(self, sockets: list[net.socket] | None = None) -> None:
+        """Answer until stopped."""
+        super().run(sockets or [self._listening])
 
     async def shutdown(self, sockets: list[net.socket] | None = None) -> None:
         """Take no more requests, and wait for those under way."""
         self._service.audience.close()
+        desk: Desk | None = getattr(self._app.state, "desk", None)
+        if desk is not None:
+            desk.wind_up()
         await super().shutdown(sockets)
 
 

@@ -11,6 +11,7 @@ import click
 from batchmill.settings.fields import accepted_by, as_text, variables_of
 from batchmill.settings.groups import Group, Settings
 from cli.main import batchmill
+from docs.http_page import http_page, openapi_document
 from docs.provider_page import providers_page
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -101,6 +102,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "settings.md": settings_page,
     "providers.md": providers_page,
+    "http.md": http_page,
+    "openapi.json": openapi_document,
 }
 
 

@@ -1,7 +1,6 @@
 """What every test may ask for."""
 
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from batchmill.settings import Settings, load_settings
 from db import schema
 from db.engine import Database
 from tests.support.clocks import FakeClock
-from tests.support.mill import Mill
+from tests.support.mill import Mill, heed_signals
 from tests.support.planted import planted_key, pytest_runtest_logreport
 from tests.support.servers import PostgresCluster, postgres_cluster, valkey_server
 
@@ -26,12 +25,9 @@ settings.load_profile("batchmill")
 
 
 @pytest.fixture(autouse=True)
-def heed_signals() -> None:
-    """Commands can be interrupted, whoever began the tests (a script's background job ignores Ctrl-C) and whatever ran
-    before (a command that has ended in this process ignores all signals); what they start inherits it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+def signals() -> None:
+    """Commands can be interrupted."""
+    heed_signals()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from api.admin.fields import Dollars, Name
 from api.auth import Serving
@@ -68,7 +68,7 @@ class SetBudget(BaseModel):
     on_limit: OnLimit | None = None
     downgrade_at_percent: Percent | None = None
     thresholds_percent: Thresholds | None = None
-    allow_unpriced: bool | None = None
+    allow_unpriced: StrictBool | None = None
     timezone: Name | None = None
 
     @property

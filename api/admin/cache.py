@@ -4,7 +4,7 @@ from datetime import UTC
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from api.admin.fields import Point, Words
 from api.auth import Serving
@@ -52,7 +52,7 @@ class CacheClear(BaseModel):
     older_than: Point | None = Field(
         None, description="Only those made before: 7d, 24h, a date, an ISO time (UTC)."
     )
-    dry_run: bool = Field(False, description="Only say what would go.")
+    dry_run: StrictBool = Field(False, description="Only say what would go.")
 
 
 class CacheCleanup(BaseModel):
@@ -60,7 +60,7 @@ class CacheCleanup(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    dry_run: bool = Field(False, description="Only say what would go.")
+    dry_run: StrictBool = Field(False, description="Only say what would go.")
 
 
 class Dropped(BaseModel):

@@ -109,8 +109,8 @@ def served(settings: Settings) -> Iterator[Served]:
     )
     service = make_service(here, wants_keys=True)
     with contextlib.closing(service), listen(here) as listening:
-        server = server_of(service)
-        thread = threading.Thread(target=server.run, args=([listening.dup()],), name="service")
+        server = server_of(service, listening.fileno())
+        thread = threading.Thread(target=server.run, name="service")
         thread.start()
         try:
             wait_until(lambda: server.started or not thread.is_alive(), PATIENCE_S)

@@ -68,6 +68,28 @@ def sandbox(folder: Path, *options: str) -> Iterator[Sandbox]:
             process.stdout.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Up:
+    """A running `batchmill up`.
+
+    Attributes:
+        url: Where its service is.
+        process: The command: what reads input files and writes result files. HTTP is answered by another.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+
+    @contextmanager
+    def clerks_away(self) -> Iterator[None]:
+        """Nothing is validated or delivered as long as the context lasts; requests are answered."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
 @dataclass(slots=True, kw_only=True)
 class Mill:
     """One installation: its folder, its environment."""
@@ -173,6 +195,19 @@ class Mill:
                     found.append(int(entry.name))
         return [pid for pid in found if not _is_zombie(pid)]
 
+    @contextmanager
+    def up(self, *options: str | Path) -> Iterator["Up"]:
+        """`batchmill up` on a free port for as long as the context lasts."""
+        process = self.start("up", "--port", "0", *options)
+        notice = self.home / "run" / "service.json"
+        try:
+            wait_until(lambda: notice.exists() or process.poll() is not None, PATIENCE_S)
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            yield Up(url=json.loads(notice.read_text())["url"], process=process)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
     def worker_parents(self) -> list[int]:
         """The workers' first processes, which a run starts."""
         return [pid for pid in self._named("worker") if _parent(pid) not in self._named("worker")]
@@ -220,6 +255,14 @@ def _parent(pid: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     return 0
+
+
+def heed_signals() -> None:
+    """Let what is started from here be interrupted, whoever began the tests (a script's background job ignores Ctrl-C)
+    and whatever ran before (a command that has ended in this process ignores all signals)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def assert_told(stderr: str) -> None:
