@@ -19,6 +19,7 @@ from workers.serving.service import Service
 log = structlog.get_logger()
 
 WATCH_S = 0.5
+GONE_WITHIN_S = 5.0
 
 
 def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
@@ -31,7 +32,8 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     settings = service.settings
     configure_logs(settings.log)
     if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True, name="follow-parent").start()
+        patience_s = settings.workers.grace_s + GONE_WITHIN_S
+        threading.Thread(target=_follow, args=(parent, patience_s), daemon=True, name="follow-parent").start()
     list_prices.load()  # the first caller is not to wait for it
     server_of(service, socket).run()
 
@@ -59,9 +61,7 @@ def server_of(service: Service, socket: int) -> uvicorn.Server:
 class _Server(uvicorn.Server):
     """Before it waits for its answers to end, ends the streams of events, and lets the desk take nothing more on."""
 
-    def __init__(
-        self, config: uvicorn.Config, app: FastAPI, service: Service, listening: net.socket
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service, listening: net.socket) -> None:
         super().__init__(config)
         self._listening = listening
         self._app = app
@@ -80,8 +80,11 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _follow(parent: int) -> None:
+def _follow(parent: int, patience_s: float) -> None:
+    """Leave when the parent is gone, as if told to by it, and be gone when it would have seen to that."""
     while os.getppid() == parent:
         time.sleep(WATCH_S)
     log.warning("launcher_gone")
     os.kill(os.getpid(), SIGTERM)
+    time.sleep(patience_s)
+    os._exit(1)
