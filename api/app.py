@@ -9,13 +9,14 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import batches, files, health, results
+from api import batches, completions, files, health, results
 from api.admin.router import router as admin
 from api.auth import TOLD_HEADERS
 from api.door import Door
 from api.errors import answer_errors, error_response
 from api.limits import BodyLimit, RequestLimit
 from api.metrics import measure
+from workers.serving.desk import Desk
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -29,8 +30,10 @@ def make_app(service: Service) -> FastAPI:
     """The service as an ASGI app; whoever runs it closes the service."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Desk(service.settings).open() as desk:
+            app.state.desk = desk
+            yield
 
     app = FastAPI(
         title="batchmill",
@@ -42,7 +45,7 @@ def make_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (files.router, batches.router, results.router, admin, health.router):
+    for router in (files.router, batches.router, results.router, completions.router, admin, health.router):
         app.include_router(router)
     answer_errors(app)
     limits = service.settings.service

@@ -34,10 +34,12 @@ def families(figures: Figures | None) -> Iterator[Metric]:
 def _of_lanes(figures: Figures) -> Iterator[Metric]:
     batches = GaugeMetricFamily("batchmill_batches", "Batches that have not ended.", labels=["lane", "state"])
     pending = GaugeMetricFamily(
-        "batchmill_requests_pending", "Requests without an answer that no worker holds.", labels=["lane"]
+        "batchmill_requests_pending",
+        "Requests without an answer that nobody is asked right now.",
+        labels=["lane"],
     )
     in_flight = GaugeMetricFamily(
-        "batchmill_requests_in_flight", "Requests that workers hold.", labels=["lane"]
+        "batchmill_requests_in_flight", "Requests whose call is out.", labels=["lane"]
     )
     for lane, load in figures.lanes.items():
         for state, count in load.batches.items():

@@ -8,9 +8,11 @@ from signal import SIGTERM
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import make_app
 from batchmill.logs import configure_logs
+from workers.serving.desk import Desk
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -36,8 +38,9 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
 
 def server_of(service: Service, socket: int) -> uvicorn.Server:
     """The server that answers on that socket."""
+    app = make_app(service)
     config = uvicorn.Config(
-        make_app(service),
+        app,
         fd=socket,
         http="httptools",
         loop="asyncio",
@@ -50,19 +53,23 @@ def server_of(service: Service, socket: int) -> uvicorn.Server:
         timeout_graceful_shutdown=int(service.settings.workers.grace_s),
         proxy_headers=False,
     )
-    return _Server(config, service)
+    return _Server(config, app, service)
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events before it waits for its answers to end."""
+    """Before it waits for its answers to end, ends the streams of events, and lets the desk take nothing more on."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service) -> None:
         super().__init__(config)
+        self._app = app
         self._service = service
 
     async def shutdown(self, sockets: list[net.socket] | None = None) -> None:
         """Take no more requests, and wait for those under way."""
         self._service.audience.close()
+        desk: Desk | None = getattr(self._app.state, "desk", None)
+        if desk is not None:
+            desk.wind_up()
         await super().shutdown(sockets)
 
 

@@ -21,6 +21,7 @@ BatchmillError
 ├── BusyError              too much is asked at this moment               exit 1 · HTTP 503
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
+├── OutOfTimeError         no answer came in the time that was granted    exit 1 · HTTP 504
 ├── DeliveryError          a mail server or webhook does not take an alert exit 1 · HTTP 502
 └── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
@@ -177,10 +178,18 @@ class ServiceError(BatchmillError):
 
 
 class BusyError(BatchmillError):
-    """Too much of that is asked at this moment."""
+    """Too much of that is asked at this moment, or the service is about to stop; nothing was done about it."""
 
     http_status = 503
     code = "overloaded"
+    may_succeed_later = True
+
+
+class OutOfTimeError(BatchmillError):
+    """No answer came in the time that a request is granted."""
+
+    http_status = 504
+    code = "request_timeout"
     may_succeed_later = True
 
 

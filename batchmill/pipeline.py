@@ -50,6 +50,7 @@ LONG_WAIT_MS = 30_000
 """Whose limits let nothing through for longer than that leaves a request to the next, if there is one."""
 NO_ROOM = "its limits let nothing more through for a while"
 OUT_OF_ORDER = "it has failed again and again, and rests for a while"
+SHORTEST_CALL_S = 0.1
 TIGHT_MS = 1_000
 """After this a call that found no room in a budget, which calls in flight may yet make, is claimable again."""
 
@@ -357,6 +358,9 @@ class Pipeline:
             start = await self._start(ready)
             if not isinstance(start, Pass):
                 return start
+            if self._is_too_late(ready.attempt.job):
+                await self.limits.give_back(start)
+                return NOT_SENT
             given = start
             reply = await self.providers[ready.attempt.provider].call(self._call_of(ready.attempt, given))
         except asyncio.CancelledError:
@@ -402,10 +406,20 @@ class Pipeline:
             model=attempt.model,
             body=attempt.body,
             client_request_id=client_request_id(job.batch.public_id, job.request_id, attempt.number),
-            timeout_s=self.call_timeout_s,
+            timeout_s=self._timeout_s(job),
             account=given.account,
             output_cap_tokens=self.output_cap_tokens,
+            listener=job.listener,
         )
+
+    def _is_too_late(self, job: Job) -> bool:
+        """Whether whoever waited for the answer does so no longer."""
+        return job.until_ms is not None and self.now_ms() >= job.until_ms
+
+    def _timeout_s(self, job: Job) -> float:
+        if job.until_ms is None:
+            return self.call_timeout_s
+        return min(self.call_timeout_s, max(SHORTEST_CALL_S, (job.until_ms - self.now_ms()) / 1000))
 
     def wind_up(self) -> None:
         """Start no more calls than are written down: who waits for a pass goes back."""

@@ -42,10 +42,16 @@ def _count_statement(dialect: str) -> Any:
     values: dict[str, Any] = {name: batches.c[name] + given.c[name] for name in COUNTERS}
     values |= {
         "state": case(
-            (is_over, BatchState.FINALIZING), (is_blocked, BatchState.PAUSED), else_=batches.c.state
+            (and_(is_over, batches.c.is_direct), batches.c.final_state),
+            (is_over, BatchState.FINALIZING),
+            (is_blocked, BatchState.PAUSED),
+            else_=batches.c.state,
         ),
         "calls": batches.c.calls + case((runs_on, given.c.sends), else_=0),
         "finalizing_ms": case((is_over, bindparam("at_ms", type_=INT)), else_=batches.c.finalizing_ms),
+        "ended_ms": case(
+            (and_(is_over, batches.c.is_direct), bindparam("at_ms", type_=INT)), else_=batches.c.ended_ms
+        ),
         "paused_reason": case((is_blocked, given.c.pause_reason), else_=batches.c.paused_reason),
         "last_error": case((given.c.last_error != "", given.c.last_error), else_=batches.c.last_error),
     }
@@ -189,6 +195,8 @@ def forget(tx: Transaction, batch: int) -> None:
 
 def count(tx: Transaction, changes: Mapping[int, Mapping[str, Any]]) -> dict[int, BatchState]:
     """Add to the counters of batches, lock them, and tell their states; whoever adds the last line finalises.
+
+    A direct request owes nobody files: with its only line its batch has ended.
 
     Args:
         changes: By batch: any of `COUNTERS`, `sends` (counted as calls only if the batch still runs),

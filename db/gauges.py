@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import case, func, select
+from sqlalchemy import Select, and_, case, func, select
 
-from batchmill.requests.model import AttemptState, RequestState
+from batchmill.requests.model import AttemptState
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.ledger import CALL, HIT
 from db.prepared import Prepared
-from db.tables import attempts, batches, claims, files, ledger, requests, webhooks, word
+from db.tables import attempts, batches, claims, files, ledger, webhooks, word
 
 _b = batches.c
 _open = (
@@ -34,17 +34,18 @@ _held = select(claims.c.id, claims.c.request_ids, _b.lane).join_from(
 )
 
 
-def _make_still_held(dialect: str) -> Prepared:
+def _called(dialect: str) -> Select[tuple[str, int]]:
     given = rows_of(dialect, {"id": INT, "claim": INT, "lane": STR})
-    return Prepared(
-        select(given.c.lane, func.count().label("requests"))
-        .join_from(given, requests, requests.c.id == given.c.id)
-        .where(requests.c.claim_id == given.c.claim, requests.c.state == word(RequestState.CLAIMED))
+    is_its = and_(attempts.c.request_id == given.c.id, attempts.c.claim_id == given.c.claim)
+    return (
+        select(given.c.lane, func.count().label("calls"))
+        .join_from(given, attempts, is_its)
+        .where(attempts.c.state == word(AttemptState.SENT))
         .group_by(given.c.lane)
     )
 
 
-_still_held = {dialect: _make_still_held(dialect) for dialect in ("sqlite", "postgresql")}
+_out = Prepared(_called)
 _unknown = select(func.count()).where(attempts.c.state == word(AttemptState.UNKNOWN))
 _kept = select(func.count(), func.coalesce(func.sum(files.c.bytes), 0)).select_from(files)
 _owed = select(func.count()).select_from(webhooks).where(webhooks.c.state == "pending")
@@ -59,13 +60,13 @@ def open_batches(tx: Transaction) -> Sequence[Any]:
 
 
 def in_flight(tx: Transaction) -> dict[str, int]:
-    """By lane: the requests that workers hold, called right now or about to be."""
+    """By lane: the calls that are out, of all that workers hold."""
     table = [
         {"id": id_, "claim": row.id, "lane": row.lane}
         for row in tx.rows(_held)
         for id_ in orjson.loads(row.request_ids)
     ]
-    return {row.lane: int(row.requests) for row in tx.bulk_rows(_still_held[tx.dialect], table)}
+    return {row.lane: int(row.calls) for row in tx.bulk_rows(_out, table)}
 
 
 def unknown_attempts(tx: Transaction) -> int:

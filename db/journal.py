@@ -20,6 +20,7 @@ from batchmill.routing.names import Target
 from db import batches, claims
 from db import settle as settling
 from db.circuits import Key
+from db.direct import Entered, Entry
 from db.engine import Database, Transaction
 from db.settle import Work, Written
 
@@ -76,6 +77,7 @@ class Journal:
         self.call_timeout_ms = int(call_timeout_s * 1000)
         self.rules = rules
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._entries: list[tuple[Entry, asyncio.Future[Entered]]] = []
         self._looks: list[tuple[list[Job], asyncio.Future[list[Job]]]] = []
         self._sends: list[_QueuedSend] = []
         self._tight: list[_QueuedSend] = []
@@ -125,6 +127,14 @@ class Journal:
         self._looks.append((taken.jobs, looked_up))
         self._wake.set()
         return taken.lines, await looked_up
+
+    async def enter(self, entry: Entry) -> Entered:
+        """Enter a request whose caller waits for it, claimed, and answer it from the cache if that can be; what came
+        of it."""
+        entered: asyncio.Future[Entered] = asyncio.get_running_loop().create_future()
+        self._entries.append((entry, entered))
+        self._wake.set()
+        return await entered
 
     async def send(self, send: Send) -> Attempt | Withheld:
         """Record a call about to be made, with all that it may cost held; or why it must not be made.
@@ -185,7 +195,7 @@ class Journal:
         return written
 
     def _queued(self) -> int:
-        waiting = len(self._hand_backs) + len(self._rejections)
+        waiting = len(self._hand_backs) + len(self._rejections) + len(self._entries)
         return len(self._looks) + len(self._sends) + len(self._outcomes) + waiting
 
     def _out_of_room(self) -> list[int]:
@@ -213,12 +223,14 @@ class Journal:
     async def _write_once(self) -> None:
         if self._outcomes:
             self._ask_again()  # what has ended may make room for them
+        entries, self._entries = self._entries[:MOST_A_COMMIT], self._entries[MOST_A_COMMIT:]
         looks, self._looks = self._looks, []
         sends, self._sends = self._sends[:MOST_A_COMMIT], self._sends[MOST_A_COMMIT:]
         outcomes, self._outcomes = self._outcomes[:MOST_A_COMMIT], self._outcomes[MOST_A_COMMIT:]
         backs, self._hand_backs = self._hand_backs, []
         rejections, self._rejections = self._rejections, []
         work = Work(
+            entries=[entry for entry, _ in entries],
             look_ups=[job for jobs, _ in looks for job in jobs],
             sends=[queued.send for queued in sends],
             outcomes=[outcome for outcome, _ in outcomes],
@@ -230,12 +242,17 @@ class Journal:
         try:
             written = await self._in_thread(
                 lambda tx: settling.write(
-                    tx, work, self.worker_id, call_timeout_ms=self.call_timeout_ms, rules=self.rules
+                    tx,
+                    work,
+                    self.worker_id,
+                    lease_ms=self.lease_ms,
+                    call_timeout_ms=self.call_timeout_ms,
+                    rules=self.rules,
                 )
             )
         except Exception as error:
             waiters: list[asyncio.Future[Any]] = [
-                *(f for _, f in looks), *(queued.sent for queued in sends), *others
+                *(f for _, f in entries), *(f for _, f in looks), *(queued.sent for queued in sends), *others
             ]  # fmt: skip
             for waiter in waiters:
                 if not waiter.done():
@@ -243,12 +260,17 @@ class Journal:
             return
         self._note(written)
         self._tell(written, looks, others)
+        for entry, entered in entries:
+            _answer(entered, written.entered[entry.public_id])
         self._tell_sends(written, sends)
 
     def _note(self, written: Written) -> None:
         if written.circuits:
             self._circuits_at_ms = self.database.now_ms()
         self._circuits = written.circuits
+        for entered in written.entered.values():
+            if entered.job is not None:
+                self._open[entered.job.claim_id] += 1
         for claim_id, gone in written.left.items():
             self._open[claim_id] -= gone
             if self._open[claim_id] <= 0:

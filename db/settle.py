@@ -15,13 +15,15 @@ from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, BatchState, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
 from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules
-from db import answers, attempts, batches, cache, claims, flights, ledger, lookup, paths, requests
+from db import answers, attempts, batches, cache, claims, direct, flights, ledger, lookup, paths, requests
 from db.budgets.holds import Held, Till, periods_of
 from db.circuits import Key, Panel
+from db.direct import Entered, Entry
 from db.engine import Transaction
 from db.page import Page
 
 CALL_TIMEOUT_MS = 600_000
+LEASE_MS = 15_000
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Work:
     """What is to be written.
 
     Attributes:
+        entries: Requests whose callers wait: entered, and then looked up like those from a claim.
         look_ups: Jobs fresh from a claim: answer them from the cache, park them behind a leader, or let them
             be called.
         sends: Calls about to be made.
@@ -38,6 +41,7 @@ class Work:
         open: How many jobs each claim held before this work.
     """
 
+    entries: list[Entry] = field(default_factory=list)
     look_ups: list[Job] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -66,6 +70,7 @@ class Written:
         withheld: By request id, why others may not.
         left: How many jobs have left each claim.
         circuits: Those that are not as new, as they are now.
+        entered: By the name of its batch, what came of each entry.
     """
 
     leaders: list[Job] = field(default_factory=list)
@@ -73,6 +78,7 @@ class Written:
     withheld: dict[int, Withheld] = field(default_factory=dict)
     left: Counter[int] = field(default_factory=Counter)
     circuits: Mapping[Key, Circuit] = field(default_factory=dict)
+    entered: Mapping[str, Entered] = field(default_factory=dict)
 
 
 def write(
@@ -80,18 +86,21 @@ def write(
     work: Work,
     worker_id: str,
     *,
+    lease_ms: int = LEASE_MS,
     call_timeout_ms: int = CALL_TIMEOUT_MS,
     rules: CircuitRules = DEFAULT_RULES,
 ) -> Written:
     """Write all of it, or nothing.
 
     Args:
+        lease_ms: How long the claims of entries last.
         call_timeout_ms: The longest that a call may be out.
         rules: When circuits open, and for how long.
     """
     page = Page()
     leases = claims.lock(tx, list(work.claim_ids()))
-    look_ups = [job for job in work.look_ups if job.claim_id in leases]
+    entered = direct.enter(tx, work.entries, worker_id, lease_ms)
+    look_ups = [*(job for job in work.look_ups if job.claim_id in leases), *entered.values()]
     rejections = [rejection for rejection in work.rejections if rejection.job.claim_id in leases]
     sends = [send for send in work.sends if leases.get(send.job.claim_id, 0) > tx.now_ms]
     found = lookup.answered_elsewhere(tx, sends)
@@ -127,9 +136,29 @@ def write(
     attempts_made, withheld = _dispatch(tx, running, page.charges, worker_id, panel)
     withheld |= {id_: Withheld(why=Why.ANSWERED) for id_ in answered}
     left = _left(work, leaders)
+    left.update(job.claim_id for job in entered.values())
     left.update(job.claim_id for job, _ in found)
-    claims.drop(tx, [claim for claim, gone in left.items() if gone >= work.open.get(claim, 0)])
-    return Written(leaders, attempts_made, withheld, left, panel.circuits)
+    open_ = {**work.open, **{job.claim_id: 1 for job in entered.values()}}
+    claims.drop(tx, [claim for claim, gone in left.items() if gone >= open_.get(claim, 0)])
+    return Written(leaders, attempts_made, withheld, left, panel.circuits, _entered(tx, entered, leaders))
+
+
+def _entered(tx: Transaction, jobs: Mapping[str, Job], leaders: Sequence[Job]) -> dict[str, Entered]:
+    """What came of entries: jobs to be called for, and how the others stand."""
+    if not jobs:
+        return {}
+    called = {job.request_id for job in leaders}
+    others = [job.request_id for job in jobs.values() if job.request_id not in called]
+    stand = direct.standings(tx, others)
+    return {
+        name: Entered(
+            request_id=job.request_id,
+            batch_id=job.batch.id,
+            job=job if job.request_id in called else None,
+            standing=stand.get(job.request_id),
+        )
+        for name, job in jobs.items()
+    }
 
 
 def _path_owners(work: Work) -> Iterator[Job]:

@@ -5,7 +5,7 @@ needs mending.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,8 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.providers.base import WORKER_LOST, Reply, Verdict
 from batchmill.requests.ids import request_id
-from batchmill.requests.model import BatchState, CacheMode, RequestState
-from batchmill.requests.work import Attempt, Job, Outcome
+from batchmill.requests.model import BatchState, CacheMode, OnUnknown, RequestState
+from batchmill.requests.work import Attempt, BatchFacts, Job, Outcome
 from db import attempts, batches, circuits, claims, flights, hosted, requests
 from db import settle as settling
 from db.budgets import waiting
@@ -82,7 +82,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     if not _own(database, owner):
         return None
     lost, unknown = _take_back_expired(database, judge)
-    _free_stranded(database)
+    free_stranded(database)
     database.persist(circuits.tidy)
     resume_affordable(database)
     _answer_waiting(database)
@@ -138,9 +138,7 @@ def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> tuple[in
 
     How many claims that were, and how many calls are unknown.
     """
-    facts = {
-        id_: claims.facts_of(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()
-    }
+    facts = {id_: _facts(row) for id_, row in batches.rows(tx, [claim.batch_id for claim in lost]).items()}
     outcomes: list[Outcome] = []
     unsent: list[Job] = []
     for claim in lost:
@@ -155,11 +153,19 @@ def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> tuple[in
     return len(lost), len(outcomes)
 
 
+def _facts(batch: Any) -> BatchFacts:
+    """Whoever waited for a direct request has lost it with its worker: it is worth no second call."""
+    facts = claims.facts_of(batch)
+    return replace(facts, on_unknown=OnUnknown.FAIL) if batch.is_direct else facts
+
+
 def _attempt(row: Any, job: Job) -> Attempt:
     return Attempt(id=row.id, job=job, number=row.number, provider=row.provider, model=row.model)
 
 
-def _free_stranded(database: Database) -> None:
+def free_stranded(database: Database) -> None:
+    """Let others lead who wait behind requests that will not be called for any more."""
+
     def free(tx: Transaction) -> None:
         for key in flights.stranded(tx, FLIGHTS_A_STEP):
             flights.promote(tx, key)

@@ -9,10 +9,17 @@ from sqlalchemy import delete, func, insert, select
 from db.engine import Transaction
 from db.tables import claims, workers
 
+DESK = "desk-"
+"""How the names of those begin who answer single requests, and take nothing of a batch."""
 
-def new_id() -> str:
-    """A fresh UUID: a name used again would hide that its earlier bearer died."""
-    return str(uuid.uuid4())
+
+def new_id(kind: str = "") -> str:
+    """A fresh UUID: a name used again would hide that its earlier bearer died.
+
+    Args:
+        kind: What it begins with.
+    """
+    return f"{kind}{uuid.uuid4()}"
 
 
 def register(tx: Transaction, worker_id: str, home: str) -> None:
@@ -35,9 +42,16 @@ def of_home(tx: Transaction, home: str) -> list[str]:
     return [row.id for row in tx.rows(here)]
 
 
-def count(tx: Transaction) -> int:
-    """How many workers are on the list, of whatever home."""
-    return int(tx.rows(select(func.count()).select_from(workers))[0][0])
+def count(tx: Transaction, *, desks_too: bool = True) -> int:
+    """How many workers are on the list, of whatever home.
+
+    Args:
+        desks_too: Whether to count those who take nothing of a batch.
+    """
+    counted = select(func.count()).select_from(workers)
+    if not desks_too:
+        counted = counted.where(workers.c.id.not_like(f"{DESK}%"))
+    return int(tx.rows(counted)[0][0])
 
 
 def claims_of(tx: Transaction, worker_ids: list[str]) -> list[int]:

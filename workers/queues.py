@@ -21,8 +21,8 @@ class LaneLoad:
 
     Attributes:
         batches: Those that have not ended, by state.
-        pending: Requests without an answer that nobody holds.
-        in_flight: Requests that workers hold.
+        pending: Requests without an answer that nobody is asked right now.
+        in_flight: Those whose call is out.
     """
 
     batches: dict[str, int] = field(default_factory=dict)
@@ -51,10 +51,10 @@ def lane_loads(tx: Transaction) -> dict[Lane, LaneLoad]:
         if row.batches:
             load.batches[row.state] = int(row.batches)
         load.pending += int(row.requests)
-    for lane, requests in gauges.in_flight(tx).items():
+    for lane, calls in gauges.in_flight(tx).items():
         load = loads[Lane(lane)]
-        load.in_flight = requests
-        load.pending = max(0, load.pending - requests)
+        load.in_flight = calls
+        load.pending = max(0, load.pending - calls)
     return loads
 
 

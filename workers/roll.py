@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from batchmill.settings import Settings
 from db import workers
 from db.engine import Database
-from workers.child import shows_life
+from workers.life import shows_life
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class Roll:
     """Who is on the list of workers.
 
     Attributes:
-        alive: So many of this home are at work.
+        alive: So many of this home are at work on batches; the desks of its services are none of them.
         dead: Those of this home that show no life.
         elsewhere: So many of other homes and machines are on the list; whether they live only their own home knows.
     """
@@ -26,6 +26,7 @@ class Roll:
 def call_roll(settings: Settings, database: Database) -> Roll:
     """Look who is there."""
     with database.snapshot() as tx:
-        here, everywhere = workers.of_home(tx, str(settings.home)), workers.count(tx)
+        here, everywhere = workers.of_home(tx, str(settings.home)), workers.count(tx, desks_too=False)
     dead = tuple(worker for worker in here if not shows_life(settings.home, worker))
-    return Roll(alive=len(here) - len(dead), dead=dead, elsewhere=everywhere - len(here))
+    of_batches = {worker for worker in here if not worker.startswith(workers.DESK)}
+    return Roll(alive=len(of_batches.difference(dead)), dead=dead, elsewhere=everywhere - len(of_batches))

@@ -16,8 +16,8 @@ from db.engine import Database
 from db.sweep import Judging, Swept
 from workers import attendance
 from workers.assembly import make_database, make_judge
-from workers.child import is_alive
 from workers.doorbell import Doorbell
+from workers.life import is_alive
 
 log = structlog.get_logger()
 

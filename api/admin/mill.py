@@ -28,8 +28,8 @@ class Health(BaseModel):
 
 
 class LaneBody(BaseModel):
-    """A lane: `batches` that have not ended, by state; requests without an answer that nobody holds, and those that
-    workers do; messages to workers that lie about."""
+    """A lane: `batches` that have not ended, by state; requests without an answer that nobody is asked right
+    now, and those whose call is out; messages to workers that lie about."""
 
     lane: Lane
     batches: dict[BatchState, int]

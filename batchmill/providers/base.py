@@ -3,9 +3,10 @@
 A provider is one file: how a request is addressed, what its errors mean, where its usage is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from batchmill.limits.model import Quota
 from batchmill.money.usage import Usage
@@ -37,6 +38,24 @@ class Verdict(StrEnum):
     """Sent, with no evidence of whether it was billed: timeout, reset, a 200 that cannot be read."""
 
 
+class Listener(Protocol):
+    """Somebody who wants an answer in pieces, as it comes."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether something has been heard: no other answer can take this one's place any more."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Their `stream_options`, as in OpenAI's requests."""
+        ...
+
+    def hear(self, event: bytes) -> None:
+        """Take one server-sent event, byte for byte. Raises nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call about to go out.
@@ -47,6 +66,7 @@ class Call:
         timeout_s: Bounds the whole call, from asking for a connection to the last byte received.
         account: Which of the provider's keys it goes out with, counted from 0.
         output_cap_tokens: The longest answer, for a provider that must be told one where the request says none.
+        listener: Who wants the answer in pieces. A provider that cannot give it so lets them hear nothing.
     """
 
     endpoint: Endpoint
@@ -56,6 +76,7 @@ class Call:
     timeout_s: float
     account: int = 0
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
+    listener: Listener | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

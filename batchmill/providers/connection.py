@@ -6,7 +6,7 @@ what is known of a call while it goes on, so that whatever goes wrong, what had 
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -45,6 +45,7 @@ class Exchange:
         headers: By name in lower case; of a name that comes twice the first.
         body: Uncompressed; None until it is whole.
         trouble: What ended the exchange early; None when it ended well.
+        on_piece: Told of each piece of the body as it comes, uncompressed; must not raise.
         is_given_up: Nobody waits for it any more: what has not gone out by then must not.
     """
 
@@ -54,6 +55,7 @@ class Exchange:
     body: bytes | None = None
     trouble: Exception | None = None
     is_given_up: bool = False
+    on_piece: Callable[[bytes], None] | None = None
 
 
 _OVER = Exchange(status=0)
@@ -193,6 +195,8 @@ class Connection(asyncio.Protocol):
             self._too_large()
         else:
             self._chunks.append(body)
+            if self._exchange.on_piece is not None:
+                self._exchange.on_piece(body)
 
     def on_message_complete(self) -> None:
         """Hand the answer over, unless it was an interim one."""

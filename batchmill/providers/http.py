@@ -10,12 +10,14 @@ afterwards is UNKNOWN. A request is sent at most once, and neither redirects nor
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
-from batchmill.providers.base import Call, Probe, Reply, Verdict
+from batchmill.providers.base import Call, Listener, Probe, Reply, Verdict
 from batchmill.providers.connection import Exchange
 from batchmill.providers.pool import Pool
+from batchmill.providers.streaming import Stream, ask_for_pieces
 from batchmill.providers.verdicts import MALFORMED, ReplyReader
 from batchmill.providers.wire import UntranslatableError, Wire
 
@@ -68,11 +70,29 @@ class HttpProvider:
 
         `call.timeout_s` bounds everything: waiting for a connection, dripping servers, the whole body.
         """
+        if call.listener is not None and call.endpoint in self._wire.streams:
+            return await self._stream(call, call.listener)
         try:
             request = self._wire.write(call)
         except UntranslatableError as error:
             return Reply(verdict=Verdict.REFUSED, error_code=UNSUPPORTED, error_message=str(error))
-        exchange, latency_ms = await self._carry(request, call.timeout_s)
+        exchange = Exchange()
+        latency_ms = await self._carry(request, exchange, call.timeout_s)
+        return self._read(call, exchange, latency_ms)
+
+    async def _stream(self, call: Call, listener: Listener) -> Reply:
+        """The same for an answer that is wanted in pieces; it is put together, and judged as a whole."""
+        stream = Stream(call.endpoint, listener)
+        body = ask_for_pieces(call.endpoint, call.body, listener.options)
+        request = self._wire.write(replace(call, body=body))
+        latency_ms = await self._carry(request, stream.exchange, call.timeout_s)
+        stream.end()
+        reply = self._read(call, stream.exchange, latency_ms)
+        # Something has been written by then, and may be billed, whatever the error says that came after it.
+        is_lost = listener.has_begun and reply.verdict is not Verdict.ANSWERED
+        return replace(reply, verdict=Verdict.UNKNOWN) if is_lost else reply
+
+    def _read(self, call: Call, exchange: Exchange, latency_ms: int) -> Reply:
         try:
             return self._reader.read(call.endpoint, exchange, latency_ms)
         except Exception as error:  # an answer stranger than any we know must not end the worker's pump
@@ -87,7 +107,8 @@ class HttpProvider:
 
     async def probe(self, *, account: int = 0, timeout_s: float = 10.0) -> Probe:
         """Ask what costs nothing. Raises nothing but CancelledError."""
-        exchange, latency_ms = await self._carry(self._wire.probe(account), timeout_s)
+        exchange = Exchange()
+        latency_ms = await self._carry(self._wire.probe(account), exchange, timeout_s)
         return self._reader.read_probe(exchange, latency_ms)
 
     async def close(self) -> None:
@@ -95,12 +116,11 @@ class HttpProvider:
         self._pool.close()
         await asyncio.sleep(0)  # a turn of the loop, in which the connections are let go
 
-    async def _carry(self, request: bytes, timeout_s: float) -> tuple[Exchange, int]:
-        exchange = Exchange()
+    async def _carry(self, request: bytes, exchange: Exchange, timeout_s: float) -> int:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._pool.carry(request, exchange)
         except Exception as trouble:  # whatever it is, it must become a verdict
             exchange.trouble = trouble
-        return exchange, round((time.perf_counter() - started) * 1000)
+        return round((time.perf_counter() - started) * 1000)

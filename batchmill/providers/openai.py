@@ -16,6 +16,7 @@ from batchmill.providers.openai_fields import CHAT, EMBEDDINGS, passed_through
 from batchmill.providers.signals import OPENAI, ErrorObject, Meanings, quotas
 from batchmill.providers.wire import Answer, Secret, base_of, get, head, post, usable_keys
 from batchmill.requests.model import Endpoint
+from batchmill.streams.pieces import STREAMED
 
 CHAT_FIELDS: Final[Mapping[str, Field]] = passed_through(CHAT)
 EMBEDDING_FIELDS: Final[Mapping[str, Field]] = passed_through(EMBEDDINGS)
@@ -37,6 +38,8 @@ class OpenAIWire:
     Raises:
         SettingsError: The URL or a key cannot be used. The message never holds a key.
     """
+
+    streams = STREAMED
 
     def __init__(
         self,

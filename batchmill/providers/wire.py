@@ -3,7 +3,7 @@
 Requests and answers are in OpenAI's shapes everywhere in batchmill; a wire is the only place that knows another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from yarl import URL
@@ -53,6 +53,7 @@ class Wire(Protocol):
         base: Its address.
         keys: Every key that calls may go out with, in clear; "" for none.
         meanings: What its errors mean.
+        streams: The endpoints whose answers it gives in pieces, in OpenAI's words, to who asks for that.
     """
 
     @property
@@ -66,6 +67,9 @@ class Wire(Protocol):
 
     @property
     def meanings(self) -> Meanings: ...
+
+    @property
+    def streams(self) -> Collection[Endpoint]: ...
 
     def write(self, call: Call) -> bytes:
         """The whole HTTP request of a call.

@@ -53,7 +53,7 @@ def read_objects(
         if size > max_line_bytes:
             yield line_error(number, too_long(size, max_line_bytes))
             continue
-        parsed = _parse(line)
+        parsed = parse_object(line)
         yield line_error(number, parsed) if isinstance(parsed, Fault) else (number, parsed)
 
 
@@ -88,7 +88,8 @@ def _skip_line(stream: BinaryIO) -> int:
     return skipped
 
 
-def _parse(line: bytes) -> dict[str, Any] | Fault:
+def parse_object(line: bytes) -> dict[str, Any] | Fault:
+    """The object that some JSON is, or what is wrong with it."""
     try:
         parsed = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from batchmill.budgets.model import OnLimit
 from batchmill.money.prices import Cost
-from batchmill.providers.base import Reply
+from batchmill.providers.base import Listener, Reply
 from batchmill.requests.model import AttemptState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
 from batchmill.routing.names import Target
 from batchmill.routing.path import EMPTY, Path, Step
@@ -56,6 +56,8 @@ class Job:
         path: Whom it has been to, and could not go to, so far.
         is_path_new: The path has steps that are not written down yet.
         called: How often each model was called for it so far.
+        until_ms: When whoever waits for its answer no longer does: no call of it lasts longer.
+        listener: Who wants its answer in pieces.
     """
 
     request_id: int
@@ -74,6 +76,8 @@ class Job:
     path: Path = EMPTY
     is_path_new: bool = False
     called: Mapping[Target, int] = field(default_factory=dict)
+    until_ms: int | None = None
+    listener: Listener | None = None
 
     @property
     def asked(self) -> Target:

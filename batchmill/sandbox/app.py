@@ -33,6 +33,7 @@ from batchmill.sandbox.prompts import Asked, read_object
 from batchmill.sandbox.request import Request
 from batchmill.sandbox.wires.base import Route, Wire
 from batchmill.sandbox.wires.routes import find_route, wire_of
+from batchmill.streams.events import CONTENT_TYPE
 
 DRIP_S: Final = 10.0
 _BILL, _FAULTS, _HEALTH = "/sandbox/bill", "/sandbox/faults", "/health"
@@ -137,6 +138,8 @@ class Sandbox:
         if fault is not None and fault.spoil is None:
             return wire.refuse(wire.faults[fault.name], request_id), None, 0
         answer = Answer(body=as_json(shaped), headers=headers, id_header=wire.id_header)
+        if (events := wire.stream(asked, shaped)) is not None:
+            answer = replace(answer, body=events, content_type=CONTENT_TYPE)
         if fault is None or fault.spoil is None:
             return answer, composed.tokens, cost_nanos
         if fault.drips:

@@ -214,7 +214,7 @@ def encode_head(answer: Answer, request_id: str, *, keep_alive: bool) -> bytes:
     """What goes before the answer's body on the wire, labelled as the sandbox's."""
     head = (
         f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}\r\n"
-        "content-type: application/json\r\n"
+        f"content-type: {answer.content_type}\r\n"
         f"content-length: {len(answer.body)}\r\n"
         f"{answer.id_header}: {request_id}\r\n"
         f"x-batchmill-sandbox: {NOT_A_MODEL}\r\n"

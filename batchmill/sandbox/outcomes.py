@@ -29,6 +29,7 @@ class Answer:
         body: JSON, or what a fault made of it.
         headers: Beside those that every answer has.
         id_header: The header that carries the request's id.
+        content_type: What the body is.
         break_after: Bytes of the body after which the connection is closed, though more was promised; None
             sends all of it.
         drip_s: Seconds over which the body trickles out; 0 sends it at once.
@@ -38,6 +39,7 @@ class Answer:
     body: bytes
     headers: Headers = ()
     id_header: str = "x-request-id"
+    content_type: str = "application/json"
     break_after: int | None = None
     drip_s: float = 0.0
 

@@ -421,7 +421,8 @@ def test_limits_are_told(api: Api, books: Database) -> None:
 def test_queues_are_told_by_lane(api: Api, books: Database) -> None:
     """Batches by state, requests held and not; without a broker the doorbells are not known."""
     add_batch(books, 3, lane=Lane.HIGH)
-    Worker(books).take(1)
+    worker = Worker(books)
+    worker.send(*worker.take(1))
     found = told(api.admin.get("/admin/queues"))
     assert found["lanes"][0] == {
         "lane": "high",

@@ -20,16 +20,18 @@ DAY_MS = 86_400_000
 
 
 def test_requests_are_pending_or_in_flight_until_they_are_answered(database: Database) -> None:
-    """In each lane: what is held counts as in flight, what is not as pending, what has its answer as neither."""
+    """In each lane: a call that is out counts as in flight, what is still to be called as pending, also where a worker
+    holds it, and what has its answer as neither."""
     add_batch(database, 5, lane=Lane.HIGH)
     add_batch(database, 2, lane=Lane.LOW)
     worker = Worker(database)
     jobs = worker.take(3, lanes=[Lane.HIGH])
     worker.answer(ANSWERED, jobs[0])
+    worker.send(jobs[1])
     with database.read() as tx:
         loads = lane_loads(tx)
     high, low = loads[Lane.HIGH], loads[Lane.LOW]
-    assert (high.pending, high.in_flight, high.batches) == (2, 2, {BatchState.IN_PROGRESS: 1})
+    assert (high.pending, high.in_flight, high.batches) == (3, 1, {BatchState.IN_PROGRESS: 1})
     assert (low.pending, low.in_flight, low.batches) == (2, 0, {BatchState.IN_PROGRESS: 1})
     assert loads[Lane.NORMAL].batches == {}
 

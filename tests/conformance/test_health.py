@@ -10,7 +10,7 @@ from db.engine import Database
 from tests.support.clocks import FakeClock
 from tests.support.hands import Worker, add_batch, batch_of
 from tests.support.replies import ANSWERED, make_judge
-from workers.child import show_life
+from workers.life import show_life
 from workers.surroundings import at_work
 
 

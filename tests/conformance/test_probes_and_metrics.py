@@ -135,7 +135,7 @@ def test_the_mill_is_told_as_the_database_has_it(api: Api) -> None:
     add_batch(database, 5, lane=Lane.HIGH)
     worker = Worker(database)
     worker.answer(ANSWERED, *worker.take(2))
-    worker.take(1)
+    worker.send(*worker.take(1))
     found = families(api.admin.get("/metrics").text)
 
     def value(name: str, **labels: str) -> float:

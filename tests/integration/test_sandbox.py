@@ -205,7 +205,7 @@ def test_sdk_meets_a_reset() -> None:
         ("POST", "/v1/chat/completions", {"messages": [{"role": "user"}]}, 400, "missing_required_parameter"),
         ("POST", "/v1/chat/completions", {"model": "m"}, 400, "missing_required_parameter"),
         ("POST", "/v1/chat/completions", {"model": "m", "messages": "hello"}, 400, "invalid_type"),
-        ("POST", "/v1/chat/completions", HELLO | {"stream": True}, 400, "unsupported_value"),
+        ("POST", "/v1/embeddings", {"model": "m", "input": "a", "stream": True}, 400, "unknown_parameter"),
         ("POST", "/v1/chat/completions", HELLO | {"n": 0}, 400, "invalid_value"),
         ("POST", "/v1/chat/completions", HELLO | {"max_tokens": "5"}, 400, "invalid_value"),
         ("POST", "/v1/chat/completions", HELLO | {"top_logprobs": 2}, 400, "invalid_value"),

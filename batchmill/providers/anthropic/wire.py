@@ -81,6 +81,8 @@ class AnthropicWire:
         SettingsError: The URL or a key cannot be used. The message never holds a key.
     """
 
+    streams: Final = ()
+
     def __init__(
         self,
         *,

@@ -104,6 +104,8 @@ class GeminiWire:
         SettingsError: The URL or a key cannot be used. The message never holds a key.
     """
 
+    streams: Final = ()
+
     def __init__(
         self,
         *,

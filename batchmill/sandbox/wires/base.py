@@ -71,6 +71,10 @@ class Wire(Protocol):
         """
         ...
 
+    def stream(self, asked: Asked, answer: Mapping[str, Any]) -> bytes | None:
+        """The same as the events that it is streamed in; None where it is not asked for so."""
+        ...
+
     def refuse(self, complaint: Complaint, request_id: str) -> Answer:
         """The error in the provider's shape."""
         ...

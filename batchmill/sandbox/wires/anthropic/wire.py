@@ -31,6 +31,10 @@ class Anthropic:
         """The message."""
         return shape.shape(asked, composed, request_id)
 
+    def stream(self, asked: Asked, answer: Mapping[str, Any]) -> bytes | None:
+        """It does not stream."""
+        return None
+
     def refuse(self, complaint: Complaint, request_id: str) -> Answer:
         """The error, with the request's id in it."""
         return errors.refuse(complaint, request_id)

@@ -57,6 +57,10 @@ class Gemini:
         """The answer's JSON."""
         return shape.shape(asked, composed, request_id)
 
+    def stream(self, asked: Asked, answer: Mapping[str, Any]) -> bytes | None:
+        """It does not stream."""
+        return None
+
     def refuse(self, complaint: Complaint, request_id: str) -> Answer:
         """The error."""
         return errors.refuse(complaint)

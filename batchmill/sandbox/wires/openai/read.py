@@ -9,6 +9,7 @@ from typing import Any, Final
 from batchmill.requests.model import Endpoint
 from batchmill.sandbox.outcomes import Complaint, ComplaintError
 from batchmill.sandbox.prompts import NO_WISHES, Asked, Tool, Wishes, digest, read_object
+from batchmill.streams.pieces import STREAMED
 
 MOST_CHOICES: Final = 128
 
@@ -46,9 +47,8 @@ def read_call(endpoint: Endpoint, body: dict[str, Any]) -> Asked:
         model = "omni-moderation-latest"
     if not isinstance(model, str) or not model:
         raise _missing("model")
-    if body.get("stream"):
-        message = "The sandbox does not stream; leave `stream` out or false."
-        raise _invalid("stream", message, "unsupported_value")
+    if body.get("stream") and endpoint not in STREAMED:
+        raise _invalid("stream", "Unrecognized request argument supplied: stream", "unknown_parameter")
     prompt = body.get(_PROMPT_FIELD[endpoint])
     if not prompt:
         raise _missing(_PROMPT_FIELD[endpoint])

@@ -13,6 +13,7 @@ from batchmill.sandbox.wires.base import Route
 from batchmill.sandbox.wires.models import named_models
 from batchmill.sandbox.wires.openai import errors, limits, shape
 from batchmill.sandbox.wires.openai.read import parse_body, read_call
+from batchmill.streams.pieces import pieces_of
 
 
 class OpenAI:
@@ -30,6 +31,14 @@ class OpenAI:
     def shape(self, asked: Asked, composed: Composed, request_id: str, cost_nanos: int) -> dict[str, Any]:
         """The answer's JSON."""
         return shape.shape(asked, composed, request_id, cost_nanos)
+
+    def stream(self, asked: Asked, answer: Mapping[str, Any]) -> bytes | None:
+        """The events, word by word; the usage last, if that is asked for."""
+        if not asked.body.get("stream"):
+            return None
+        options = asked.body.get("stream_options")
+        with_usage = isinstance(options, dict) and options.get("include_usage") is True
+        return b"".join(pieces_of(asked.endpoint, answer, with_usage=with_usage, by_words=True))
 
     def refuse(self, complaint: Complaint, request_id: str) -> Answer:
         """The error; its id is in the head alone."""

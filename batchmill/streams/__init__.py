@@ -1,0 +1,1 @@
+"""Answers that come in pieces: how they are read, put together, and taken apart again."""
