@@ -21,6 +21,7 @@ from workers.serving.service import Service
 
 log = structlog.get_logger()
 
+MOST_AT_A_TIME = 2_000
 DESCRIPTION = """The batch API of OpenAI, for any provider: hand in files of requests, and collect the answers.
 
 Whoever can use OpenAI's Batch API can use this by changing `base_url`."""
@@ -57,10 +58,14 @@ def make_app(service: Service) -> FastAPI:
 
 
 class RequestIds:
-    """Gives every request an id, which its answer and what is logged of it bear; and answers what nobody caught."""
+    """Gives every request an id, which its answer and what is logged of it bear; and answers what nobody caught.
+
+    Of more than so many at a time, it answers that the service is busy.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._at_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -81,6 +86,12 @@ class RequestIds:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
+            if self._at_work >= MOST_AT_A_TIME:
+                told = f"{MOST_AT_A_TIME:,} requests are being answered; try again in a while."
+                busy = error_response(503, "overloaded", told, headers={"retry-after": "1"})
+                await busy(scope, receive, send_named)
+                return
+            self._at_work += 1
             try:
                 await self._app(scope, receive, send_named)
             except Exception as error:
@@ -89,3 +100,5 @@ class RequestIds:
                     raise
                 told = f"Something went wrong on our side; the service's log knows more, by {request_id}."
                 await error_response(500, "internal_error", told)(scope, receive, send_named)
+            finally:
+                self._at_work -= 1

@@ -18,8 +18,6 @@ from workers.serving.service import Service
 log = structlog.get_logger()
 
 WATCH_S = 0.5
-MOST_AT_A_TIME = 2_000
-"""So many requests are answered at a time; beyond that 503 says to come back."""
 
 
 def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
@@ -41,7 +39,6 @@ def server_of(service: Service, socket: int) -> uvicorn.Server:
     app = make_app(service)
     config = uvicorn.Config(
         app,
-        fd=socket,
         http="httptools",
         loop="asyncio",
         ws="none",
@@ -49,20 +46,28 @@ def server_of(service: Service, socket: int) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         date_header=True,
-        limit_concurrency=MOST_AT_A_TIME,
         timeout_graceful_shutdown=int(service.settings.workers.grace_s),
         proxy_headers=False,
     )
-    return _Server(config, app, service)
+    # Not by uvicorn's `fd`: it takes the socket for one of another family, whose small packets asyncio lets wait for
+    # each other; every answer to a client that sends head and body apart would be 40 ms late.
+    return _Server(config, app, service, net.socket(fileno=socket))
 
 
 class _Server(uvicorn.Server):
     """Before it waits for its answers to end, ends the streams of events, and lets the desk take nothing more on."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, service: Service, listening: net.socket
+    ) -> None:
         super().__init__(config)
+        self._listening = listening
         self._app = app
         self._service = service
+
+    def run(self, sockets: list[net.socket] | None = None) -> None:
+        """Answer until stopped."""
+        super().run(sockets or [self._listening])
 
     async def shutdown(self, sockets: list[net.socket] | None = None) -> None:
         """Take no more requests, and wait for those under way."""
