@@ -57,9 +57,7 @@ def server_of(service: Service, socket: int) -> uvicorn.Server:
 class _Server(uvicorn.Server):
     """Before it waits for its answers to end, ends the streams of events, and lets the desk take nothing more on."""
 
-    def __init__(
-        self, config: uvicorn.Config, app: FastAPI, service: Service, listening: net.socket
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service, listening: net.socket) -> None:
         super().__init__(config)
         self._listening = listening
         self._app = app
