@@ -201,6 +201,8 @@ def _type(schema: Schema) -> str:
             return f"`{schema['enum'][0]}`"
         return "one of " + ", ".join(f"`{each}`" for each in schema["enum"])
     kind = schema.get("type", "anything")
+    if isinstance(kind, list):
+        return " or ".join(_type({**schema, "type": each}) for each in kind)
     if kind == "array":
         return f"array of {_many(schema.get('items', {}))}{_bounds(schema, 'Items', ' items')}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
