@@ -116,7 +116,7 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
             "model": {"type": "string", "minLength": 1, "description": "`gpt-4o-mini`, or `provider/model`."},
             field: content,
             **({"stream": _STREAM} if endpoint in STREAMED else {}),
-            WISHES: {"$ref": "#/components/schemas/Wishes"},
+            WISHES: {"anyOf": [{"$ref": "#/components/schemas/Wishes"}, {"type": "null"}]},
         },
         "additionalProperties": True,
         "description": "OpenAI's fields; those that are not named here are passed on as they are.",
