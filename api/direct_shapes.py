@@ -92,7 +92,7 @@ _CONTENT: dict[Endpoint, tuple[str, dict[str, Any]]] = {
 
 
 _HEADERS: dict[str, str] = {
-    "x-batchmill-request": "What `batchmill explain` knows it by",
+    "x-batchmill-request": "Its id",
     "x-batchmill-cached": "`true` where no call was made for it",
     "x-batchmill-cost-usd": "What it has cost, in plain decimals, or `unknown`; not where it comes in pieces",
     "x-batchmill-provider": "Who has answered",
