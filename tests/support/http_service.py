@@ -109,7 +109,7 @@ def served(settings: Settings) -> Iterator[Served]:
     )
     service = make_service(here, wants_keys=True)
     with contextlib.closing(service), listen(here) as listening:
-        server = server_of(service, listening.fileno())
+        server = server_of(service, listening.dup().detach())
         thread = threading.Thread(target=server.run, name="service")
         thread.start()
         try:
