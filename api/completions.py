@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api.auth import Producer, Serving
 from api.direct_answers import as_it_comes, from_whole, whole
-from api.direct_shapes import Model, ModelList, Wishes, described
+from api.direct_shapes import Model, ModelList, Wishes, answers, described
 from api.errors import ERRORS, ApiError
 from batchmill.errors import NotFoundError
 from batchmill.requests.model import Endpoint
@@ -67,7 +67,7 @@ def _answers(endpoint: Endpoint, summary: str) -> None:
         summary=summary,
         description="Answered from the cache, or by the model asked for; the headers `x-batchmill-…` tell which.",
         response_class=Response,
-        responses={200: {"description": "The answer", "content": {"application/json": {"schema": {}}}}},
+        responses=answers(endpoint),
         openapi_extra=described(endpoint),
     )
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from api.app import make_app
 from batchmill.logs import configure_logs
+from batchmill.money import list_prices
 from workers.serving.desk import Desk
 from workers.serving.service import Service
 
@@ -33,6 +34,7 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     if parent is not None:
         patience_s = settings.workers.grace_s + GONE_WITHIN_S
         threading.Thread(target=_follow, args=(parent, patience_s), daemon=True, name="follow-parent").start()
+    list_prices.load()  # the first caller is not to wait for it
     server_of(service, socket).run()
 
 

@@ -14,7 +14,18 @@ import click
 from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of
 from benchmarks.machine import describe
 from benchmarks.page import Outcome
-from benchmarks.parts import answering, budgets, intake, limits, memory, quota, quoting, rivals, utilisation
+from benchmarks.parts import (
+    answering,
+    budgets,
+    client,
+    intake,
+    limits,
+    memory,
+    quota,
+    quoting,
+    rivals,
+    utilisation,
+)
 from benchmarks.profile import explain
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import Stage
@@ -27,6 +38,7 @@ EVERY_ROUND: Sequence[tuple[set[Part], Measure]] = (
     ({Part.BUDGETS}, budgets.run),
     ({Part.INGEST}, intake.run),
     ({Part.QUOTE}, quoting.run),
+    ({Part.CLIENT}, client.run),
     ({Part.LIMITS}, limits.run),
     ({Part.RIVALS}, rivals.run),
 )
@@ -41,6 +53,7 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.BUDGETS: budgets.TARGETS,
     Part.INGEST: intake.TARGETS,
     Part.QUOTE: quoting.TARGETS,
+    Part.CLIENT: client.TARGETS,
     Part.LIMITS: limits.TARGETS,
     Part.QUOTA: quota.TARGETS,
     Part.MEMORY: memory.TARGETS,

@@ -17,6 +17,7 @@ class Part(StrEnum):
     BUDGETS = "budgets"
     INGEST = "ingest"
     QUOTE = "quote"
+    CLIENT = "client"
     LIMITS = "limits"
     QUOTA = "quota"
     MEMORY = "memory"

@@ -41,6 +41,12 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " processors. What the larger takes longer is all its lines': neither has the command's start in it. Memory is"
         " that of the largest process; eight bytes a line for the names and some twenty for the questions are in it.",
     ),
+    Part.CLIENT: (
+        "The producers' client",
+        "`from batchmill import Client` in a fresh Python, less what Python itself takes; {ingest_lines:,} prompts from"
+        " a generator as the body of an upload, and as many lines of an output file read as results, on one core and"
+        " without a service.",
+    ),
     Part.LIMITS: (
         "Rate limits",
         "{admissions:,} calls let through by the limiter on a Valkey, from one process, in lists of 64: each counted in"

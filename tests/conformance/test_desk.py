@@ -36,6 +36,7 @@ from workers.serving.desk import Desk
 from workers.upkeep import bury_the_dead
 
 SLOW = Behaviour(latency_s=(0.3, 0.3))
+SLOWER = Behaviour(latency_s=(1.5, 1.5))
 HANGS = "sandbox/timeout"
 
 
@@ -155,7 +156,7 @@ def test_who_leaves_before_his_turn_is_not_called_for(database_url: str, tmp_pat
         await first
         await until(lambda: here.states()["requests"] == {"done": 1, "cancelled": 1})
 
-    here = at_desk(use, database_url, tmp_path, SLOW, BATCHMILL_CONCURRENCY="1")
+    here = at_desk(use, database_url, tmp_path, SLOWER, BATCHMILL_CONCURRENCY="1")
     assert len(here.calls()) == 1
     here.books()
 
@@ -174,7 +175,7 @@ def test_who_waits_behind_one_who_leaves_is_called_for(database_url: str, tmp_pa
         assert (await follower).standing.state is RequestState.DONE
         await busy
 
-    here = at_desk(use, database_url, tmp_path, SLOW, BATCHMILL_CONCURRENCY="1")
+    here = at_desk(use, database_url, tmp_path, SLOWER, BATCHMILL_CONCURRENCY="1")
     assert here.states()["requests"] == {"done": 2, "cancelled": 1}
     assert len(here.calls()) == 2
     here.books()

@@ -196,9 +196,9 @@ class Mill:
         return [pid for pid in found if not _is_zombie(pid)]
 
     @contextmanager
-    def up(self, *options: str | Path) -> Iterator["Up"]:
-        """`batchmill up` on a free port for as long as the context lasts."""
-        process = self.start("up", "--port", "0", *options)
+    def up(self, *options: str | Path, command: str = "up") -> Iterator["Up"]:
+        """`batchmill up`, or `batchmill serve`, on a free port for as long as the context lasts."""
+        process = self.start(command, "--port", "0", *options)
         notice = self.home / "run" / "service.json"
         try:
             wait_until(lambda: notice.exists() or process.poll() is not None, PATIENCE_S)
