@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import batches, completions, files, health, results
 from api.admin.router import router as admin
 from api.auth import TOLD_HEADERS
+from api.document import complete
 from api.door import Door
 from api.errors import answer_errors, error_response
 from api.limits import BodyLimit, RequestLimit
@@ -49,6 +50,7 @@ def make_app(service: Service) -> FastAPI:
     for router in (files.router, batches.router, results.router, completions.router, admin, health.router):
         app.include_router(router)
     answer_errors(app)
+    complete(app)
     limits = service.settings.service
     app.add_middleware(BodyLimit, most_bytes=limits.max_body_bytes, unless=("/v1/files",))
     app.add_middleware(Door, service=service, limit=RequestLimit(limits.key_rpm))

@@ -12,21 +12,16 @@ from starlette.responses import Response
 
 from api.auth import Producer, Serving
 from api.direct_answers import as_it_comes, from_whole, whole
-from api.direct_shapes import Model, ModelList, Wishes, described
+from api.direct_shapes import Model, ModelList, Wishes, answers, described
 from api.errors import ERRORS, ApiError
 from batchmill.errors import NotFoundError
 from batchmill.requests.model import Endpoint
-from batchmill.streams.events import CONTENT_TYPE
-from batchmill.streams.pieces import STREAMED
 from batchmill.streams.relay import Relay
 from workers.serving import models
 from workers.serving.desk import Desk
 from workers.serving.questions import WISHES, read_question
 
 T = TypeVar("T")
-
-_ANSWERS: dict[str, Any] = {"application/json": {"schema": {}}}
-_EVENTS: dict[str, Any] = {CONTENT_TYPE: {"schema": {"type": "string"}}}
 
 router = APIRouter(prefix="/v1", tags=["requests"], responses=ERRORS)
 
@@ -63,7 +58,6 @@ def _answers(endpoint: Endpoint, summary: str) -> None:
         return from_whole(await visit.answered(), endpoint, with_usage=relay.wants_usage)
 
     name = endpoint.removeprefix("/v1/").replace("/", "_")
-    can_stream = endpoint in STREAMED
     router.add_api_route(
         endpoint.removeprefix("/v1"),
         answer,
@@ -73,7 +67,7 @@ def _answers(endpoint: Endpoint, summary: str) -> None:
         summary=summary,
         description="Answered from the cache, or by the model asked for; the headers `x-batchmill-…` tell which.",
         response_class=Response,
-        responses={200: {"description": "The answer", "content": _ANSWERS | (_EVENTS if can_stream else {})}},
+        responses=answers(endpoint),
         openapi_extra=described(endpoint),
     )
 

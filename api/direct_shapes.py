@@ -12,11 +12,12 @@ from batchmill.requests.checks import name_fault
 from batchmill.requests.model import BatchOptions, CacheMode, Endpoint, Lane, OnUnknown
 from batchmill.routing.names import MOST_FALLBACKS
 from batchmill.routing.wants import FIELDS, dump_wants, read_wants
+from batchmill.streams.pieces import STREAMED
 from workers.serving.questions import WISHES
 
 
 class Wishes(BaseModel):
-    """The field `batchmill` of a body: what is for us, and goes to no provider."""
+    """What of a request is for us, and goes to no provider."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -90,22 +91,19 @@ _CONTENT: dict[Endpoint, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _wishes_schema() -> dict[str, Any]:
-    """The schema of `Wishes`, which refers to nothing outside of itself: it stands in the middle of a document."""
-    schema = Wishes.model_json_schema()
-    parts = schema.pop("$defs", {})
-
-    def inlined(value: Any) -> Any:
-        if isinstance(value, list):
-            return [inlined(one) for one in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return inlined(parts[value["$ref"].rpartition("/")[2]])
-        return {name: inlined(one) for name, one in value.items()}
-
-    inline: dict[str, Any] = inlined(schema)
-    return inline
+_HEADERS: dict[str, str] = {
+    "x-batchmill-request": "Its id",
+    "x-batchmill-cached": "`true` where no call was made for it",
+    "x-batchmill-cost-usd": "What it has cost, in plain decimals, or `unknown`; not where it comes in pieces",
+    "x-batchmill-provider": "Who has answered",
+    "x-batchmill-model": "Which model",
+    "x-batchmill-selection": "How that was chosen",
+}
+_STREAM: dict[str, Any] = {
+    "type": ["boolean", "null"],
+    "default": None,
+    "description": "Whether the answer is wanted in pieces as they come, as server-sent events.",
+}
 
 
 def described(endpoint: Endpoint) -> dict[str, Any]:
@@ -115,10 +113,20 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
         "type": "object",
         "required": ["model", field],
         "properties": {
-            "model": {"type": "string", "minLength": 1},
+            "model": {"type": "string", "minLength": 1, "description": "`gpt-4o-mini`, or `provider/model`."},
             field: content,
-            WISHES: _wishes_schema(),
+            **({"stream": _STREAM} if endpoint in STREAMED else {}),
+            WISHES: {"anyOf": [{"$ref": "#/components/schemas/Wishes"}, {"type": "null"}]},
         },
         "additionalProperties": True,
+        "description": "OpenAI's fields; those that are not named here are passed on as they are.",
     }
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def answers(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
+    """What it says of its answers."""
+    pieces = {"text/event-stream": {"schema": {"type": "object"}}} if endpoint in STREAMED else {}
+    headers = {name: {"schema": {"type": "string"}, "description": told} for name, told in _HEADERS.items()}
+    content = {"application/json": {"schema": {"type": "object"}}, **pieces}
+    return {200: {"description": "The provider's answer", "content": content, "headers": headers}}

@@ -1,10 +1,11 @@
 """Multipart forms as they stream by: fields kept, files passed on in pieces, nothing of a file in memory."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from python_multipart import MultipartParser
-from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 
 from api.errors import ApiError
@@ -12,6 +13,7 @@ from api.errors import ApiError
 MOST_FIELD_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 16 * 1024
 MOST_PARTS = 100
+_ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*([A-Za-z0-9-]+)'[A-Za-z0-9-]*'([^\s;\"]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,15 @@ class _Reader:
         names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
         callbacks = {f"on_{name}": getattr(self, f"_{name}") for name in names}
         callbacks |= {"on_headers_finished": self._headers_finished, "on_end": self._end}
-        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        try:
+            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise _bad("The boundary of this form is not one that can be.") from error
 
     def feed(self, data: bytes) -> Iterator[Event]:
         try:
             self._parser.write(data)
-        except (MultipartParseError, ValueError) as error:
+        except ValueError as error:
             raise _bad("The body of this request is no multipart form that can be read.") from error
         events, self._events = self._events, []
         yield from events
@@ -105,13 +110,14 @@ class _Reader:
         self._name, self._value = b"", b""
 
     def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        name = options.get(b"name", b"").decode(errors="replace")
-        self._field_name = name
-        if b"filename" in options:
-            self._events.append(FileBegins(name, options[b"filename"].decode(errors="replace")))
-        else:
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        self._field_name = options.get(b"name", b"").decode(errors="replace")
+        filename = _filename(disposition, options.get(b"filename"))
+        if filename is None:
             self._field = bytearray()
+        else:
+            self._events.append(FileBegins(self._field_name, filename))
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._field is None:
@@ -127,6 +133,17 @@ class _Reader:
 
     def _end(self) -> None:
         self._is_over = True
+
+
+def _filename(disposition: bytes, plain: bytes | None) -> str | None:
+    """The name of a file as browsers write it, or as RFC 5987 has it where that is the only one; None for no file."""
+    if plain is not None:
+        return plain.decode(errors="replace")
+    found = _ENCODED_NAME.search(disposition)
+    if found is None:
+        return None
+    charset, encoded = found[1].decode(), unquote_to_bytes(found[2])
+    return encoded.decode("latin-1" if charset.lower() == "iso-8859-1" else "utf-8", errors="replace")
 
 
 def _bad(message: str) -> ApiError:

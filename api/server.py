@@ -12,12 +12,14 @@ from fastapi import FastAPI
 
 from api.app import make_app
 from batchmill.logs import configure_logs
+from batchmill.money import list_prices
 from workers.serving.desk import Desk
 from workers.serving.service import Service
 
 log = structlog.get_logger()
 
 WATCH_S = 0.5
+GONE_WITHIN_S = 5.0
 
 
 def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
@@ -30,7 +32,9 @@ def serve(service: Service, *, socket: int, parent: int | None = None) -> None:
     settings = service.settings
     configure_logs(settings.log)
     if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True, name="follow-parent").start()
+        patience_s = settings.workers.grace_s + GONE_WITHIN_S
+        threading.Thread(target=_follow, args=(parent, patience_s), daemon=True, name="follow-parent").start()
+    list_prices.load()  # the first caller is not to wait for it
     server_of(service, socket).run()
 
 
@@ -76,8 +80,11 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _follow(parent: int) -> None:
+def _follow(parent: int, patience_s: float) -> None:
+    """Leave when the parent is gone, as if told to by it, and be gone when it would have seen to that."""
     while os.getppid() == parent:
         time.sleep(WATCH_S)
     log.warning("launcher_gone")
     os.kill(os.getpid(), SIGTERM)
+    time.sleep(patience_s)
+    os._exit(1)

@@ -26,6 +26,7 @@ BatchmillError
 └── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
 
+What goes wrong between a producer's client and the service is below BatchmillError, too: `batchmill/client/errors.py`.
 The positional arguments rebuild the exception, as pickle and Celery need.
 """
 
@@ -42,7 +43,7 @@ class BatchmillError(Exception):
 
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
     may_succeed_later: ClassVar[bool] = False
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -14,7 +14,20 @@ import click
 from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of
 from benchmarks.machine import describe
 from benchmarks.page import Outcome
-from benchmarks.parts import answering, budgets, intake, limits, memory, quota, quoting, rivals, utilisation
+from benchmarks.parts import (
+    answering,
+    budgets,
+    client,
+    direct,
+    intake,
+    limits,
+    memory,
+    quota,
+    quoting,
+    rivals,
+    service,
+    utilisation,
+)
 from benchmarks.profile import explain
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import Stage
@@ -27,6 +40,7 @@ EVERY_ROUND: Sequence[tuple[set[Part], Measure]] = (
     ({Part.BUDGETS}, budgets.run),
     ({Part.INGEST}, intake.run),
     ({Part.QUOTE}, quoting.run),
+    ({Part.CLIENT}, client.run),
     ({Part.LIMITS}, limits.run),
     ({Part.RIVALS}, rivals.run),
 )
@@ -34,6 +48,8 @@ ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UTILISATION}, utilisation.run),
     ({Part.MEMORY}, memory.run),
     ({Part.QUOTA}, quota.run),
+    ({Part.SERVICE}, service.run),
+    ({Part.DIRECT}, direct.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
@@ -41,10 +57,13 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.BUDGETS: budgets.TARGETS,
     Part.INGEST: intake.TARGETS,
     Part.QUOTE: quoting.TARGETS,
+    Part.CLIENT: client.TARGETS,
     Part.LIMITS: limits.TARGETS,
     Part.QUOTA: quota.TARGETS,
     Part.MEMORY: memory.TARGETS,
     Part.UTILISATION: utilisation.TARGETS,
+    Part.SERVICE: service.TARGETS,
+    Part.DIRECT: direct.TARGETS,
     Part.RIVALS: {},
 }
 

@@ -17,10 +17,13 @@ class Part(StrEnum):
     BUDGETS = "budgets"
     INGEST = "ingest"
     QUOTE = "quote"
+    CLIENT = "client"
     LIMITS = "limits"
     QUOTA = "quota"
     MEMORY = "memory"
     UTILISATION = "utilisation"
+    SERVICE = "service"
+    DIRECT = "direct"
     RIVALS = "rivals"
 
 
@@ -83,7 +86,19 @@ class Figure:
         return {None: "", True: "met", False: "MISSED"}[self.is_met]
 
 
-_UNITS = ("calls", "req/s", "lines/s", "ms CPU a request", "ms CPU a call", "calls/s", "MB", "s", "x", "%")
+_UNITS = (
+    "calls",
+    "req/s",
+    "lines/s",
+    "ms CPU a request",
+    "ms CPU a call",
+    "calls/s",
+    "MB",
+    "s",
+    "ms",
+    "x",
+    "%",
+)
 
 
 def figures_of(

@@ -41,6 +41,12 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " processors. What the larger takes longer is all its lines': neither has the command's start in it. Memory is"
         " that of the largest process; eight bytes a line for the names and some twenty for the questions are in it.",
     ),
+    Part.CLIENT: (
+        "The producers' client",
+        "`from batchmill import Client` in a fresh Python, less what Python itself takes; {ingest_lines:,} prompts from"
+        " a generator as the body of an upload, and as many lines of an output file read as results, on one core and"
+        " without a service.",
+    ),
     Part.LIMITS: (
         "Rate limits",
         "{admissions:,} calls let through by the limiter on a Valkey, from one process, in lists of 64: each counted in"
@@ -64,6 +70,21 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " limits are set by `batchmill providers limit`; refused calls count, with the sandbox as with providers. Used"
         " is what it let through in per cent of the limit that is tighter for these calls. Once more with a FLUSHALL on"
         " the broker in the middle, whereupon the limiter waits some seconds.",
+    ),
+    Part.SERVICE: (
+        "The service",
+        "{many_lines:,} lines handed in over HTTP on a warm service: from the first byte of the upload, through the"
+        " batch's creation, until it is in progress, all of it stored (`batchmill serve`, no worker beside it). Then on"
+        " `batchmill up` with SQLite: an upload of {upload_mb} MB, {uploads} at once of as much together, each compared"
+        " by its hash; and the same batch answered to its end, its file downloaded. Memory is by how much a process's"
+        " resident set rises at its highest above what it was before (SQLite's pages and caches in it).",
+    ),
+    Part.DIRECT: (
+        "Single requests",
+        "{direct_calls:,} chat completions one after the other in each of four ways, in turn, every question another:"
+        " over a kept connection of Python's own HTTP client and with the official SDK, to the sandbox itself and"
+        " through `batchmill serve`. What the service adds is everything a batch's line has: three commits, a hold, an"
+        " entry in the cache and one in the ledger.",
     ),
     Part.RIVALS: (
         "Beside it",

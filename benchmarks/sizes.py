@@ -17,11 +17,14 @@ class Sizes:
         many_lines: Of the batch whose memory is compared with that of `lines`.
         ingest_lines: Of the file that is only taken in.
         admissions: Calls that the rate limiter lets through in a round.
+        direct_calls: Single calls in each way, one after the other.
         rival_calls: Calls that each of the others makes in a round.
         slots: Calls in flight where the provider is slow.
         slow_lines: Of the batch it answers slowly.
         latency_s: Shortest and longest time of such an answer.
         quota_s: How long a provider's limits are used up.
+        upload_mb: Size of a large upload, and of many together.
+        uploads: How many those are.
     """
 
     stores: tuple[Store, ...]
@@ -31,11 +34,14 @@ class Sizes:
     many_lines: int
     ingest_lines: int
     admissions: int
+    direct_calls: int
     rival_calls: int
     slots: int
     slow_lines: int
     latency_s: tuple[float, float]
     quota_s: float
+    upload_mb: int
+    uploads: int
 
 
 FULL = Sizes(
@@ -46,11 +52,14 @@ FULL = Sizes(
     many_lines=200_000,
     ingest_lines=100_000,
     admissions=30_000,
+    direct_calls=300,
     rival_calls=1_500,
     slots=500,
     slow_lines=7_000,
     latency_s=(0.5, 2.0),
     quota_s=180.0,
+    upload_mb=200,
+    uploads=50,
 )
 QUICK = Sizes(
     stores=(Store.POSTGRESQL,),
@@ -60,9 +69,12 @@ QUICK = Sizes(
     many_lines=1_000,
     ingest_lines=3_000,
     admissions=500,
+    direct_calls=20,
     rival_calls=60,
     slots=20,
     slow_lines=300,
     latency_s=(0.05, 0.2),
     quota_s=4.0,
+    upload_mb=5,
+    uploads=5,
 )

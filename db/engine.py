@@ -114,11 +114,12 @@ def _as_json(table: Sequence[Mapping[str, Any]], dialect: str) -> str:
     """A table as one parameter. PostgreSQL's text holds no NUL: one odd error message must not stop a whole commit."""
     document = orjson.dumps(table)
     if dialect == "postgresql" and b"\\u0000" in document:
-        document = orjson.dumps([{name: _without_nul(value) for name, value in row.items()} for row in table])
+        document = orjson.dumps([{name: without_nul(value) for name, value in row.items()} for row in table])
     return document.decode()
 
 
-def _without_nul(value: Any) -> Any:
+def without_nul(value: Any) -> Any:
+    """A value that PostgreSQL takes: its text holds no NUL."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 

@@ -6,28 +6,40 @@ A row comes before its object and goes after it, so that whatever is in the stor
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, text, update
 
 from batchmill.files.model import FileState
 from db.bulk import INT
 from db.engine import Transaction
-from db.tables import files
+from db.tables import files, word
 
 _is_there = files.c.state == FileState.PROCESSED
-_unfinished = (
-    select(files)
-    .where(
-        text("state <> 'processed'"),
-        (files.c.state == FileState.DELETED) | (files.c.touched_ms < bindparam("before_ms", type_=INT)),
-    )
-    .order_by(files.c.id)
-    .limit(bindparam("most", type_=INT))
-)
 _expired = (
     select(files.c.id)
     .where(files.c.expires_ms.is_not(None), files.c.expires_ms <= bindparam("now_ms", type_=INT), _is_there)
     .limit(bindparam("most", type_=INT))
 )
+# As literal words: the partial index on what is unfinished serves only what says so.
+_abandoned = (
+    select(files.c.id)
+    .where(
+        text("state <> 'processed'"),
+        files.c.state == word(FileState.UPLOADING),
+        files.c.touched_ms < bindparam("before_ms", type_=INT),
+    )
+    .limit(bindparam("most", type_=INT))
+)
+_dropped = (
+    select(files)
+    .where(
+        text("state <> 'processed'"),
+        files.c.state == word(FileState.DELETED),
+        files.c.id > bindparam("after", type_=INT),
+    )
+    .order_by(files.c.id)
+    .limit(bindparam("most", type_=INT))
+)
+_lock_quota = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 7))")
 
 
 def begin(
@@ -126,15 +138,24 @@ def page(
     return tx.rows(wanted)
 
 
-def used_bytes(tx: Transaction, tenant: str) -> int:
-    """How much a tenant's files take, those that are being written included."""
-    return int(
-        tx.rows(
-            select(func.coalesce(func.sum(files.c.bytes), 0)).where(
-                files.c.tenant == tenant, files.c.state != FileState.DELETED
-            )
-        )[0][0]
+def used_bytes(tx: Transaction, tenant: str, but: int | None = None) -> int:
+    """How much a tenant's files take, those that are being written included, as far as they have come.
+
+    Args:
+        but: One that does not count.
+    """
+    counted = select(func.coalesce(func.sum(files.c.bytes), 0)).where(
+        files.c.tenant == tenant, files.c.state != FileState.DELETED
     )
+    if but is not None:
+        counted = counted.where(files.c.id != but)
+    return int(tx.rows(counted)[0][0])
+
+
+def lock_quota(tx: Transaction, tenant: str) -> None:
+    """See to it that until the end of this transaction no other file of that tenant becomes whole."""
+    if tx.dialect == "postgresql":
+        tx.rows(_lock_quota, tenant=tenant)
 
 
 def drop(tx: Transaction, file: int) -> bool:
@@ -143,19 +164,40 @@ def drop(tx: Transaction, file: int) -> bool:
     return tx.run(dropped.values(state=FileState.DELETED, touched_ms=tx.now_ms)) == 1
 
 
+def give_up(tx: Transaction, file: int) -> bool:
+    """The same for one that is not whole; False when it is, or was: whoever dropped it then removes its object."""
+    given_up = update(files).where(files.c.id == file, files.c.state == FileState.UPLOADING)
+    if tx.run(given_up.values(state=FileState.DELETED, touched_ms=tx.now_ms)) == 1:
+        return True
+    found = tx.rows(select(files.c.sha256).where(files.c.id == file))
+    return not found or not found[0].sha256  # given up for it; the object may have come after that
+
+
 def drop_expired(tx: Transaction, most: int) -> int:
-    """Let files be gone whose time is up; how many."""
-    ids = [row.id for row in tx.rows(_expired, now_ms=tx.now_ms, most=most)]
-    if not ids:
-        return 0
-    return tx.run(update(files).where(files.c.id.in_(ids), _is_there).values(state=FileState.DELETED))
+    """Let files be gone whose time is up, up to so many; how many."""
+    return _drop_all(tx, tx.rows(_expired, now_ms=tx.now_ms, most=most), _is_there)
 
 
-def to_remove(tx: Transaction, *, idle_ms: int, most: int) -> Sequence[Any]:
-    """Files whose objects are to be removed: those that are gone, and those that nobody has written to for so long."""
-    return tx.rows(_unfinished, before_ms=tx.now_ms - idle_ms, most=most)
+def drop_abandoned(tx: Transaction, *, idle_ms: int, most: int) -> int:
+    """Let files be gone that are not whole and that nobody has written to for so long; how many."""
+    before_ms = tx.now_ms - idle_ms
+    is_still = (files.c.state == FileState.UPLOADING) & (files.c.touched_ms < before_ms)
+    return _drop_all(tx, tx.rows(_abandoned, before_ms=before_ms, most=most), is_still)
+
+
+def _drop_all(tx: Transaction, found: Sequence[Any], is_still: ColumnElement[bool]) -> int:
+    """Drop those of which that still holds: one may have become whole meanwhile."""
+    if found:
+        still = update(files).where(files.c.id.in_([row.id for row in found]), is_still)
+        tx.run(still.values(state=FileState.DELETED, touched_ms=tx.now_ms))
+    return len(found)
+
+
+def dropped(tx: Transaction, *, after: int, most: int) -> Sequence[Any]:
+    """Files that are gone and whose objects may not be, in order, up to so many from behind that row on."""
+    return tx.rows(_dropped, after=after, most=most)
 
 
 def forget(tx: Transaction, file: int) -> None:
-    """Remove the row of a file whose object is gone."""
-    tx.run(delete(files).where(files.c.id == file, files.c.state != FileState.PROCESSED))
+    """Remove the row of a dropped file whose object is gone."""
+    tx.run(delete(files).where(files.c.id == file, files.c.state == FileState.DELETED))

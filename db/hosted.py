@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, insert, or_, select, update
 from batchmill.requests.model import BatchState, LineError
 from db import webhooks
 from db.bulk import INT
-from db.engine import Transaction
+from db.engine import Transaction, without_nul
 from db.tables import batch_faults, batches, ledger
 
 MOST_FAULTS = 10_000
@@ -35,6 +35,7 @@ _to_do = (
     .order_by(batches.c.id)
     .limit(1)
 )
+_any_to_do = select(_to_do.exists())
 # MATERIALIZED: as a plain sub-select PostgreSQL may run it more than once.
 _locked = select(_to_do.with_for_update(skip_locked=True).cte("work").prefix_with("MATERIALIZED").c.id)
 _take = {
@@ -77,6 +78,11 @@ def describe(
         )
     )
     return tx.rows(told.returning(*batches.c))[0]
+
+
+def has_work(tx: Transaction) -> bool:
+    """Whether there is anything to take; to ask keeps nobody from writing."""
+    return bool(tx.rows(_any_to_do, now_ms=tx.now_ms)[0][0])
 
 
 def take(tx: Transaction, clerk: str, lease_ms: int) -> Any | None:
@@ -173,7 +179,8 @@ def fail(tx: Transaction, batch: int, clerk: str, faults: Sequence[LineError], r
     failed = update(batches).where(
         batches.c.id == batch, batches.c.clerk == clerk, batches.c.state == BatchState.VALIDATING
     )
-    if tx.run(failed.values(state=BatchState.FAILED, last_error=reason)) != 1:
+    ending = {"state": BatchState.FAILED, "last_error": without_nul(reason), "touched_ms": tx.now_ms}
+    if tx.run(failed.values(**ending)) != 1:
         return False
     webhooks.due(tx, batch)
     rows = [
@@ -182,7 +189,7 @@ def fail(tx: Transaction, batch: int, clerk: str, faults: Sequence[LineError], r
             "nth": nth,
             "line": fault.line,
             "code": fault.code,
-            "message": fault.message,
+            "message": without_nul(fault.message),
             "param": fault.param,
         }
         for nth, fault in enumerate(faults)

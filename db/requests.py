@@ -249,8 +249,9 @@ def count_by_state(tx: Transaction, batch: int) -> dict[RequestState, int]:
     return {RequestState(row.state): row.times for row in tx.rows(counted, first=first, last=last)}
 
 
-def duplicates(tx: Transaction, batch: int) -> Sequence[Any]:
-    """Inputs of a batch whose custom_id an earlier line has: rows of (line, custom_id, first_line), by line."""
+def duplicates(tx: Transaction, batch: int, most: int | None = None) -> Sequence[Any]:
+    """Inputs of a batch whose custom_id an earlier line has, up to so many: rows of (line, custom_id, first_line), by
+    line."""
     first, last = span(batch)
     nth = func.row_number().over(partition_by=inputs.c.custom_id, order_by=inputs.c.line)
     first_line = func.min(inputs.c.line).over(partition_by=inputs.c.custom_id)
@@ -260,7 +261,7 @@ def duplicates(tx: Transaction, batch: int) -> Sequence[Any]:
         .subquery()
     )
     again = select(numbered.c.line, numbered.c.custom_id, numbered.c.first_line).where(numbered.c.nth > 1)
-    return tx.rows(again.order_by(numbered.c.line))
+    return tx.rows(again.order_by(numbered.c.line).limit(most))
 
 
 def results(database: Database, batch: int) -> Iterator[Any]:

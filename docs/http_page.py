@@ -1,6 +1,7 @@
 """The reference of the HTTP API: the OpenAPI document as the service answers it, and the page made from that."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -128,7 +129,8 @@ def _route(method: str, path: str, route: Schema) -> Iterator[str]:
         yield _table("parameter", (_parameter(each) for each in parameters))
     for kind, body in route.get("requestBody", {}).get("content", {}).items():
         schema = body["schema"]
-        yield f"Body: {_type(schema)}, `{kind}`."
+        about = f" {_text(schema['description'])}" if "description" in schema else ""
+        yield f"Body: {_type(schema)}, `{kind}`.{about}"
         if "properties" in schema:
             yield _fields(schema)
     answers = sorted((status, each) for status, each in route["responses"].items() if status != "default")
@@ -201,6 +203,8 @@ def _type(schema: Schema) -> str:
             return f"`{schema['enum'][0]}`"
         return "one of " + ", ".join(f"`{each}`" for each in schema["enum"])
     kind = schema.get("type", "anything")
+    if isinstance(kind, list):
+        return " or ".join(_type({**schema, "type": each}) for each in kind)
     if kind == "array":
         return f"array of {_many(schema.get('items', {}))}{_bounds(schema, 'Items', ' items')}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
@@ -243,7 +247,7 @@ def _range(schema: Schema) -> str:
 def _scopes() -> dict[tuple[str, str], str]:
     """What key every route takes."""
     return {
-        (method, route.path or ""): scope
+        (method, re.sub(r":\w+}", "}", route.path or "")): scope
         for route in iter_route_contexts(_app().routes)
         if isinstance(route.original_route, APIRoute) and (scope := _scope_of(route.dependant))
         for method in route.methods or ()

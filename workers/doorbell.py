@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery
 
 from batchmill.errors import BatchmillError, BrokerError
-from batchmill.settings.fields import mask_url
+from batchmill.settings.values import mask_url
 
 RUN_REQUESTS = "batchmill.run_requests"
 MOST_WAITING = 8

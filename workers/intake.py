@@ -91,12 +91,14 @@ def read_in(
     upstreams: Upstreams = NOWHERE,
     prices: PriceGuard | None = None,
     on_line: Callable[[RequestLine], None] = lambda _: None,
+    most_bad: int | None = None,
 ) -> int:
     """The same for whoever clears up himself: what stops it leaves the rows that are stored by then.
 
     Args:
         keep: Called in every transaction; tells whether the batch is still this reader's to fill.
         on_line: Told of every valid line.
+        most_bad: After so many bad lines the rest is not looked at; memory holds their numbers.
     """
     bad: set[int | None] = set()
     names = Names(MOST_NAMES)
@@ -104,6 +106,8 @@ def read_in(
     auto = _Auto(database)
     for line in lines:
         check()
+        if most_bad is not None and len(bad) >= most_bad:
+            break
         if isinstance(line, LineError):
             bad.add(line.line)
             on_bad_line(line)
@@ -120,7 +124,7 @@ def read_in(
             on_chunk(chunk.place)
     _store(database, keep, chunk.empty())
     if names.may_repeat():
-        bad |= _report_duplicates(database, batch.id, on_bad_line)
+        bad |= _report_duplicates(database, batch.id, on_bad_line, most_bad)
     if bad:
         raise InvalidLinesError(
             f"{told_bad(bad)} not valid; nothing was accepted", "correct the input, then run it again"
@@ -232,10 +236,10 @@ def _given_up() -> InputError:
 
 
 def _report_duplicates(
-    database: Database, batch: int, on_bad_line: Callable[[LineError], None]
+    database: Database, batch: int, on_bad_line: Callable[[LineError], None], most: int | None
 ) -> set[int | None]:
     with database.read() as tx:
-        again = requests.duplicates(tx, batch)
+        again = requests.duplicates(tx, batch, most)
     for row in again:
         on_bad_line(duplicate(row.line, row.custom_id, row.first_line))
     return {row.line for row in again}

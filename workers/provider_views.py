@@ -10,8 +10,8 @@ from batchmill.providers.health import Health
 from batchmill.providers.names import ProviderName
 from batchmill.routing.resting import Resting, not_closed
 from batchmill.settings import Settings
-from batchmill.settings.fields import mask_url
 from batchmill.settings.providers import ProviderSettings
+from batchmill.settings.values import mask_url
 from db import circuits, provider_checks
 from db.engine import Database
 from workers.views import circuit_view, time_text

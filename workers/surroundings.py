@@ -10,7 +10,7 @@ from batchmill.errors import BatchmillError, BrokerError, ProviderError, Setting
 from batchmill.findings import Example, Finding, Level
 from batchmill.routing.resting import left_alone
 from batchmill.settings import Settings
-from batchmill.settings.fields import mask_url
+from batchmill.settings.values import mask_url
 from db import circuits, health, schema
 from db.audit import EXAMPLES
 from db.budgets.alerts import undelivered

@@ -16,7 +16,7 @@ from batchmill.alerts.delivery import ATTEMPT_S, ChannelName
 from batchmill.alerts.message import Message
 from batchmill.errors import DeliveryError
 from batchmill.settings.alerts import MailServer, read_mailbox
-from batchmill.settings.fields import LOCAL_HOSTS, MASK
+from batchmill.settings.values import LOCAL_HOSTS, MASK
 
 _ONE_LINE_A_HEADER = SMTP_POLICY.clone(max_line_length=998)
 """Folded at 78 characters, a long subject would begin on a line of its own, which some programs show as empty."""

@@ -2,24 +2,30 @@
 
 An object is written once, by its key, and never changed. Nothing here says which objects are whole: the database does,
 so that a store needs neither renaming nor listing.
+
+How a store is reached is its driver's to know: that of `s3://` reads AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+AWS_ENDPOINT_URL, or any other way that Amazon's own tools have.
 """
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
 from batchmill.errors import BatchmillError, SettingsError, StoreError
+from batchmill.files.writing import Folder, LocalWriting, RemoteWriting, Writing
 
-READ_CHUNK_BYTES = 1 << 20
+READ_BYTES = 1 << 20
+FETCH_BYTES = 4 << 20
+"""So much is fetched at a time from a store that is not a folder: every time costs a round trip."""
 _LOCAL = "file"
 
 
 class Store:
-    """One place for files.
+    """One place for files. Safe between threads.
 
     Args:
         url: A folder, or `s3://bucket/folder` and the like.
@@ -31,21 +37,28 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            self._system, self._root = fsspec.core.url_to_fs(url)
+            self._system, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
             raise SettingsError(
                 f"files cannot be kept where BATCHMILL_FILES_URL says: {error}",
                 "name a folder, or install the driver: pip install 'batchmill[s3]' for s3://",
             ) from error
-        self.is_local = self._system.protocol == _LOCAL or _LOCAL in self._system.protocol
+        self._root = str(root).rstrip("/")
+        protocol = self._system.protocol
+        is_local = _LOCAL in ((protocol,) if isinstance(protocol, str) else protocol)
+        self._folder = Folder(self._root) if is_local else None
 
-    def write(self, key: str) -> "Writing":
-        """Begin to write an object.
+    def write(self, key: str) -> Writing:
+        """Begin to write an object: there once `finish` has returned, gone without a trace if the `with` block ends
+        before.
 
         Raises:
-            StoreError: The store cannot be written to.
+            StoreError: The store cannot be written to; from any of its methods.
         """
-        return Writing(self, key)
+        with self._named_errors("written to"):
+            if self._folder is not None:
+                return LocalWriting(self._folder, key, self._named_errors)
+            return RemoteWriting(self._system, self._path(key), self._named_errors)
 
     def read(self, key: str, first: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of an object, or a part of them, in chunks.
@@ -53,11 +66,12 @@ class Store:
         Raises:
             StoreError: The store cannot be read, or has no such object.
         """
-        with self.open(key) as file:
-            file.seek(first)
+        most = READ_BYTES if self._folder is not None else FETCH_BYTES
+        with self._opened(key) as source:
+            source.seek(first)
             left = length
             while left is None or left > 0:
-                chunk = file.read(READ_CHUNK_BYTES if left is None else min(READ_CHUNK_BYTES, left))
+                chunk = source.read(most if left is None else min(most, left))
                 if not chunk:
                     return
                 if left is not None:
@@ -66,13 +80,14 @@ class Store:
 
     @contextlib.contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
-        """An object as a file that can be read.
+        """An object as a buffered file that can be read.
 
         Raises:
-            StoreError: The store cannot be read, or has no such object.
+            StoreError: The store cannot be read, or has no such object; also from reading.
         """
-        with self.named_errors("read"), self._system.open(self.path(key), "rb") as file:
-            yield cast(BinaryIO, file)
+        size = READ_BYTES if self._folder is not None else FETCH_BYTES
+        with self._opened(key) as source, io.BufferedReader(source, size) as file:
+            yield file
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is gone already.
@@ -80,8 +95,11 @@ class Store:
         Raises:
             StoreError: The store cannot be written to.
         """
-        with self.named_errors("written to"), contextlib.suppress(FileNotFoundError):
-            self._system.rm_file(self.path(key))
+        with self._named_errors("written to"), contextlib.suppress(FileNotFoundError):
+            if self._folder is not None:
+                self._folder.remove(key)
+            else:
+                self._system.rm_file(self._path(key))
 
     def check(self) -> None:
         """Make sure that it can be written to.
@@ -89,93 +107,71 @@ class Store:
         Raises:
             StoreError: It cannot.
         """
-        with self.write(".check") as probe:
+        key = f".check-{os.getpid()}"
+        with self.write(key) as probe:
             probe.write(b"batchmill")
             probe.finish()
-        self.delete(".check")
-
-    def create(self, key: str) -> Any:
-        """A file to write an object to; see `write`."""
-        if self.is_local:
-            os.makedirs(self._root, mode=0o700, exist_ok=True)
-            return open(
-                os.open(self.path(key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb", 0
-            )
-        return self._system.open(self.path(key), "wb", autocommit=False)
-
-    def path(self, key: str) -> str:
-        """Where an object is, in the store's words."""
-        return f"{self._root.rstrip('/')}/{key}"
-
-    def sync(self) -> None:
-        """See to it that the names of new objects outlive a power cut, as far as the store leaves that to us."""
-        if self.is_local:
-            folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                with contextlib.suppress(OSError):  # some network file systems cannot
-                    os.fsync(folder)
-            finally:
-                os.close(folder)
+        self.delete(key)
 
     @contextlib.contextmanager
-    def named_errors(self, what: str) -> Iterator[None]:
+    def _opened(self, key: str) -> Iterator["_Source"]:
+        with self._named_errors("read"):
+            if self._folder is not None:
+                file: Any = self._folder.open(key)
+            else:
+                file = self._system.open(self._path(key), "rb", block_size=FETCH_BYTES, cache_type="none")
+        with contextlib.closing(file):
+            yield _Source(file, self._named_errors)
+
+    def _path(self, key: str) -> str:
+        """Where an object is, in the driver's words."""
+        return f"{self._root}/{key}"
+
+    @contextlib.contextmanager
+    def _named_errors(self, what: str) -> Iterator[None]:
         """Turn what the driver raises into our words: the system's errors of a folder, its library's own of others."""
-        kind = OSError if self.is_local else Exception
+        kind = OSError if self._folder is not None else Exception
         try:
             yield
         except BatchmillError:
             raise
-        except kind as error:
-            said = str(error).splitlines() or [""]
-            reason = getattr(error, "strerror", None) or said[0]
+        except FileNotFoundError as error:
+            if what != "read":
+                raise self._error(what, error) from error
             raise StoreError(
-                f"the file store cannot be {what}: {reason or type(error).__name__}",
-                "check BATCHMILL_FILES_URL, its permissions, and the room there",
+                "the file store does not have what it should: an object is missing there",
+                "check that every part of the service has the same BATCHMILL_FILES_URL, and that nobody else"
+                " removes anything there",
             ) from error
+        except kind as error:
+            raise self._error(what, error) from error
+
+    def _error(self, what: str, error: Exception) -> StoreError:
+        said = str(error).splitlines() or [""]
+        reason = getattr(error, "strerror", None) or said[0]
+        return StoreError(
+            f"the file store cannot be {what}: {reason or type(error).__name__}",
+            "check BATCHMILL_FILES_URL, its permissions, and the room there",
+        )
 
 
-class Writing:
-    """An object being written: there once `finish` has returned, gone without a trace if the `with` block ends before.
+class _Source(io.RawIOBase):
+    """What is read of an object: the errors of reading are the store's, those of whoever reads are not."""
 
-    Raises:
-        StoreError: From any method, when the store does not take it.
-    """
+    def __init__(self, file: Any, named_errors: Any) -> None:
+        self._file = file
+        self._named_errors = named_errors
 
-    def __init__(self, store: Store, key: str) -> None:
-        self._store = store
-        self._key = key
-        self._is_whole = False
-        with store.named_errors("written to"):
-            self._file = store.create(key)
+    def readable(self) -> bool:
+        return True
 
-    def __enter__(self) -> Self:
-        return self
+    def seekable(self) -> bool:
+        return True
 
-    def write(self, chunk: bytes | memoryview) -> None:
-        """Append."""
-        with self._store.named_errors("written to"):
-            left = memoryview(chunk)
-            while left:
-                left = left[self._file.write(left) :]
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._named_errors("read"):
+            return cast(int, self._file.seek(offset, whence))
 
-    def finish(self) -> None:
-        """See to it that all of it is there, and stays there."""
-        with self._store.named_errors("written to"):
-            self._file.flush()
-            if self._store.is_local:
-                os.fsync(self._file.fileno())
-            self._file.close()
-            if not self._store.is_local:
-                self._file.commit()
-            self._store.sync()
-        self._is_whole = True
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_whole:
-            return
-        with contextlib.suppress(Exception):
-            if self._store.is_local:
-                self._file.close()
-                Path(self._store.path(self._key)).unlink(missing_ok=True)
-            else:
-                self._file.discard()
+    def readinto(self, into: Any) -> int:
+        with self._named_errors("read"):
+            return cast(int, self._file.readinto(into))

@@ -1,14 +1,14 @@
 """Reads OpenAI's batch input as it streams by: for every line a request or its faults, in flat memory.
 
-Beside custom_id, method, url and body a line may say what it wants of `routing`; any other field is ignored. What it
-says is read as `jsonl.py` has it.
+Beside custom_id, method, url and body a line may say what it wants of `routing`, and its `type`; any other field is
+ignored. What it says is read as `jsonl.py` has it.
 Whether two lines share a custom_id is the database's to find.
 """
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from batchmill.requests.checks import ENDPOINTS, find_faults
+from batchmill.requests.checks import ENDPOINTS, Fault, find_faults, name_fault
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, line_error, read_objects
 from batchmill.requests.model import Endpoint, LineError, RequestLine
 from batchmill.routing.wants import read_routing
@@ -37,7 +37,7 @@ def read_lines(
         if model:
             _add_model(parsed, model)
         routing, routing_faults = read_routing(parsed)
-        if faults := [*find_faults(parsed, endpoint), *routing_faults]:
+        if faults := [*find_faults(parsed, endpoint), *_type_faults(parsed), *routing_faults]:
             yield from (line_error(number, fault) for fault in faults)
         else:
             request = _request(number, parsed, routing)
@@ -51,6 +51,11 @@ def _add_model(parsed: dict[str, Any], model: str) -> None:
         parsed["body"] = body | {"model": model}
 
 
+def _type_faults(parsed: dict[str, Any]) -> list[Fault]:
+    fault = name_fault("type", parsed["type"]) if parsed.get("type") is not None else None
+    return [fault] if fault else []
+
+
 def _request(number: int, parsed: dict[str, Any], routing: str) -> RequestLine:
     body = parsed["body"]
     return RequestLine(
@@ -59,5 +64,6 @@ def _request(number: int, parsed: dict[str, Any], routing: str) -> RequestLine:
         endpoint=ENDPOINTS[parsed["url"]],
         model=body["model"],
         body=body,
+        request_type=parsed.get("type") or "",
         routing=routing,
     )

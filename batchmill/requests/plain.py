@@ -37,14 +37,26 @@ def read_plain(
             yield line
             continue
         number, given = line
-        given = defaults | {
-            name: value for name, value in given.items() if value is not None or name not in FIELDS
-        }
-        routing, routing_faults = read_routing(given)
-        if faults := [*_faults(given, endpoint), *routing_faults]:
-            yield from (line_error(number, fault) for fault in faults)
-        else:
-            yield _request(number, given, endpoint, routing)
+        yield from read_plain_object(number, given, endpoint, defaults)
+
+
+def read_plain_object(
+    number: int, given: Mapping[str, Any], endpoint: Endpoint, defaults: dict[str, Any]
+) -> Iterator[RequestLine | LineError]:
+    """Yield the request that one object is, or every fault of it.
+
+    Args:
+        number: Which line it is.
+        defaults: `model` and `system_prompt`, and whatever else it may leave out.
+    """
+    given = defaults | {
+        name: value for name, value in given.items() if value is not None or name not in FIELDS
+    }
+    routing, routing_faults = read_routing(given)
+    if faults := [*_faults(given, endpoint), *routing_faults]:
+        yield from (line_error(number, fault) for fault in faults)
+    else:
+        yield _request(number, given, endpoint, routing)
 
 
 def read_json_rows(stream: BinaryIO, *, max_line_bytes: int, rows: Rows) -> Iterator[RequestLine | LineError]:

@@ -10,7 +10,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
-from batchmill.settings.fields import Group, can_be_looked_up, http_url, setting
+from batchmill.settings.fields import Group, setting
+from batchmill.settings.values import can_be_looked_up, http_url
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)

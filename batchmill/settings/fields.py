@@ -1,11 +1,8 @@
 """What a setting is made of: a default, its variables, a line of meaning, and what it accepts."""
 
-import os
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.config import JsonDict
@@ -14,15 +11,7 @@ from pydantic.fields import FieldInfo
 from batchmill.budgets.limits import limit_nanos
 from batchmill.errors import MisuseError
 from batchmill.periods import zone_of
-
-MASK = "***"
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""This machine, as URLs name it."""
-
-_PASSWORD_IN_URL = re.compile(r"(://[^:@/]*:).*@")
-_PASSWORD_IN_QUERY = re.compile(
-    r"([?&](?:password|sslpassword|(?:api[_-]?)?key|(?:access_)?token)=)[^&]*", re.IGNORECASE
-)
+from batchmill.settings.values import MASK, absolute_path, base_url, header_value, known_scheme, mask_url
 
 
 class Group(BaseModel):
@@ -69,11 +58,6 @@ def _about(field: FieldInfo) -> dict[str, Any]:
     return about
 
 
-def absolute_path(path: Path) -> Path:
-    """The path from the root, `~` expanded, symbolic links left alone."""
-    return Path(os.path.abspath(os.path.expanduser(path)))
-
-
 def _folder(path: Path) -> Path:
     if "?" in str(absolute_path(path)):
         raise ValueError('a "?" in it would end the URL of the database inside')
@@ -104,51 +88,11 @@ def _database_url(url: str) -> str:
 def _broker_url(url: str) -> str:
     if url.startswith("unix://"):  # what redis-py calls it; kombu has a name of its own
         url = "redis+socket" + url.removeprefix("unix")
-    return _known_scheme(url, "redis", "rediss", "redis+socket", "amqp", "amqps")
+    return known_scheme(url, "redis", "rediss", "redis+socket", "amqp", "amqps")
 
 
-def http_url(url: str) -> str:
-    """The URL, if it is one that calls can go to; a ValueError says what is wrong with it."""
-    parts = urlsplit(_known_scheme(url, "http", "https"))
-    if not url.isprintable() or " " in url:
-        raise ValueError("it has spaces, or characters that cannot be seen")
-    if "@" in parts.netloc:
-        raise ValueError("it holds a user or password; the key has a variable of its own")
-    if not parts.hostname or parts.port == 0:  # .port raises a ValueError for what is no port at all
-        raise ValueError("there is no host in it" if not parts.hostname else "0 is no port")
-    if not can_be_looked_up(parts.hostname):
-        raise ValueError("its host is no name that can be looked up")
-    return url.rstrip("/")
-
-
-def _base_url(url: str) -> str:
-    address = http_url(url)
-    if mask_url(address) != address:
-        raise ValueError("it holds a key; the key has a variable of its own")
-    return address
-
-
-def can_be_looked_up(host: str | None) -> bool:
-    """Whether a name server could be asked for it: no part of it is empty, or longer than 63 characters."""
-    try:
-        return host is not None and " " not in host and host.encode("idna") != b""
-    except UnicodeError:
-        return False
-
-
-def _known_scheme(url: str, *schemes: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator or not rest.strip("/"):
-        raise ValueError("it is no URL")
-    if scheme not in schemes:
-        raise ValueError(f"{scheme} is not supported")
-    return url
-
-
-def _header_value(secret: SecretStr) -> SecretStr:
-    value = secret.get_secret_value()
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("it has spaces or characters that no HTTP header may carry; was it pasted whole?")
+def _header_secret(secret: SecretStr) -> SecretStr:
+    header_value(secret.get_secret_value())
     return secret
 
 
@@ -166,7 +110,7 @@ def _key_pool(value: object) -> object:
     for key in keys:
         if not key.get_secret_value():
             raise ValueError("there is nothing between two of its commas, or beside one")
-        _header_value(key)
+        header_value(key.get_secret_value())
     return tuple(dict.fromkeys(keys))
 
 
@@ -192,7 +136,7 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
-HttpUrl = Annotated[str, AfterValidator(_base_url)]
+HttpUrl = Annotated[str, AfterValidator(base_url)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 ApiKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_key_pool)]
 UsdLimit = Annotated[str, AfterValidator(_usd_limit)]
@@ -221,8 +165,3 @@ def masked(value: object) -> str | None:
         return MASK
     text = as_text(value)
     return None if text is None else mask_url(text)
-
-
-def mask_url(text: str) -> str:
-    """A URL without its password; rather too much is masked than too little."""
-    return _PASSWORD_IN_QUERY.sub(rf"\1{MASK}", _PASSWORD_IN_URL.sub(rf"\1{MASK}@", text))

@@ -15,6 +15,8 @@ from batchmill.budgets.model import Period
 from batchmill.providers.names import ProviderName
 from batchmill.requests.jsonl import DEFAULT_MAX_LINE_BYTES, MAX_LINE_VARIABLE, MB
 from batchmill.settings.alerts import MailSettings, WebhookSettings
+from batchmill.settings.client import ClientSettings
+from batchmill.settings.contact import DEFAULT_HOME, HOME_VARIABLE
 from batchmill.settings.fields import (
     AbsolutePath,
     BrokerUrl,
@@ -262,8 +264,8 @@ class Settings(Group):
     """Everything that is set; change one for a process with `model_copy(update={"workers": ...})`."""
 
     home: Folder = setting(
-        Path("~/.batchmill"),
-        "BATCHMILL_HOME",
+        Path(DEFAULT_HOME),
+        HOME_VARIABLE,
         meaning="Folder of the embedded database and broker, and of logs.",
         accepts="a folder",
     )
@@ -296,6 +298,7 @@ class Settings(Group):
     mail: MailSettings
     webhook: WebhookSettings
     service: ServiceSettings
+    client: ClientSettings
     log: LogSettings
 
     _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)

@@ -17,9 +17,10 @@ from pydantic_core import ErrorDetails
 
 from batchmill.errors import SettingsError
 from batchmill.settings.dotenv import read_dotenv
-from batchmill.settings.fields import absolute_path, accepted_by, mask_url, variables_of
+from batchmill.settings.fields import accepted_by, variables_of
 from batchmill.settings.groups import Settings, Source, leaves
 from batchmill.settings.secrets_file import SECRETS_VARIABLE, exposure, read_secrets
+from batchmill.settings.values import absolute_path, mask_url
 
 DEBUG_VARIABLE = "BATCHMILL_DEBUG"
 

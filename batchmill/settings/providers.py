@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from batchmill.providers.names import ProviderName
 from batchmill.settings.fields import (
-    LOCAL_HOSTS,
     ApiKeys,
     Group,
     HttpUrl,
@@ -15,6 +14,7 @@ from batchmill.settings.fields import (
     setting,
     variables_of,
 )
+from batchmill.settings.values import LOCAL_HOSTS
 
 _KEYS = "an API key, or several with commas between"
 _ADDRESS = "http:// or https:// and a host"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchmill.errors import SettingsError
 from batchmill.settings.dotenv import read_dotenv
-from batchmill.settings.fields import absolute_path
+from batchmill.settings.values import absolute_path
 
 SECRETS_VARIABLE = "BATCHMILL_SECRETS"
 

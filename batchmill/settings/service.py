@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from batchmill.requests.jsonl import MB
-from batchmill.settings.fields import LOCAL_HOSTS, Group, StoreUrl, setting, whole
+from batchmill.settings.fields import Group, StoreUrl, setting, whole
+from batchmill.settings.values import LOCAL_HOSTS
 
 DEFAULT_PORT = 8400
 

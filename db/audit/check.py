@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from batchmill.findings import Example, Finding, Level
 from batchmill.requests.ids import MAX_PLACES, PLACE_BITS, place_of
@@ -16,7 +16,10 @@ EXAMPLES = 5
 """So many places a finding names."""
 
 ENDED_BATCH = (BatchState.FINALIZING, BatchState.COMPLETED, BatchState.CANCELLED, BatchState.EXPIRED)
-STARTED = batches.c.state.not_in([BatchState.VALIDATING, BatchState.FAILED])
+STARTED = and_(
+    batches.c.state.not_in([BatchState.VALIDATING, BatchState.FAILED]),
+    or_(batches.c.state != BatchState.CANCELLING, batches.c.started_ms.is_not(None)),
+)
 """Before that, and where nothing was accepted, lines come and go."""
 
 REPORT_IT = "this is an error of batchmill's, or somebody has written to the database: keep a copy of it and report it"

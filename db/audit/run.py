@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from batchmill.findings import Finding
-from db.audit import budgets, calls, lines, money
+from db.audit import budgets, calls, hosted, lines, money
 from db.engine import Database
 
 CHECKS = (
@@ -12,6 +12,7 @@ CHECKS = (
     lines.claimable,
     lines.waiting,
     lines.kept,
+    hosted.owed,
     calls.numbers,
     calls.doubled,
     calls.counted,

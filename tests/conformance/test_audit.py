@@ -114,6 +114,11 @@ BROKEN = {
     "call-counters: unknown": "UPDATE batches SET unknown_attempts = 7 WHERE id = :ended",
     "call-counters: unpriced": "UPDATE batches SET unpriced = 7 WHERE id = :ended",
 }
+HANDED_IN = "UPDATE batches SET input_file = 'file-1', state = 'completed'"
+BROKEN |= {
+    "result-files": f"{HANDED_IN}, output_file = 'file-2' WHERE id = :ended",
+    "result-files: no answers": f"{HANDED_IN}, error_file = 'file-3' WHERE id = :ended",
+}
 # A call that is gone is missing in the numbers and in the count.
 ALSO = {"attempt-numbers": {"attempt-counts"}}
 

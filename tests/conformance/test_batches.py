@@ -10,7 +10,7 @@ from db.tables import inputs
 from db.tables import requests as request_rows
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
-from tests.support.hands import Worker, _row, add_batch, batch_of, states_of
+from tests.support.hands import Worker, add_batch, batch_of, request_row, states_of
 from tests.support.replies import ANSWERED, BLOCKED, REFUSED, make_judge
 
 CANCELLED, DONE, EXPIRED, PENDING = (
@@ -131,7 +131,7 @@ def begun(database: Database, lines: int) -> int:
     """An ingest that has stored some lines and not come to its end."""
     with database.write() as tx:
         batch = int(batches.create(tx, BatchOptions()).id)
-        requests.add(tx, [_row(batch, place, None) for place in range(1, lines + 1)])
+        requests.add(tx, [request_row(batch, place, None) for place in range(1, lines + 1)])
     return batch
 
 

@@ -41,13 +41,15 @@ def add_batch(
     with database.write() as tx:
         batch = batches.create(tx, BatchOptions(**options), deadline_ms=deadline_ms).id
         requests.add(
-            tx, [_row(batch, place, key, own_types.get(place, "")) for place, key in enumerate(keys, 1)]
+            tx,
+            [request_row(batch, place, key, own_types.get(place, "")) for place, key in enumerate(keys, 1)],
         )
         batches.start(tx, batch, endpoint=Endpoint.CHAT, total=len(keys), upstream=upstream)
     return int(batch)
 
 
-def _row(batch: int, place: int, key: str | None, request_type: str = "") -> dict[str, Any]:
+def request_row(batch: int, place: int, key: str | None, request_type: str = "") -> dict[str, Any]:
+    """A request as it is stored."""
     return {
         "request_id": request_id(batch, place),
         "batch_id": batch,
@@ -81,13 +83,23 @@ class Worker:
         self.open: Counter[int] = Counter()
 
     def claim(
-        self, most: int = 1_000, *, lanes: Sequence[Lane] = tuple(Lane), only_batch: int | None = None
+        self,
+        most: int = 1_000,
+        *,
+        lanes: Sequence[Lane] = tuple(Lane),
+        only_batch: int | None = None,
+        upstreams: Sequence[str] = ("",),
     ) -> list[Job]:
         """Claim up to so many requests; lines that the cache answers are answered on the way."""
         room = dict.fromkeys(lanes, most)
         jobs = self.database.persist(
             lambda tx: claims.take(
-                tx, worker_id=self.id, room=room, lease_ms=self.lease_ms, only_batch=only_batch
+                tx,
+                worker_id=self.id,
+                room=room,
+                lease_ms=self.lease_ms,
+                only_batch=only_batch,
+                upstreams=upstreams,
             )
         ).jobs
         self.open.update(job.claim_id for job in jobs)

@@ -103,6 +103,11 @@ class Mill:
         """BATCHMILL_HOME."""
         return self.folder / "home"
 
+    @property
+    def started(self) -> list[subprocess.Popen[str]]:
+        """What was started, in order."""
+        return self._started
+
     def environment(self) -> dict[str, str]:
         """What the command sees: nothing of the tester's own settings; the planted key where a test gives no other."""
         key = {} if "BATCHMILL_SECRETS" in self.environ else planted.ENVIRON
@@ -196,9 +201,9 @@ class Mill:
         return [pid for pid in found if not _is_zombie(pid)]
 
     @contextmanager
-    def up(self, *options: str | Path) -> Iterator["Up"]:
-        """`batchmill up` on a free port for as long as the context lasts."""
-        process = self.start("up", "--port", "0", *options)
+    def up(self, *options: str | Path, command: str = "up") -> Iterator["Up"]:
+        """`batchmill up`, or `batchmill serve`, on a free port for as long as the context lasts."""
+        process = self.start(command, "--port", "0", *options)
         notice = self.home / "run" / "service.json"
         try:
             wait_until(lambda: notice.exists() or process.poll() is not None, PATIENCE_S)

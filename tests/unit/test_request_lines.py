@@ -84,6 +84,20 @@ def test_a_model_for_lines_that_name_none():
     assert only_error(chat_line(model=""), model="d").param == "body.model"
 
 
+def test_a_line_may_say_its_type():
+    """What kind of question it is, in place of the batch's; null says nothing, and what is no name is a fault."""
+    (typed, untyped, bad) = read(
+        request_line(type="summary")
+        + request_line(custom_id="b", type=None)
+        + request_line(custom_id="c", type=7)
+    )
+    assert isinstance(typed, RequestLine)
+    assert isinstance(untyped, RequestLine)
+    assert isinstance(bad, LineError)
+    assert (typed.request_type, untyped.request_type) == ("summary", "")
+    assert (bad.code, bad.param) == ("invalid_type", "type")
+
+
 def test_blank_lines_are_skipped_and_counted():
     """Line numbers are those of an editor."""
     lines = read(b"\n \t\r\n" + request_line() + b"\n" + b"nope\n")

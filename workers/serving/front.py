@@ -1,6 +1,7 @@
 """The front: the process that answers HTTP, kept running by the command that owns it."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -23,26 +24,46 @@ ASK_EVERY_S = 0.05
 BACKLOG = 2_048
 LOG_BYTES = 10_000_000
 GONE_WITHIN_S = 5.0
+FREE_WITHIN_S = 3.0
+"""A front looks twice a second whether its launcher lives."""
+LIVED_S = 10.0
+LONGEST_PAUSE_S = 10.0
+"""One that dies again and again as soon as it is started is started less and less often."""
 
 
 def listen(settings: Settings) -> socket.socket:
     """A socket that listens where the settings say; callers wait in its line while the front is started anew.
 
+    A front whose launcher was killed lets go of it within a moment, which is waited for.
+
     Raises:
         ConflictError: Somebody else listens there, or it is no address of this machine.
     """
     host, port = settings.service.host, settings.service.port
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while True:
+        try:
+            return _listening(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise ConflictError(
+                    f"the service cannot listen at {host}:{port}: {error.strerror or error}",
+                    "name another address with --host and --port; port 0 takes a free one",
+                ) from error
+        time.sleep(ASK_EVERY_S)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol by its number: where it is left open, asyncio does not turn Nagle's algorithm off.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(BACKLOG)
-    except OSError as error:
-        raise ConflictError(
-            f"the service cannot listen at {host}:{port}: {error.strerror or error}",
-            "name another address with --host and --port; port 0 takes a free one",
-        ) from error
+    except BaseException:
+        listening.close()
+        raise
     return listening
 
 
@@ -68,6 +89,8 @@ class Front:
     wants_keys: bool = False
     restarts: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _started_s: float = field(default=float("-inf"), init=False)
+    _pause_s: float = field(default=0.0, init=False)
 
     @property
     def url(self) -> str:
@@ -81,11 +104,15 @@ class Front:
 
     def ensure(self) -> None:
         """Start it, and again whenever it has died."""
+        now_s = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
-            log.warning("front_died", status=self._process.returncode)
+            log.warning("front_died", status=self._process.returncode, log=str(self.log_path))
             self._process = None
             self.restarts += 1
-        if self._process is None:
+            has_lived = now_s - self._started_s > LIVED_S
+            self._pause_s = 0.0 if has_lived else min(LONGEST_PAUSE_S, 2 * self._pause_s + 0.5)
+        if self._process is None and now_s - self._started_s >= self._pause_s:
+            self._started_s = now_s
             self._process = self._start()
 
     def wait_until_up(self) -> None:

@@ -17,7 +17,10 @@ from batchmill.errors import ConflictError, NotFoundError, ServiceError
 from batchmill.settings import Settings
 
 ENDS_WITHIN_S = 60.0
+UP_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.05
+ASK_AGAIN_FOR_S = 1.0
+"""Whoever only asks whether there is one holds the lock for an instant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +52,17 @@ class Board:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._lock_path.open("wb") as lock:
-            if not _locks(lock):
-                running = self.read()
-                where = f" at {running.url}" if running else ""
-                raise ConflictError(f"a service of this home runs already{where}", "`batchmill down` ends it")
+            deadline = time.monotonic() + ASK_AGAIN_FOR_S
+            while not _locks(lock):
+                if time.monotonic() > deadline:
+                    running = self.read()
+                    where = f" at {running.url}" if running else ""
+                    raise ConflictError(
+                        f"a service of this home runs already{where}", "`batchmill down` ends it"
+                    )
+                time.sleep(LOOK_EVERY_S)
+            # One that was killed left its own, and its number may be another process's by now.
+            self._notice_path.unlink(missing_ok=True)
             try:
                 yield
             finally:
@@ -72,8 +82,8 @@ class Board:
             return None
         try:
             told = json.loads(self._notice_path.read_text())
-            return Notice(url=told["url"], pid=int(told["pid"]))
-        except (OSError, ValueError, KeyError):
+            return Notice(url=str(told["url"]), pid=int(told["pid"]))
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def is_claimed(self) -> bool:
@@ -91,7 +101,7 @@ class Board:
             NotFoundError: There is none.
             ServiceError: It does not end.
         """
-        running = self.read()
+        running = self._read_soon()
         if running is None:
             raise NotFoundError("no service of this home runs", "`batchmill up` starts one")
         with contextlib.suppress(ProcessLookupError):
@@ -103,6 +113,13 @@ class Board:
                     f"the service (process {running.pid}) has not ended within {ENDS_WITHIN_S:.0f} s",
                     "its calls may still be finishing; ask again, or end the process yourself",
                 )
+            time.sleep(LOOK_EVERY_S)
+        return running
+
+    def _read_soon(self) -> Notice | None:
+        """The service that runs; one that is being started is waited for."""
+        deadline = time.monotonic() + UP_WITHIN_S
+        while (running := self.read()) is None and self.is_claimed() and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
         return running
 

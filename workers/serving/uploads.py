@@ -9,11 +9,12 @@ import orjson
 from batchmill.errors import ParameterError
 from batchmill.files.model import TAKEN, Purpose
 from batchmill.requests.checks import missing, shown
+from batchmill.requests.jsonl import BOM
 from workers.serving.files import Upload
 from workers.serving.idempotency import Named
 from workers.serving.service import Service
 
-WRITE_BYTES = 1_000_000
+WRITE_BYTES = 512 * 1024
 """So much is gathered before it is written: a small write costs more than it carries."""
 LONGEST_FIRST_LINE = 1_000_000
 LONGEST_FILENAME = 512
@@ -45,7 +46,7 @@ class Receiving:
         self._filename: str | None = None
         self._upload: Upload | None = None
         self._waiting = bytearray()
-        self._beginning = bytearray()
+        self._first_line = FirstLine()
 
     def field(self, name: str, value: str) -> None:
         """A field of the form."""
@@ -82,10 +83,9 @@ class Receiving:
                 most_bytes=limits.max_file_bytes,
                 quota_bytes=limits.files_quota_bytes,
             )
-        if len(self._beginning) < LONGEST_FIRST_LINE:
-            self._beginning += self._waiting[: LONGEST_FIRST_LINE - len(self._beginning)]
-        self._upload.write(bytes(self._waiting))
-        self._waiting.clear()
+        waiting, self._waiting = self._waiting, bytearray()
+        self._first_line.see(waiting)
+        self._upload.write(waiting)
 
     def finish(self) -> Any:
         """The form is whole, and so is the file; its row.
@@ -106,9 +106,7 @@ class Receiving:
         with self._service.database.write() as tx:
             known = named.known(tx)
             row = known if known is not None else named.note(tx, self._upload.enter(tx))
-        if known is None:
-            self._upload.keep()
-        else:
+        if known is not None:
             self.abandon()  # it was sent before
         return row
 
@@ -152,17 +150,35 @@ class Receiving:
     def _require_lines(self) -> None:
         """Refuse what is no JSON Lines at all, by its name and its first line."""
         suffix = PurePath(self._filename or "").suffix.lower()
-        first, newline, _ = bytes(self._beginning.removeprefix(b"\xef\xbb\xbf").lstrip()).partition(b"\n")
-        is_cut = not newline and len(self._beginning) >= LONGEST_FIRST_LINE
-        if suffix not in LINES_SUFFIXES or not (first.startswith(b"{") if is_cut else _is_object(first)):
+        if suffix not in LINES_SUFFIXES or not self._first_line.is_object():
             raise ParameterError(NO_LINES, "file", "invalid_file_format")
 
 
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(orjson.loads(line), dict)
-    except orjson.JSONDecodeError:
-        return False
+class FirstLine:
+    """The first line of a file that is not blank, as far as it tells whether there are objects on lines; the rest is
+    not kept."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._is_over = False
+        self._is_cut = False
+
+    def see(self, data: bytes | bytearray) -> None:
+        """The next bytes of the file."""
+        if self._is_over:
+            return
+        self._kept += data[: LONGEST_FIRST_LINE - len(self._kept)]
+        line, newline, _ = self._kept.removeprefix(BOM).lstrip().partition(b"\n")
+        if newline or len(self._kept) >= LONGEST_FIRST_LINE:
+            self._kept, self._is_over, self._is_cut = line, True, not newline
+
+    def is_object(self) -> bool:
+        """Whether it is a JSON object, or begins as one where it is too long to tell."""
+        line = self._kept.removeprefix(BOM).strip()
+        try:
+            return isinstance(orjson.loads(line), dict)
+        except orjson.JSONDecodeError:
+            return self._is_cut and line.startswith(b"{")
 
 
 def _clean(filename: str) -> str:
