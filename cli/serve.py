@@ -1,8 +1,6 @@
 """`batchmill serve`: the HTTP service."""
 
-import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -11,8 +9,6 @@ from batchmill.settings import Settings
 from cli.home import home_option, settings_at
 from cli.output import narrate
 from cli.service_options import as_told, host_option, keys_option, port_option
-
-LOOK_EVERY_S = 0.2
 
 
 @click.command()
@@ -57,37 +53,14 @@ def _answer(settings: Settings, socket: int, parent: int | None, wants_keys: boo
 def _serve(settings: Settings, wants_keys: bool) -> None:
     from batchmill.logs import configure_logs
     from cli.stopping import Stop
-    from workers import steering
-    from workers.serving.clerk import Office
-    from workers.serving.front import Front, listen
-    from workers.serving.notice import Board
-    from workers.serving.service import make_service
+    from workers.serving.house import House
 
     configure_logs(settings.log)
-    service = make_service(settings, wants_keys=wants_keys)
-    board = Board(settings)
-
-    def call(batch: Any) -> None:
-        steering.call_workers(service.database, settings, batch)
-
-    try:
-        with Stop() as stop, board.claimed(), listen(settings) as listening, Office(service, call):
-            front = Front(settings=settings, listening=listening, wants_keys=wants_keys)
-            try:
-                front.ensure()
-                front.wait_until_up()
-                board.put(front.url)
-                narrate(f"serving {front.url}/v1; stop it with Ctrl-C or SIGTERM")
-                while True:
-                    stop.check()
-                    front.ensure()
-                    time.sleep(LOOK_EVERY_S)
-            except StoppedError as stopped:
-                if stopped.at_once:
-                    raise
-                front.stop()
-                narrate(stopped.message)
-            finally:
-                front.kill()
-    finally:
-        service.close()
+    with Stop() as stop:
+        house = House(settings, wants_keys=wants_keys, tell=narrate, check=stop.check)
+        try:
+            house.run()
+        except StoppedError as stopped:
+            if stopped.at_once:
+                raise
+            narrate(stopped.message)

@@ -221,6 +221,10 @@ class Mill:
         """The processes that make the calls."""
         return [pid for pid in self._named("worker") if _parent(pid) in self._named("worker")]
 
+    def fronts(self) -> list[int]:
+        """The processes that answer HTTP."""
+        return [pid for pid in self.processes() if "--front" in _command(pid)]
+
     def brokers(self) -> list[int]:
         """The embedded brokers."""
         return [pid for pid in self.processes() if "valkey" in _command(pid)[0]]
