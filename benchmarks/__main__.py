@@ -24,6 +24,7 @@ from benchmarks.parts import (
     quota,
     quoting,
     rivals,
+    service,
     utilisation,
 )
 from benchmarks.profile import explain
@@ -46,6 +47,7 @@ ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UTILISATION}, utilisation.run),
     ({Part.MEMORY}, memory.run),
     ({Part.QUOTA}, quota.run),
+    ({Part.SERVICE}, service.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
@@ -58,6 +60,7 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.QUOTA: quota.TARGETS,
     Part.MEMORY: memory.TARGETS,
     Part.UTILISATION: utilisation.TARGETS,
+    Part.SERVICE: service.TARGETS,
     Part.RIVALS: {},
 }
 

@@ -22,6 +22,7 @@ class Part(StrEnum):
     QUOTA = "quota"
     MEMORY = "memory"
     UTILISATION = "utilisation"
+    SERVICE = "service"
     RIVALS = "rivals"
 
 

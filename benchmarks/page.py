@@ -71,6 +71,14 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " is what it let through in per cent of the limit that is tighter for these calls. Once more with a FLUSHALL on"
         " the broker in the middle, whereupon the limiter waits some seconds.",
     ),
+    Part.SERVICE: (
+        "The service",
+        "{many_lines:,} lines handed in over HTTP on a warm service: from the first byte of the upload, through the"
+        " batch's creation, until it is in progress, all of it stored (`batchmill serve`, no worker beside it). Then on"
+        " `batchmill up` with SQLite: an upload of {upload_mb} MB, {uploads} at once of as much together, each compared"
+        " by its hash; and the same batch answered to its end, its file downloaded. Memory is by how much a process's"
+        " resident set rises at its highest above what it was before (SQLite's pages and caches in it).",
+    ),
     Part.RIVALS: (
         "Beside it",
         "{rival_calls:,} calls to the same sandbox in the same minutes: a loop over AsyncOpenAI with 64 calls in"

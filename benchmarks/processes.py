@@ -65,7 +65,7 @@ class Watch:
                 self._cpu_s[pid] = stat.cpu_s
                 if pid in self.roots and role is Role.DATABASE:  # its backends come and go
                     self._cpu_s[pid] += stat.ended_children_cpu_s
-                self.peak_bytes[role] = max(self.peak_bytes[role], _peak_bytes(pid))
+                self.peak_bytes[role] = max(self.peak_bytes[role], peak_bytes(pid))
             elif role is Role.DATABASE:  # its parent counts it from now on
                 self._cpu_s.pop(pid, None)
         now: dict[Role, float] = defaultdict(float)
@@ -118,10 +118,37 @@ def parent_of(pid: int) -> int:
     return parent
 
 
+def children_of(pid: int) -> list[int]:
+    """The pids of a process's children."""
+    return [child for child in _pids() if _parent(child) == pid]
+
+
+def forget_peak(pid: int) -> None:
+    """Let a process's peak begin anew at what it holds now (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds now."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most that it ever held, or since its peak was forgotten."""
+    return _status_bytes(pid, "VmHWM:")
+
+
+def command_of(pid: int) -> list[str]:
+    """Its command line; empty when it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return [""]
+
+
 def _role_of(pid: int, parent: Role | None) -> Role:
     if parent in (Role.DATABASE, Role.SANDBOX):
         return parent
-    command = _command(pid)
+    command = command_of(pid)
     if "worker" in command:
         return Role.WORKER if parent in (Role.WORKER_PARENT, Role.WORKER) else Role.WORKER_PARENT
     return Role.BROKER if "valkey" in command[0] else Role.LAUNCHER
@@ -152,15 +179,9 @@ def _stat(pid: int) -> _Stat | None:
     return None
 
 
-def _peak_bytes(pid: int) -> int:
+def _status_bytes(pid: int, name: str) -> int:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def _command(pid: int) -> list[str]:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return [""]

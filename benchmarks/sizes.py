@@ -22,6 +22,8 @@ class Sizes:
         slow_lines: Of the batch it answers slowly.
         latency_s: Shortest and longest time of such an answer.
         quota_s: How long a provider's limits are used up.
+        upload_mb: Size of a large upload, and of many together.
+        uploads: How many those are.
     """
 
     stores: tuple[Store, ...]
@@ -36,6 +38,8 @@ class Sizes:
     slow_lines: int
     latency_s: tuple[float, float]
     quota_s: float
+    upload_mb: int
+    uploads: int
 
 
 FULL = Sizes(
@@ -51,6 +55,8 @@ FULL = Sizes(
     slow_lines=7_000,
     latency_s=(0.5, 2.0),
     quota_s=180.0,
+    upload_mb=200,
+    uploads=50,
 )
 QUICK = Sizes(
     stores=(Store.POSTGRESQL,),
@@ -65,4 +71,6 @@ QUICK = Sizes(
     slow_lines=300,
     latency_s=(0.05, 0.2),
     quota_s=4.0,
+    upload_mb=5,
+    uploads=5,
 )

@@ -178,13 +178,13 @@ def test_launcher_killed(mill: Mill, tmp_path: Path) -> None:
         connection = send_half(client, is_chunked=False)
         wait_until(lambda: len(objects(mill)) == 1, 30)
         (front,) = fronts(mill)
-        mill._started[-1].kill()
+        mill.started[-1].kill()
         again = replace(
             start_service(mill, port=port), patience_s=60
         )  # the old front may still answer at first
         batch = again.create(again.upload(lines_of("a"))["id"])
         assert again.ended(batch["id"])["status"] == "completed"
-        assert mill._started[-1].poll() is None
+        assert mill.started[-1].poll() is None
         connection.close()
         wait_until(lambda: front not in mill.processes(), 40)
         stop(mill)
@@ -208,7 +208,7 @@ def test_stopped_and_gone_on_with(mill: Mill, tmp_path: Path) -> None:
         client = start_service(mill)
         batch = client.create(client.upload(lines_of("a", 100))["id"])["id"]
         wait_until(lambda: client.batch(batch)["request_counts"]["completed"] > 0, 60)
-        process = mill._started[-1]
+        process = mill.started[-1]
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert "nothing is lost" in said

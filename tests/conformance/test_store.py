@@ -63,16 +63,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         return
     monkeypatch.setattr(writing, "PART_BYTES", PART)
     server_url: str = request.getfixturevalue("s3_server")
-    with bucket(server_url) as there:
-        for name, value in there.environ.items():
-            monkeypatch.setenv(name, value)
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
-        store = Store(there.url)
+    there = bucket(server_url)
+    for name, value in there.environ.items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    store = Store(there.url)
 
-        def take_away() -> None:
-            there.system().rm(there.name, recursive=True)
+    def take_away() -> None:
+        there.system().rm(there.name, recursive=True)
 
-        yield Place(store=store, keys=there.keys, begun=there.open_uploads, take_away=take_away)
+    yield Place(store=store, keys=there.keys, begun=there.open_uploads, take_away=take_away)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 

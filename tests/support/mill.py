@@ -103,6 +103,11 @@ class Mill:
         """BATCHMILL_HOME."""
         return self.folder / "home"
 
+    @property
+    def started(self) -> list[subprocess.Popen[str]]:
+        """What was started, in order."""
+        return self._started
+
     def environment(self) -> dict[str, str]:
         """What the command sees: nothing of the tester's own settings; the planted key where a test gives no other."""
         key = {} if "BATCHMILL_SECRETS" in self.environ else planted.ENVIRON

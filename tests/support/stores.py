@@ -58,11 +58,10 @@ def server() -> Iterator[str]:
         running.stop()
 
 
-@contextmanager
-def bucket(server_url: str) -> Iterator[Bucket]:
+def bucket(server_url: str) -> Bucket:
     """An empty bucket there."""
     name = f"bucket-{secrets.token_hex(4)}"
     environ = CREDENTIALS | {"AWS_ENDPOINT_URL": server_url}
     made = Bucket(url=f"s3://{name}/files", name=name, environ=environ)
     made.system().mkdir(name)
-    yield made
+    return made
