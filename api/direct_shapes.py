@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from api.batch_shapes import Name
 from batchmill.budgets.model import OnLimit
@@ -38,13 +38,13 @@ class Wishes(BaseModel):
     """Models that are asked next, in this order, when its own cannot answer: `provider/model`."""
     quality: str | None = None
     """For the model `auto`, as what follows: `premium` asks premium models only."""
-    deep_reasoning: bool | None = None
+    deep_reasoning: StrictBool | None = None
     """Only premium models that think before they answer."""
     complexity: str | None = None
     """How hard it is, in place of the guess."""
     user_tier: str | None = None
     """The highest tier of models that the user may have."""
-    max_latency_ms: int | None = None
+    max_latency_ms: StrictInt | None = None
     """The longest that an answer may typically take."""
 
     def options(self, tenant: str) -> BatchOptions:
@@ -123,7 +123,7 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
     field, content = _CONTENT[endpoint]
     schema = {
         "type": "object",
-        "required": ["model", field],
+        "required": [field] if endpoint is Endpoint.MODERATIONS else ["model", field],
         "properties": {
             "model": {"type": "string", "minLength": 1, "description": "`gpt-4o-mini`, or `provider/model`."},
             field: content,
