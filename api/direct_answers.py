@@ -59,7 +59,7 @@ def as_it_comes(visit: Visit, endpoint: Endpoint) -> Response:
     }
     if visit.target is not None:
         headers |= {"x-batchmill-provider": visit.target.provider, "x-batchmill-model": visit.target.model}
-    return StreamingResponse(_events(visit, endpoint), 200, headers, media_type=CONTENT_TYPE)
+    return StreamingResponse(_events(visit, endpoint), 200, _sendable(headers), media_type=CONTENT_TYPE)
 
 
 async def _events(visit: Visit, endpoint: Endpoint) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from api.batch_shapes import Name
 from batchmill.budgets.model import OnLimit
@@ -19,21 +19,33 @@ from workers.serving.questions import WISHES
 class Wishes(BaseModel):
     """What of a request is for us, and goes to no provider."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     priority: Lane = Lane.HIGH
     cache: CacheMode = CacheMode.AUTO
+    """Whether an answer from before does: `auto` unless the request asks for variety; `refresh` asks anew and keeps."""
     on_unknown: OnUnknown = OnUnknown.RETRY
+    """Whether a call that may have been billed without an answer is made again."""
     on_budget: OnLimit | None = None
+    """What happens when a budget has no room left."""
     job_name: Name = ""
+    """Under which `usage` and budgets count it."""
     request_type: Name = ""
+    """What kind of question it is: for the books, and for how long its answer is kept."""
     user: Name = ""
+    """For whom it is asked; a budget may be his."""
     fallback: Annotated[list[Name], Field(max_length=MOST_FALLBACKS)] | None = None
+    """Models that are asked next, in this order, when its own cannot answer: `provider/model`."""
     quality: str | None = None
-    deep_reasoning: bool | None = None
+    """For the model `auto`, as what follows: `premium` asks premium models only."""
+    deep_reasoning: StrictBool | None = None
+    """Only premium models that think before they answer."""
     complexity: str | None = None
+    """How hard it is, in place of the guess."""
     user_tier: str | None = None
-    max_latency_ms: int | None = None
+    """The highest tier of models that the user may have."""
+    max_latency_ms: StrictInt | None = None
+    """The longest that an answer may typically take."""
 
     def options(self, tenant: str) -> BatchOptions:
         """What is asked of the request.
@@ -111,7 +123,7 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
     field, content = _CONTENT[endpoint]
     schema = {
         "type": "object",
-        "required": ["model", field],
+        "required": [field] if endpoint is Endpoint.MODERATIONS else ["model", field],
         "properties": {
             "model": {"type": "string", "minLength": 1, "description": "`gpt-4o-mini`, or `provider/model`."},
             field: content,

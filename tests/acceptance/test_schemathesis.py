@@ -55,11 +55,11 @@ batches = {{ values = {batches} }}
 
 
 def known(client: OpenAI) -> tuple[list[str], list[str]]:
-    """Files and batches of all kinds: done, failed and stuck."""
+    """Files and batches of all kinds: answered, refused, and not valid."""
     lines = [
         chat_line("r1", "one"),
         chat_line("r1", "one", stream=True),
-        chat_line("r1", "one", model="sandbox/hang"),
+        chat_line("r1", "one", model="sandbox/400"),
     ]
     files = [
         client.files.create(file=("in.jsonl", lines[n % len(lines)].encode()), purpose="batch").id

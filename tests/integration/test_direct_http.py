@@ -117,6 +117,23 @@ def test_a_stream_is_the_same_live_and_from_the_cache(
     here.books()
 
 
+@pytest.mark.parametrize("model", ["gpt\u20ac", "gpt\nx-injected: 1", "gpt\x7f", "\U0001d55d"])
+def test_a_model_of_any_name_is_streamed(asked: Callable[..., Place], model: str) -> None:
+    """A name that no header can carry is in none; the answer comes all the same, and live as from the cache."""
+
+    async def use(client: AsyncOpenAI, here: Place) -> None:
+        for is_hit in ("false", "true"):
+            raw = await client.chat.completions.with_raw_response.create(
+                **HELLO | {"model": model}, stream=True
+            )
+            pieces = [piece async for piece in raw.parse()]
+            assert "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+            assert raw.headers["x-batchmill-cached"] == is_hit
+            assert not {"x-batchmill-model", "x-injected"} & set(raw.headers)
+
+    asked(use)
+
+
 def test_a_response_is_streamed(asked: Callable[..., Place]) -> None:
     """The client's own assembly of the events ends with the answer that is asked whole, live and from the cache."""
 

@@ -165,6 +165,19 @@ const scenarios = {
     assert.equal(sent, 1);
   },
 
+  async "answered at once, whole and in pieces"() {
+    const wanted = { model: "gpt-4o-mini", temperature: 0, messages: [{ role: "user", content: `${process.pid}` }] };
+    const { data, response } = await client.chat.completions.create(wanted).withResponse();
+    assert.equal(response.headers.get("x-batchmill-cached"), "false");
+    assert.ok(Number(response.headers.get("x-batchmill-cost-usd")) > 0);
+    const text = data.choices[0].message.content;
+    let streamed = "";
+    const stream = await client.chat.completions.create({ ...wanted, stream: true });
+    for await (const chunk of stream) streamed += chunk.choices[0]?.delta.content ?? "";
+    assert.ok(text);
+    assert.equal(streamed, text);
+  },
+
   async "cancelled while running"() {
     const running = await stuck();
     assert.equal(running.status, "in_progress");
