@@ -92,7 +92,7 @@ _CONTENT: dict[Endpoint, tuple[str, dict[str, Any]]] = {
 
 
 _HEADERS: dict[str, str] = {
-    "x-batchmill-request": "What `batchmill explain` knows it by",
+    "x-batchmill-request": "Its id",
     "x-batchmill-cached": "`true` where no call was made for it",
     "x-batchmill-cost-usd": "What it has cost, in plain decimals, or `unknown`; not where it comes in pieces",
     "x-batchmill-provider": "Who has answered",
@@ -116,7 +116,7 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
             "model": {"type": "string", "minLength": 1, "description": "`gpt-4o-mini`, or `provider/model`."},
             field: content,
             **({"stream": _STREAM} if endpoint in STREAMED else {}),
-            WISHES: {"$ref": "#/components/schemas/Wishes"},
+            WISHES: {"anyOf": [{"$ref": "#/components/schemas/Wishes"}, {"type": "null"}]},
         },
         "additionalProperties": True,
         "description": "OpenAI's fields; those that are not named here are passed on as they are.",

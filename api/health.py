@@ -25,13 +25,18 @@ class Ready(BaseModel):
     checks: dict[str, Literal["ok", "failing"]]
 
 
-@router.get("/live", response_model=Live)
+@router.get("/live", response_model=Live, summary="Whether the service lives")
 async def live() -> Live:
     """200 for as long as the process answers at all."""
     return Live()
 
 
-@router.get("/ready", response_model=Ready, responses={503: {"model": Ready, "description": "It cannot."}})
+@router.get(
+    "/ready",
+    response_model=Ready,
+    responses={503: {"model": Ready, "description": "It cannot."}},
+    summary="Whether the service is ready",
+)
 def ready(request: Request, response: Response, service: Serving) -> Ready:
     """Whether the database is there and of our schema, files can be written, and a shared broker is reachable; each
     within two seconds. 503 when something is not; why, the log says."""

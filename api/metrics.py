@@ -111,7 +111,7 @@ def measure(app: FastAPI, service: Service) -> None:
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}
 
 
-@router.get("/metrics", response_class=Response, responses={200: _TEXT, **ERRORS})
+@router.get("/metrics", response_class=Response, responses={200: _TEXT, **ERRORS}, summary="Metrics")
 def read_metrics(request: Request, _: Admin) -> Response:
     """How the service and the mill do, for Prometheus."""
     metrics: Metrics = request.app.state.metrics

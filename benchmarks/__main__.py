@@ -18,6 +18,7 @@ from benchmarks.parts import (
     answering,
     budgets,
     client,
+    direct,
     intake,
     limits,
     memory,
@@ -48,6 +49,7 @@ ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.MEMORY}, memory.run),
     ({Part.QUOTA}, quota.run),
     ({Part.SERVICE}, service.run),
+    ({Part.DIRECT}, direct.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
@@ -61,6 +63,7 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.MEMORY: memory.TARGETS,
     Part.UTILISATION: utilisation.TARGETS,
     Part.SERVICE: service.TARGETS,
+    Part.DIRECT: direct.TARGETS,
     Part.RIVALS: {},
 }
 

@@ -23,6 +23,7 @@ class Part(StrEnum):
     MEMORY = "memory"
     UTILISATION = "utilisation"
     SERVICE = "service"
+    DIRECT = "direct"
     RIVALS = "rivals"
 
 
@@ -85,7 +86,19 @@ class Figure:
         return {None: "", True: "met", False: "MISSED"}[self.is_met]
 
 
-_UNITS = ("calls", "req/s", "lines/s", "ms CPU a request", "ms CPU a call", "calls/s", "MB", "s", "x", "%")
+_UNITS = (
+    "calls",
+    "req/s",
+    "lines/s",
+    "ms CPU a request",
+    "ms CPU a call",
+    "calls/s",
+    "MB",
+    "s",
+    "ms",
+    "x",
+    "%",
+)
 
 
 def figures_of(

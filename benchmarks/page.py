@@ -79,6 +79,13 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " by its hash; and the same batch answered to its end, its file downloaded. Memory is by how much a process's"
         " resident set rises at its highest above what it was before (SQLite's pages and caches in it).",
     ),
+    Part.DIRECT: (
+        "Single requests",
+        "{direct_calls:,} chat completions one after the other in each of four ways, in turn, every question another:"
+        " over a kept connection of Python's own HTTP client and with the official SDK, to the sandbox itself and"
+        " through `batchmill serve`. What the service adds is everything a batch's line has: three commits, a hold, an"
+        " entry in the cache and one in the ledger.",
+    ),
     Part.RIVALS: (
         "Beside it",
         "{rival_calls:,} calls to the same sandbox in the same minutes: a loop over AsyncOpenAI with 64 calls in"

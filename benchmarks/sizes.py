@@ -17,6 +17,7 @@ class Sizes:
         many_lines: Of the batch whose memory is compared with that of `lines`.
         ingest_lines: Of the file that is only taken in.
         admissions: Calls that the rate limiter lets through in a round.
+        direct_calls: Single calls in each way, one after the other.
         rival_calls: Calls that each of the others makes in a round.
         slots: Calls in flight where the provider is slow.
         slow_lines: Of the batch it answers slowly.
@@ -33,6 +34,7 @@ class Sizes:
     many_lines: int
     ingest_lines: int
     admissions: int
+    direct_calls: int
     rival_calls: int
     slots: int
     slow_lines: int
@@ -50,6 +52,7 @@ FULL = Sizes(
     many_lines=200_000,
     ingest_lines=100_000,
     admissions=30_000,
+    direct_calls=300,
     rival_calls=1_500,
     slots=500,
     slow_lines=7_000,
@@ -66,6 +69,7 @@ QUICK = Sizes(
     many_lines=1_000,
     ingest_lines=3_000,
     admissions=500,
+    direct_calls=20,
     rival_calls=60,
     slots=20,
     slow_lines=300,

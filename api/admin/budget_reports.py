@@ -99,21 +99,21 @@ class Audit(BaseModel):
     findings: list[FindingBody]
 
 
-@router.get("/history", response_model=list[BudgetHistory])
+@router.get("/history", response_model=list[BudgetHistory], summary="History of budgets")
 def read_history(service: Serving, scope: Scope, name: Name = "") -> list[dict[str, Any]]:
     """The budgets of one name with past periods and alerts, as `batchmill budget show` tells them."""
     define_environment_budgets(service.database, service.settings)
     return [history_view(history) for history in histories(service.database, scope, name)]
 
 
-@router.get("/alerts", response_model=list[Alert])
+@router.get("/alerts", response_model=list[Alert], summary="List alerts of budgets")
 def list_alerts(service: Serving, limit: Annotated[int, Query(ge=1, le=10_000)] = 20) -> list[dict[str, Any]]:
     """The alerts that budgets have given, newest first, as `batchmill budget alerts` tells them."""
     with service.database.read() as tx:
         return [alert_view(alert, deliveries) for alert, deliveries in listed(tx, most=limit)]
 
 
-@router.get("/audit", response_model=Audit)
+@router.get("/audit", response_model=Audit, summary="Audit budgets")
 def audit_budgets(service: Serving) -> dict[str, Any]:
     """Hold all budgets against the ledger, to the nano-dollar; nothing is mended."""
     return audit_view(audited(service.database))

@@ -99,7 +99,7 @@ class Named(BaseModel):
     period: list[Period] = []
 
 
-@router.get("", response_model=list[Budget])
+@router.get("", response_model=list[Budget], summary="List budgets")
 def list_budgets(
     service: Serving,
     scope: Scope | None = None,
@@ -112,7 +112,7 @@ def list_budgets(
         return _views(standings(tx, scope=scope, name=name, ended_too=ended))
 
 
-@router.put("", response_model=list[Budget])
+@router.put("", response_model=list[Budget], summary="Set budgets")
 def set_budget(service: Serving, wanted: SetBudget) -> list[dict[str, Any]]:
     """Set how much may be spent, or change budgets that are there; several periods at once are several budgets."""
     if wanted.timezone is not None:
@@ -125,7 +125,7 @@ def set_budget(service: Serving, wanted: SetBudget) -> list[dict[str, Any]]:
     return _views(done)
 
 
-@router.delete("", response_model=list[Budget])
+@router.delete("", response_model=list[Budget], summary="Remove budgets")
 def remove_budget(service: Serving, which: Annotated[Named, Query()]) -> list[dict[str, Any]]:
     """Remove budgets, for good; how they stood. What was spent stays in the ledger."""
     return _views(
@@ -133,7 +133,7 @@ def remove_budget(service: Serving, which: Annotated[Named, Query()]) -> list[di
     )
 
 
-@router.post("/reset", response_model=list[Budget])
+@router.post("/reset", response_model=list[Budget], summary="Reset budgets")
 def reset_budget(service: Serving, which: Named) -> list[dict[str, Any]]:
     """Begin anew with nothing spent, until the period turns; how they stood before."""
     return _views(

@@ -72,14 +72,14 @@ class Dropped(BaseModel):
     dropped: bool
 
 
-@router.get("", response_model=CacheStats)
+@router.get("", response_model=CacheStats, summary="Statistics of the cache")
 def cache_stats(service: Serving, since: Point = "30d") -> dict[str, Any]:
     """What the cache holds, and what it has saved since then, as `batchmill cache stats` tells it."""
     since_ms = point_named("since", since, zone=UTC, now_ms=service.database.now_ms())
     return contents_view(contents(service.database, since_ms or 0))
 
 
-@router.post("/clear", response_model=Dropped)
+@router.post("/clear", response_model=Dropped, summary="Clear the cache")
 def clear_cache(service: Serving, which: CacheClear) -> dict[str, Any]:
     """Drop entries: their questions are asked, and paid for, anew. Results of batches stay readable."""
     now_ms = service.database.now_ms()
@@ -93,7 +93,7 @@ def clear_cache(service: Serving, which: CacheClear) -> dict[str, Any]:
     return _dropped(service, choice, is_done=not which.dry_run)
 
 
-@router.post("/cleanup", response_model=Dropped)
+@router.post("/cleanup", response_model=Dropped, summary="Clean the cache up")
 def clean_cache(service: Serving, how: CacheCleanup) -> dict[str, Any]:
     """Drop expired entries, and the answers that nothing points to any more."""
     now_ms = service.database.now_ms()

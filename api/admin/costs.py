@@ -126,7 +126,7 @@ class BudgetCheck(BaseModel):
     budgets: list[BudgetFit]
 
 
-@router.post("/estimate-cost", response_model=Estimates)
+@router.post("/estimate-cost", response_model=Estimates, summary="Estimate a cost")
 def estimate_cost(service: Serving, asked: EstimateCost) -> dict[str, Any]:
     """What one request costs, as `batchmill estimate` tells it; nothing is sent."""
     endpoint, body = asked.read()
@@ -136,7 +136,7 @@ def estimate_cost(service: Serving, asked: EstimateCost) -> dict[str, Any]:
     )
 
 
-@router.post("/check-budget", response_model=BudgetCheck)
+@router.post("/check-budget", response_model=BudgetCheck, summary="Check budgets")
 def check_budget(service: Serving, caller: Admin, asked: CheckBudget) -> dict[str, Any]:
     """Whether a call, or an amount, fits into every budget that covers it, now."""
     if sum(given is not None for given in (asked.amount_usd, asked.body, asked.prompt)) != 1:

@@ -87,20 +87,20 @@ class BatchBody(BaseModel):
     output: str | None
 
 
-@router.get("/health", response_model=Health)
+@router.get("/health", response_model=Health, summary="Findings of the doctor")
 def read_health(service: Serving) -> dict[str, Any]:
     """What `batchmill doctor` finds: the surroundings, and every promise that the database keeps. It reads the whole
     of the books, so no probe should ask it: `/health/ready` is for these."""
     return findings_view(list(examine(service.settings)))
 
 
-@router.get("/queues", response_model=Queues)
+@router.get("/queues", response_model=Queues, summary="Queues")
 def read_queues(service: Serving) -> dict[str, Any]:
     """By lane what there is to do and what is being done, and how many workers there are."""
     return queues_view(queues(service.database, service.settings))
 
 
-@router.get("/batches", response_model=list[BatchBody])
+@router.get("/batches", response_model=list[BatchBody], summary="List batches of all tenants")
 def list_batches(
     service: Serving,
     response: Response,

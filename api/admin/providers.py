@@ -110,7 +110,7 @@ class Limits(BaseModel):
     concurrency: int | None
 
 
-@router.get("", response_model=Providers)
+@router.get("", response_model=Providers, summary="List providers and models")
 def list_providers(
     service: Serving,
     provider: Words | None = None,
@@ -128,20 +128,20 @@ def list_providers(
     }
 
 
-@router.get("/health", response_model=list[ProviderHealth])
+@router.get("/health", response_model=list[ProviderHealth], summary="Health of providers")
 def provider_health(service: Serving) -> list[dict[str, Any]]:
     """How the providers are, by what the last looks found; nobody is asked."""
     return [standing_view(one) for one in provider_standings(service.database, service.settings)]
 
 
-@router.post("/health", response_model=list[ProviderHealth])
+@router.post("/health", response_model=list[ProviderHealth], summary="Look at providers")
 def look_at_providers(service: Serving) -> list[dict[str, Any]]:
     """Ask every provider that has a key for what costs nothing, and tell how they are; ten seconds at most."""
     check_providers(service.settings, service.database)
     return provider_health(service)
 
 
-@router.get("/limits", response_model=list[Limits])
+@router.get("/limits", response_model=list[Limits], summary="List limits")
 def list_limits(
     service: Serving, provider: ProviderName | None = None, model: Words | None = None
 ) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ class Usage(BaseModel):
     total: UsageTotal
 
 
-@router.get("/usage", response_model=Usage, response_model_exclude_unset=True)
+@router.get("/usage", response_model=Usage, response_model_exclude_unset=True, summary="Report usage")
 def read_usage(service: Serving, asked: Annotated[UsageQuery, Query()]) -> dict[str, Any]:
     """What was used and what it cost, as `batchmill usage` tells it."""
     zone = zone_of(asked.timezone)

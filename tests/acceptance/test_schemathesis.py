@@ -20,7 +20,7 @@ from tests.support.servers import PostgresCluster
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SECONDS = int(os.environ.get("BATCHMILL_SCHEMATHESIS_S", "0"))
 EXAMPLES = 8
-BOUND_S = 200
+BOUND_S = 400
 MADE = 12
 """So many files, and so many batches, are there to be asked for, steered and deleted."""
 
@@ -35,7 +35,7 @@ unexpected-methods = ["OPTIONS"]
 
 # What a schema does not say of these: whether a name is one of a model, a file is JSON Lines, a cursor one of ours.
 [[operations]]
-include-path-regex = "^/v1/(files|batches|batches/quote|batches/.*/results|(chat/)?completions)$"
+include-path-regex = "^/v1/(files|batches|batches/quote|batches/.*/(results|events)|(chat/)?completions)$"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]

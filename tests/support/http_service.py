@@ -109,13 +109,21 @@ def served(settings: Settings) -> Iterator[Served]:
     )
     service = make_service(here, wants_keys=True)
     with contextlib.closing(service), listen(here) as listening:
-        server = server_of(service, listening.dup().detach())
-        thread = threading.Thread(target=server.run, name="service")
-        thread.start()
-        try:
-            wait_until(lambda: server.started or not thread.is_alive(), PATIENCE_S)
-            yield Served(service=service, server=server, port=listening.getsockname()[1])
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive(), "the service did not end"
+        server = server_of(service, listening.detach())
+        with running(server):
+            port = server.servers[0].sockets[0].getsockname()[1]
+            yield Served(service=service, server=server, port=port)
+
+
+@contextlib.contextmanager
+def running(server: uvicorn.Server) -> Iterator[None]:
+    """A server that answers in a thread, for as long as the context lasts."""
+    thread = threading.Thread(target=server.run, name="service")
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive(), PATIENCE_S)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive(), "the service did not end"

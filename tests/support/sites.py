@@ -2,8 +2,6 @@
 
 import json
 import socket
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from fastapi import APIRouter, FastAPI
 from api.app import make_app
 from batchmill.settings import load_settings
 from tests.support.clocks import PATIENCE_S
+from tests.support.http_service import running
 from workers.serving.service import Service, make_service
 
 BOUNDARY = "----authorisation"
@@ -112,16 +111,6 @@ def served(
         app = make_app(service)
         if more is not None:
             app.include_router(more)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not server.started:
-                assert thread.is_alive()
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+        config = uvicorn.Config(app, fd=listener.fileno(), log_config=None, lifespan="on")
+        with running(uvicorn.Server(config)):
             yield Site(service=service, app=app, port=listener.getsockname()[1])
-        finally:
-            server.should_exit = True
-            thread.join()

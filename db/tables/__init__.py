@@ -1,0 +1,69 @@
+"""Every table.
+
+Times are milliseconds since 1970 (`_ms`), money is nano-dollars (`_nanos`). States are text, so that anyone
+may read them in a database shell. Rows that change often (`requests`) are kept apart from rows that are large
+(`inputs`, `answers`). There are no foreign keys between the hot tables: their writers hold a claim, and
+the audit (`db.audit`) checks what a key would.
+"""
+
+from db.tables.base import BigId, metadata, word
+from db.tables.owner import (
+    alert_deliveries,
+    budget_alerts,
+    budget_periods,
+    budgets,
+    catalogue,
+    hold_factors,
+    limits,
+    provider_checks,
+)
+from db.tables.service import api_keys, batch_faults, files, idempotency, webhooks
+from db.tables.work import (
+    answers,
+    attempts,
+    batches,
+    cache_entries,
+    circuits,
+    claims,
+    flights,
+    inputs,
+    ledger,
+    paths,
+    requests,
+    shares,
+    sweeps,
+    workers,
+)
+
+__all__ = [
+    "BigId",
+    "alert_deliveries",
+    "answers",
+    "api_keys",
+    "attempts",
+    "batch_faults",
+    "batches",
+    "budget_alerts",
+    "budget_periods",
+    "budgets",
+    "cache_entries",
+    "catalogue",
+    "circuits",
+    "claims",
+    "files",
+    "flights",
+    "hold_factors",
+    "idempotency",
+    "inputs",
+    "ledger",
+    "limits",
+    "metadata",
+    "paths",
+    "provider_checks",
+    "requests",
+    "shares",
+    "sweeps",
+    "webhooks",
+    "word",
+    "workers",
+]
