@@ -1,6 +1,8 @@
 """`/v1/files`: files in and out, as OpenAI's Files API has it."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import chain
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,7 @@ from workers.serving.uploads import EXPIRES_S, Receiving
 router = APIRouter(prefix="/v1/files", tags=["files"], responses=ERRORS)
 
 MOST_LISTED = 10_000
+HEARD_OUT_S = 20.0
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 FileId = Annotated[str, Path(min_length=1, max_length=100)]
@@ -102,20 +105,30 @@ async def upload_file(
 ) -> FileObject:
     """Take a file in as it streams by; it is there once this has answered, and leaves no trace otherwise."""
     receiving = Receiving(service, caller.tenant, idempotency_key)
+    body = request.stream()
     try:
-        await _receive(request, receiving)
+        await _receive(receiving, request.headers.get("content-type", ""), body)
         row = await run_in_threadpool(receiving.finish)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             await run_in_threadpool(receiving.abandon)
         if isinstance(error, ClientDisconnect):
             raise ApiError(400, "client_disconnected", "The client left before the file was whole.") from None
+        if isinstance(error, Exception):
+            await _hear_out(body)
         raise
     return file_object(row)
 
 
-async def _receive(request: Request, receiving: Receiving) -> None:
-    async for event in read_form(request.headers.get("content-type", ""), request.stream()):
+async def _hear_out(body: AsyncIterator[bytes]) -> None:
+    """Let a client that sends all before it looks at the answer come to its end: closed on, it would never see that."""
+    with anyio.move_on_after(HEARD_OUT_S), suppress(ClientDisconnect):
+        async for _ in body:
+            pass
+
+
+async def _receive(receiving: Receiving, content_type: str, body: AsyncIterator[bytes]) -> None:
+    async for event in read_form(content_type, body):
         match event:
             case Field(name, value):
                 receiving.field(name, value)

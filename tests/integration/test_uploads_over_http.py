@@ -187,6 +187,13 @@ def test_no_form(service: Served, body: bytes, headers: dict[str, str]) -> None:
     assert nothing_is_left(service)
 
 
+def test_much_too_large(service: Served) -> None:
+    """Whoever sends all of it before he looks at the answer gets that, too, and nobody keeps what came."""
+    answered, told = post(service, service.token("a"), BATCH, file(LINE * 300_000))
+    assert (answered, told["code"]) == (413, "file_too_large")
+    assert nothing_is_left(service)
+
+
 def test_empty_file_of_another_purpose(service: Served) -> None:
     """Nothing is a file too, where no requests are expected in it."""
     token = service.token("a")
