@@ -1,9 +1,15 @@
 """Uploads over HTTP: every form that clients send, and every mistake, which leaves nothing behind."""
 
 import json
+import os
+import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ import pytest
 from batchmill.settings import Settings, load_settings
 from tests.support.http_client import BOUNDARY
 from tests.support.http_service import Served, served
-from tests.support.mill import chat_line
+from tests.support.mill import chat_line, wait_until
 
 LINE = chat_line("a", "?").encode() + b"\n"
 PART = f"--{BOUNDARY}\r\nContent-Disposition: form-data; "
@@ -270,3 +276,54 @@ def test_store_away(service: Served) -> None:
     folder.with_name("elsewhere").rename(folder)
     _, body = service.ask("/v1/files", token)
     assert [told["id"] for told in json.loads(body)["data"]] == [name]
+
+
+def test_a_store_that_hangs(service: Served) -> None:
+    """However many wait for it: whoever needs no file is answered at once."""
+    token = service.token("a")
+    name = post(service, token, BATCH, file())[1]["id"]
+    pipe = Path(service.service.store.url) / name
+    pipe.unlink()
+    os.mkfifo(pipe)
+    waiting = [threading.Thread(target=read_to_end, args=(service, name, token)) for _ in range(60)]
+    for thread in waiting:
+        thread.start()
+    for _ in range(20):
+        head, _ = service.ask("/v1/files", token)
+        assert head.status == 200
+    assert all(thread.is_alive() for thread in waiting)
+    while any(thread.is_alive() for thread in waiting):
+        with suppress(OSError):  # nobody reads just now
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        time.sleep(0.01)
+
+
+def read_to_end(service: Served, name: str, token: str) -> None:
+    """Download; a pipe is no file that can be."""
+    with suppress(OSError, HTTPException):
+        service.ask(f"/v1/files/{name}/content", token)
+
+
+def test_whoever_stops_reading_lets_go_of_the_file(service: Served) -> None:
+    """A client that leaves in the middle of a download leaves nothing open."""
+    token = service.token("a")
+    name = post(service, token, field("purpose", "user_data"), file(b"x" * 1_990_000))[1]["id"]
+    path = str(Path(service.service.store.url) / name)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            asked = (
+                f"GET /v1/files/{name}/content HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
+            )
+            connection.sendall(asked.encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    wait_until(lambda: path not in opened(), 30)
+
+
+def opened() -> set[str]:
+    """What this process has open."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(str(entry.readlink()))
+    return found
