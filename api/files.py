@@ -1,7 +1,8 @@
 """`/v1/files`: files in and out, as OpenAI's Files API has it."""
 
 import re
-from itertools import chain
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -14,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from api.auth import Producer, Serving
 from api.errors import ERRORS, ApiError
 from api.multipart import Field, FileBegins, Piece, read_form
+from api.store_threads import in_thread, passed_on
 from batchmill.files.model import TAKEN, Purpose
 from workers.serving import files
 from workers.serving.uploads import EXPIRES_S, Receiving
@@ -21,6 +23,7 @@ from workers.serving.uploads import EXPIRES_S, Receiving
 router = APIRouter(prefix="/v1/files", tags=["files"], responses=ERRORS)
 
 MOST_LISTED = 10_000
+HEARD_OUT_S = 20.0
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 FileId = Annotated[str, Path(min_length=1, max_length=100)]
@@ -102,20 +105,30 @@ async def upload_file(
 ) -> FileObject:
     """Take a file in as it streams by; it is there once this has answered, and leaves no trace otherwise."""
     receiving = Receiving(service, caller.tenant, idempotency_key)
+    body = request.stream()
     try:
-        await _receive(request, receiving)
-        row = await run_in_threadpool(receiving.finish)
+        await _receive(receiving, request.headers.get("content-type", ""), body)
+        row = await in_thread(receiving.finish)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
-            await run_in_threadpool(receiving.abandon)
+            await in_thread(receiving.abandon)
         if isinstance(error, ClientDisconnect):
             raise ApiError(400, "client_disconnected", "The client left before the file was whole.") from None
+        if isinstance(error, Exception):
+            await _hear_out(body)
         raise
     return file_object(row)
 
 
-async def _receive(request: Request, receiving: Receiving) -> None:
-    async for event in read_form(request.headers.get("content-type", ""), request.stream()):
+async def _hear_out(body: AsyncIterator[bytes]) -> None:
+    """Let a client that sends all before it looks at the answer come to its end: closed on, it would never see that."""
+    with anyio.move_on_after(HEARD_OUT_S), suppress(ClientDisconnect):
+        async for _ in body:
+            pass
+
+
+async def _receive(receiving: Receiving, content_type: str, body: AsyncIterator[bytes]) -> None:
+    async for event in read_form(content_type, body):
         match event:
             case Field(name, value):
                 receiving.field(name, value)
@@ -123,7 +136,7 @@ async def _receive(request: Request, receiving: Receiving) -> None:
                 receiving.begin(name, filename)
             case Piece(data):
                 if receiving.piece(data):
-                    await run_in_threadpool(receiving.flush)
+                    await in_thread(receiving.flush)
 
 
 @router.get("", summary="List files")
@@ -158,14 +171,14 @@ def retrieve_file(file_id: FileId, caller: Producer, service: Serving) -> FileOb
 
 
 @router.delete("/{file_id}", summary="Delete a file")
-def delete_file(file_id: FileId, caller: Producer, service: Serving) -> FileDeleted:
+async def delete_file(file_id: FileId, caller: Producer, service: Serving) -> FileDeleted:
     """Remove a file. A batch that has been validated does not need it any more."""
-    files.delete(service.database, service.store, file_id, caller.tenant)
+    await in_thread(files.delete, service.database, service.store, file_id, caller.tenant)
     return FileDeleted(id=file_id)
 
 
 @router.get("/{file_id}/content", summary="Download a file", response_class=Response, responses=_CONTENT)
-def file_content(
+async def file_content(
     file_id: FileId,
     caller: Producer,
     service: Serving,
@@ -175,16 +188,16 @@ def file_content(
     ] = None,
 ) -> Response:
     """What is in a file, as it streams by; with `Range: bytes=…` a part of it."""
-    row = files.named(service.database, file_id, caller.tenant)
+    row = await run_in_threadpool(files.named, service.database, file_id, caller.tenant)
     headers = {"accept-ranges": "bytes", "etag": f'"{row.sha256}"'}
     first, length, is_part = _part(range_, row.bytes)
     if is_part:
         headers["content-range"] = f"bytes {first}-{first + length - 1}/{row.bytes}"
     headers["content-length"] = str(length)
     chunks = files.content(service.store, row, first, length)
-    beginning = next(chunks, b"")  # what is wrong with the store is told before a status is
+    beginning = await in_thread(next, chunks, b"")  # what is wrong with the store is told before a status is
     return StreamingResponse(
-        chain((beginning,), chunks),
+        passed_on(beginning, chunks),
         206 if is_part else 200,
         headers,
         media_type="application/octet-stream",

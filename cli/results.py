@@ -66,6 +66,12 @@ def _refuse_never_started(row: Any) -> None:
         raise ConflictError(
             f"batch {row.public_id} was not accepted: {row.last_error}", "correct that, then submit it again"
         )
+    if row.ended_ms is not None and not row.total:
+        how = "it expired" if row.state == BatchState.EXPIRED else "it was cancelled"
+        raise ConflictError(
+            f"batch {row.public_id} has no results: {how} before its input had been read",
+            "hand it in again if it is still wanted",
+        )
 
 
 def _print(database: "Database", row: Any) -> int:
