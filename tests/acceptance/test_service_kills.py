@@ -25,11 +25,6 @@ def lines_of(name: str, number: int = LINES) -> bytes:
     return "".join(chat_line(f"{name}-{nth}", f"{name} {nth}?") + "\n" for nth in range(number)).encode()
 
 
-def fronts(mill: Mill) -> list[int]:
-    """The web processes."""
-    return [pid for pid in mill.processes() if b"--front" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 def objects(mill: Mill) -> set[str]:
     folder = mill.home / "files"
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
@@ -161,7 +156,7 @@ def test_front_killed_while_it_answers(mill: Mill, tmp_path: Path) -> None:
         send_half(client, is_chunked=False).close()
         patient = replace(client, patience_s=60)
         for _ in range(2):
-            (front,) = fronts(mill)
+            (front,) = mill.fronts()
             os.kill(front, signal.SIGKILL)
             assert patient.batch(batch["id"])["id"] == batch["id"]
         shown = patient.ended(batch["id"])
@@ -177,7 +172,7 @@ def test_launcher_killed(mill: Mill, tmp_path: Path) -> None:
         port = int(client.url.rpartition(":")[2])
         connection = send_half(client, is_chunked=False)
         wait_until(lambda: len(objects(mill)) == 1, 30)
-        (front,) = fronts(mill)
+        (front,) = mill.fronts()
         mill.started[-1].kill()
         again = replace(
             start_service(mill, port=port), patience_s=60
