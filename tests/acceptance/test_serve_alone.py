@@ -23,7 +23,7 @@ def ask(url: str) -> None:
 
 
 def test_a_call_of_a_front_that_was_killed_is_on_the_books(mill: Mill, tmp_path: Path) -> None:
-    """A front is killed with a call out, and there is no worker: the call is unknown soon, and another front answers."""
+    """A front is killed with a call out, and there is no worker: the call is soon unknown, another front answers."""
     with sandbox(tmp_path, "--latency", "60") as provider:
         mill.environ["OPENAI_BASE_URL"] = provider.url
         with mill.up(command="serve") as up:
