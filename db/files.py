@@ -138,6 +138,11 @@ def page(
     return tx.rows(wanted)
 
 
+def newest(tx: Transaction, most: int) -> Sequence[Any]:
+    """The newest files that are there, whosever they are, up to so many."""
+    return tx.rows(select(files).where(_is_there).order_by(files.c.id.desc()).limit(most))
+
+
 def used_bytes(tx: Transaction, tenant: str, but: int | None = None) -> int:
     """How much a tenant's files take, those that are being written included, as far as they have come.
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 
 from batchmill.alerts.delivery import DeliveryState
 from batchmill.errors import BatchmillError, BrokerError, ProviderError, SettingsError
+from batchmill.files.store import Store
 from batchmill.findings import Example, Finding, Level
 from batchmill.routing.resting import left_alone
 from batchmill.settings import Settings
 from batchmill.settings.values import mask_url
-from db import circuits, health, schema
+from db import circuits, files, health, schema
 from db.audit import EXAMPLES
 from db.budgets.alerts import undelivered
 from db.engine import Database
@@ -27,6 +28,7 @@ GB = 1_000_000_000
 LEAST_FREE_BYTES = 1 * GB
 SWEEP_STALE_MS = 60_000
 LOOK_AGAIN_S = 2.0
+MOST_FILES = 100
 
 
 def on_this_machine(settings: Settings) -> Iterator[Finding]:
@@ -61,6 +63,34 @@ def at_work(
     yield _idle(settings, database, pause)
     yield _circuits(database)
     yield _alerts(settings, database)
+    yield _files(settings, database)
+
+
+def _files(settings: Settings, database: Database) -> Finding:
+    """Whether the newest files of the service are where their rows say."""
+    with database.snapshot() as tx:
+        rows = files.newest(tx, MOST_FILES)
+    if not rows:
+        return Finding(check="files", level=Level.OK, message="the service keeps no files")
+    try:
+        store = Store(settings.service.store_url(settings.home))
+        not_found = [row.public_id for row in rows if store.size(row.public_id) != row.bytes]
+        with database.snapshot() as tx:  # those that are gone by now have been deleted meanwhile
+            missing = [row for name in not_found if (row := files.named(tx, name)) is not None]
+    except BatchmillError as error:
+        return Finding(check="files", level=Level.WARNING, message=error.message, hint=error.hint)
+    if not missing:
+        return Finding(
+            check="files", level=Level.OK, message=f"the newest files of the service are kept: {len(rows)}"
+        )
+    return Finding(
+        check="files",
+        level=Level.WARNING,
+        message=f"{len(missing)} of the newest {len(rows)} files of the service are not in its store, or not whole",
+        examples=tuple(Example(detail=f"{row.public_id}: {row.filename}") for row in missing[:EXAMPLES]),
+        has_more=len(missing) > EXAMPLES,
+        hint="ask on the machine that the service runs on, with its BATCHMILL_FILES_URL; or somebody has removed them",
+    )
 
 
 def _settings(settings: Settings) -> Finding:

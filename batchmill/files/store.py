@@ -101,6 +101,20 @@ class Store:
             else:
                 self._system.rm_file(self._path(key))
 
+    def size(self, key: str) -> int | None:
+        """How large an object is; None for one that is not there.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        with self._named_errors("looked at"):
+            try:
+                if self._folder is not None:
+                    return os.stat(self._folder.file(key)).st_size
+                return int(self._system.info(self._path(key))["size"])
+            except FileNotFoundError:
+                return None
+
     def check(self) -> None:
         """Make sure that it can be written to.
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.support.http_client import names, start_service
 from tests.support.mill import Mill, chat_line, sandbox, wait_until
@@ -63,6 +64,26 @@ def test_never_started(mill: Mill) -> None:
     assert "has no results: it was cancelled before its input had been read" in said
     printed = mill.quickly("results", bad)
     assert (printed.returncode, printed.stdout) == (1, "")
+
+
+def test_doctor_misses_a_file(mill: Mill) -> None:
+    """What is not in the store, or not whole, is named; nobody is alarmed of what is."""
+    client = start_service(mill, command="serve")
+    kept, gone, cut = (client.upload(b"xx", purpose="user_data", filename=name)["id"] for name in "abc")
+    assert found(mill)["files"]["level"] == "ok"
+    (mill.home / "files" / gone).unlink()
+    (mill.home / "files" / cut).write_bytes(b"x")
+    finding = found(mill)["files"]
+    assert finding["level"] == "warning"
+    assert [example["detail"] for example in finding["examples"]] == [f"{cut}: c", f"{gone}: b"]
+    assert kept not in str(finding)
+    assert "BATCHMILL_FILES_URL" in finding["hint"]
+
+
+def found(mill: Mill) -> dict[str, Any]:
+    """What the doctor says, by check."""
+    told = json.loads(mill.quickly("doctor", "--json").stdout)
+    return {finding["check"]: finding for finding in told["findings"]}
 
 
 def test_answered_by_a_worker_until_idle(mill: Mill, tmp_path: Path) -> None:

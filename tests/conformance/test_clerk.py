@@ -436,6 +436,41 @@ def test_time_is_up(service: Service, settings: Settings, clock: FakeClock, mome
         assert codes == ["batch_expired"] * 2
 
 
+@pytest.mark.parametrize(
+    ("final_state", "statuses"),
+    [
+        (BatchState.CANCELLED, ["in_progress", "cancelling", "cancelling", "cancelled"]),
+        (BatchState.EXPIRED, ["in_progress", "in_progress", "finalizing", "expired"]),
+        (BatchState.COMPLETED, ["in_progress", "finalizing", "completed"]),
+    ],
+)
+def test_states_as_clients_expect_them(
+    service: Service, final_state: BatchState, statuses: list[str]
+) -> None:
+    """A batch that is cancelled is `cancelling` until its files are written; one that expires never is."""
+    batch = hand_in(service, lines(2))
+    Clerk(service).step()
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.append(batch_object(service.database, row_of(service, batch))["status"])
+
+    look()
+    if final_state is BatchState.COMPLETED:
+        answer_all(service.database)
+    else:
+        with service.database.write() as tx:
+            batches.cancel(tx, batch, final_state)
+        look()
+        sweep.end_idle(service.database, batch, final_state)
+    look()
+    end_all(service)
+    look()
+    assert seen == statuses
+    cancelled_at = batch_object(service.database, row_of(service, batch))["cancelling_at"]
+    assert (cancelled_at is not None) == (final_state is BatchState.CANCELLED)
+
+
 def finalizing(service: Service, number: int = 4) -> int:
     batch = hand_in(service, lines(number))
     Clerk(service).step()

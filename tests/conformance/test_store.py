@@ -194,6 +194,12 @@ def test_deleted_before_there_is_anything(place: Place) -> None:
     assert place.keys() == []
 
 
+def test_how_large(place: Place) -> None:
+    """That of an object, and nothing for one that is not there."""
+    put(place.store, "one", b"four")
+    assert (place.store.size("one"), place.store.size("two")) == (4, None)
+
+
 def test_written_again(place: Place) -> None:
     """A key whose writer was killed may be written anew."""
     put(place.store, "one", b"longer than the next")

@@ -1,6 +1,6 @@
 """The batch object: a batch as clients of OpenAI's API see it, with our own fields beside theirs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,7 +13,6 @@ from workers.progress import failed_of, open_of
 from workers.serving.webhooks import shown_webhook
 from workers.views import pace_of
 
-_AS_OPENAI: Mapping[BatchState, str] = {BatchState.PAUSED: BatchState.IN_PROGRESS.value}
 _FIELDS = {
     BatchState.FAILED: "failed_at",
     BatchState.COMPLETED: "completed_at",
@@ -41,6 +40,7 @@ def batch_objects(database: Database, rows: Sequence[Any]) -> list[dict[str, Any
 
 def _object(row: Any, faults: Sequence[Any], webhook: Any | None) -> dict[str, Any]:
     state = BatchState(row.state)
+    is_cancelled = row.final_state == BatchState.CANCELLED
     ended: dict[str, int | None] = dict.fromkeys(_FIELDS.values())
     if state in _FIELDS:
         ended[_FIELDS[state]] = _seconds(row.ended_ms or row.touched_ms)
@@ -52,14 +52,14 @@ def _object(row: Any, faults: Sequence[Any], webhook: Any | None) -> dict[str, A
         "errors": _errors(row, faults) if state is BatchState.FAILED else None,
         "input_file_id": row.input_file or None,
         "completion_window": window_text(row.window_s),
-        "status": _AS_OPENAI.get(state, state.value),
+        "status": _status(row, state).value,
         "output_file_id": row.output_file or None,
         "error_file_id": row.error_file or None,
         "created_at": _seconds(row.created_ms),
         "in_progress_at": _seconds(row.started_ms),
         "expires_at": _seconds(row.deadline_ms),
         "finalizing_at": _seconds(row.finalizing_ms),
-        "cancelling_at": _seconds(row.cancelling_ms),
+        "cancelling_at": _seconds(row.cancelling_ms) if is_cancelled else None,
         **ended,
         "request_counts": {"total": row.total, "completed": row.done, "failed": failed_of(row)},
         "metadata": orjson.loads(row.metadata) if row.metadata else None,
@@ -67,6 +67,18 @@ def _object(row: Any, faults: Sequence[Any], webhook: Any | None) -> dict[str, A
         **_ours(row, state),
         "webhook": None if webhook is None else shown_webhook(webhook),
     }
+
+
+def _status(row: Any, state: BatchState) -> BatchState:
+    """The state by the one of OpenAI's words that its clients expect there: what is cancelled is `cancelling` until all
+    of it is done, what expires never is."""
+    if state is BatchState.PAUSED:
+        return BatchState.IN_PROGRESS
+    if state is BatchState.FINALIZING and row.final_state == BatchState.CANCELLED:
+        return BatchState.CANCELLING
+    if state is BatchState.CANCELLING and row.final_state == BatchState.EXPIRED:
+        return BatchState.VALIDATING if row.started_ms is None else BatchState.IN_PROGRESS
+    return state
 
 
 def _ours(row: Any, state: BatchState) -> dict[str, Any]:
