@@ -12,7 +12,8 @@ from db.engine import Database
 from tests.support.mill import chat_line, write_lines
 from tests.support.servers import PostgresCluster
 
-WITHOUT_DATABASE = {"beat", "config", "db", "sandbox", "tokens", "version"}
+WITHOUT_DATABASE = {"beat", "config", "db", "down", "sandbox", "tokens", "version"}
+EMBEDDED = {"up", "worker"}
 COMMAND_LINES = [
     ("run", "in.jsonl", "-o", "out.jsonl"),
     ("submit", "in.jsonl"),
@@ -43,6 +44,11 @@ COMMAND_LINES = [
     ("quote", "in.jsonl"),
     ("estimate", "--model", "gpt-4o", "--prompt", "hi"),
     ("worker", "--until-idle"),
+    ("keys", "create"),
+    ("keys", "list"),
+    ("keys", "revoke", "bm-0123456789ab"),
+    ("serve", "--port", "0"),
+    ("up", "--port", "0"),
 ]
 
 
@@ -83,7 +89,9 @@ def test_a_newer_database_is_refused(
         assert connection.execute("SELECT count(*) FROM batches").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("words", [words for words in COMMAND_LINES if words[0] != "worker"], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for words in COMMAND_LINES if words[0] not in EMBEDDED], ids=" ".join
+)
 def test_an_older_shared_database_is_to_be_upgraded_first(
     words: tuple[str, ...],
     folder: Path,
@@ -98,6 +106,7 @@ def test_an_older_shared_database_is_to_be_upgraded_first(
     schema.upgrade(database, to="0001")
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("BROKER_URL", valkey_url)
+    monkeypatch.setenv("BATCHMILL_KEYS_SECRET", "k" * 32)
     try:
         assert run(words) == 1
         said = "".join(capfd.readouterr())
