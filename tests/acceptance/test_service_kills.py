@@ -17,7 +17,7 @@ from tests.support.http_client import BOUNDARY, HttpClient, form_of, names, sha2
 from tests.support.mill import Mill, Sandbox, chat_line, sandbox, wait_until
 
 CLIENTS = int(os.environ.get("CHAOS_CLIENTS", "4"))
-KILLS = int(os.environ.get("CHAOS_KILLS", "3"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
 LINES = 15
 
 

@@ -14,7 +14,7 @@ from workers.serving.files import Upload
 from workers.serving.idempotency import Named
 from workers.serving.service import Service
 
-WRITE_BYTES = 512 * 1024
+WRITE_BYTES = 256 * 1024
 """So much is gathered before it is written: a small write costs more than it carries."""
 LONGEST_FIRST_LINE = 1_000_000
 LONGEST_FILENAME = 512
