@@ -86,7 +86,7 @@ class CreateBatch(BaseModel):
     """A file that was uploaded for the purpose `batch`."""
     endpoint: Endpoint
     """What each line of it asks."""
-    completion_window: Window
+    completion_window: Window = "24h"
     """`1h` to `30d`; what is not answered by then expires."""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MOST_METADATA)] | None = None
     """Yours; keys of up to 64 characters."""

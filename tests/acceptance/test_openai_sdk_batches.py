@@ -181,6 +181,13 @@ def test_a_batch_sent_twice_is_one_batch(service: Hosted) -> None:
     assert service.client.batches.create(**again).id != made.id
 
 
+def test_a_window_that_is_left_out_is_a_day(service: Hosted) -> None:
+    """Who does not say how long a batch may take gives it 24 hours."""
+    file = service.submit(questions(1)).input_file_id
+    made = service.client.post("/batches", body={"input_file_id": file, "endpoint": CHAT}, cast_to=Batch)
+    assert (made.completion_window, made.expires_at) == ("24h", made.created_at + 86_400)
+
+
 def test_the_asynchronous_client(service: Hosted) -> None:
     """The same from upload to answers, pages included."""
 

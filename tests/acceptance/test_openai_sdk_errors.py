@@ -47,7 +47,7 @@ REFUSALS: list[tuple[str, Ask, type[APIStatusError], str | None, str | None, str
             *(BadRequestError, "missing_required_parameter", name),
             f"Missing required parameter: '{name}'.",
         )
-        for name in ("input_file_id", "endpoint", "completion_window")
+        for name in ("input_file_id", "endpoint")
     ),
     (
         "metadata that is no text",
