@@ -19,7 +19,7 @@ from tests.support.servers import PostgresCluster
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SECONDS = int(os.environ.get("BATCHMILL_SCHEMATHESIS_S", "0"))
-EXAMPLES = 5
+EXAMPLES = 3
 BOUND_S = 400
 MADE = 12
 """So many files, and so many batches, are there to be asked for, steered and deleted."""
