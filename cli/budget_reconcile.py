@@ -1,14 +1,12 @@
 """`batchmill budget reconcile`: calls of which nobody knows what they cost."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from batchmill.errors import InputError, MisuseError
-from cli.home import home_option, settings_at
+from cli.home import home_option, opened_database
 from cli.inputs import STDIN, standard_input
 from cli.output import json_option, narrate
 from cli.text import Text
@@ -70,7 +68,7 @@ def reconcile(
 
     is_selecting = any(given is not None for given in (batch, since, older_than))
     _refuse(evidence, call, cost, every, word, is_selecting=is_selecting, is_listing=limit is not None)
-    with _opened(home) as database:
+    with opened_database(home) as database:
         selection = _selection(database, batch, since, older_than)
         if evidence is not None:
             done = _by_evidence(database, evidence, is_dry)
@@ -112,17 +110,6 @@ def _refuse(
             f"--limit is for the list, and {ways[0]} settles",
             "leave it out; --dry-run says what would come of it",
         )
-
-
-@contextmanager
-def _opened(home: Path | None) -> "Iterator[Database]":
-    from workers.assembly import existing_database
-
-    database = existing_database(settings_at(home))
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def _selection(

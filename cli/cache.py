@@ -1,8 +1,6 @@
 """`batchmill cache`: what the cache holds, what it was good for, and how to empty it."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +10,12 @@ import click
 from batchmill.errors import MisuseError
 from batchmill.money.nanos import format_usd
 from batchmill.periods import point_named
-from cli.home import home_option, settings_at
+from cli.home import home_option, opened_database
 from cli.output import json_option, narrate, print_json, print_table
 from cli.text import Text
 
 if TYPE_CHECKING:
     from db.cache_contents import Contents, Dropped
-    from db.engine import Database
 
 MB = 1_000_000
 
@@ -47,7 +44,7 @@ def stats(since: str, home: Path | None, as_json: bool) -> None:
     from db.cache_contents import contents
     from workers.cache_views import contents_view, total_of
 
-    with _opened(home) as database:
+    with opened_database(home) as database:
         since_ms = point_named("--since", since, zone=UTC, now_ms=database.now_ms())
         found = contents(database, since_ms or 0)
     if as_json:
@@ -69,7 +66,7 @@ def cleanup(dry_run: bool, home: Path | None, as_json: bool) -> None:
     """
     from db.cache_contents import Choice, drop, would_drop
 
-    with _opened(home) as database:
+    with opened_database(home) as database:
         now_ms = database.now_ms()
         choice = Choice(made_by_ms=now_ms, expired_by_ms=now_ms)
         dropped = would_drop(database, choice) if dry_run else drop(database, choice)
@@ -103,7 +100,7 @@ def clear(
     """
     from db.cache_contents import Choice, count, drop
 
-    with _opened(home) as database:
+    with opened_database(home) as database:
         now_ms = database.now_ms()
         before_ms = point_named("--older-than", older_than, zone=UTC, now_ms=now_ms)
         choice = Choice(
@@ -129,17 +126,6 @@ def _is_confirmed(entries: int) -> bool:
             "give --yes to drop them; `batchmill cache stats` shows what there is",
         )
     return click.confirm(f"drop {entries:,} entries? Their questions will be paid for anew", err=True)
-
-
-@contextmanager
-def _opened(home: Path | None) -> "Iterator[Database]":
-    from workers.assembly import existing_database
-
-    database = existing_database(settings_at(home))
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def _for_people(one: "Contents") -> dict[str, Any]:

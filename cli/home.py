@@ -1,13 +1,17 @@
 """The home that a command works in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchmill.settings import Settings, load_settings
 from cli.output import narrate
+
+if TYPE_CHECKING:
+    from db.engine import Database
 
 home_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for the embedded parts."
@@ -20,3 +24,15 @@ def settings_at(home: Path | None = None) -> Settings:
     for warning in settings.warnings:
         narrate(f"warning: {warning}")
     return settings
+
+
+@contextmanager
+def opened_database(home: Path | None) -> "Iterator[Database]":
+    """The database in force, for those who add up; an empty one while there is none."""
+    from workers.assembly import existing_database
+
+    database = existing_database(settings_at(home))
+    try:
+        yield database
+    finally:
+        database.close()

@@ -1,19 +1,17 @@
 """`batchmill keys`: who may call the HTTP service."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.home import home_option, settings_at
+from cli.home import home_option, opened_database, settings_at
 from cli.inputs import LOCAL_TENANT
 from cli.output import json_option, narrate, print_json, print_table
 from cli.text import Name, Text
 
 if TYPE_CHECKING:
-    from db.engine import Database
+    pass
 
 EXPIRES = "--expires"
 SCOPES = ("producer", "admin")
@@ -91,7 +89,7 @@ def list_(
     """
     from workers.serving.keys import listed
 
-    with _opened(home) as database:
+    with opened_database(home) as database:
         found = listed(database, most=limit + 1, after=after, tenant=tenant, ended_too=ended_too)
         now_ms = database.now_ms()
     shown = [_as_json(row, now_ms) for row in found[:limit]]
@@ -117,24 +115,13 @@ def revoke(key_id: str, home: Path | None, as_json: bool) -> None:
     """
     from workers.serving import keys as service
 
-    with _opened(home) as database:
+    with opened_database(home) as database:
         row, is_new = service.revoke(database, key_id)
         shown = _as_json(row, database.now_ms())
     if as_json:
         print_json(shown)
     whose = f"{row.public_id} of tenant {row.tenant}"
     narrate(f"revoked key {whose}" if is_new else f"key {whose} was revoked before, at {shown['revoked_at']}")
-
-
-@contextmanager
-def _opened(home: Path | None) -> "Iterator[Database]":
-    from workers.assembly import existing_database
-
-    database = existing_database(settings_at(home))
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def _as_json(row: Any, now_ms: int) -> dict[str, Any]:

@@ -8,20 +8,15 @@ from batchmill.errors import MisuseError, StoppedError
 from cli.home import home_option, settings_at
 from cli.output import narrate
 from cli.service_options import as_told, host_option, keys_option, port_option
+from cli.worker_options import concurrency_option, processes_option
 
 
 @click.command()
 @host_option
 @port_option
 @keys_option
-@click.option(
-    "--processes", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
-)
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1, 10_000),
-    help="Calls in flight in each process.  [default: BATCHMILL_CONCURRENCY, 64]",
-)
+@processes_option
+@concurrency_option
 @home_option
 def up(
     host: str | None,

@@ -11,6 +11,7 @@ from batchmill.requests.model import Lane
 from batchmill.settings import Settings
 from cli.home import home_option, settings_at
 from cli.output import narrate
+from cli.worker_options import concurrency_option, processes_option
 
 if TYPE_CHECKING:
     from workers.child import Duty
@@ -27,14 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--until-idle", is_flag=True, help="End when no submitted batch can go on. On an embedded home only."
 )
-@click.option(
-    "--processes", type=click.IntRange(1, 256), help="Worker processes.  [default: BATCHMILL_WORKERS, 1]"
-)
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1, 10_000),
-    help="Calls in flight in each process.  [default: BATCHMILL_CONCURRENCY, 64]",
-)
+@processes_option
+@concurrency_option
 @home_option
 @click.option("--batch", type=int, hidden=True)
 @click.option("--queue", hidden=True)

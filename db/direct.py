@@ -15,7 +15,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from batchmill.requests.ids import new_batch_id, request_id
 from batchmill.requests.model import BatchOptions, BatchState, Endpoint, RequestLine, RequestState
 from batchmill.requests.work import BatchFacts, Job
-from batchmill.routing.wants import load_wants
 from db.bulk import BOOL, INT, STR, bulk_insert, rows_of
 from db.engine import Database, Transaction
 from db.prepared import Prepared, among
@@ -236,20 +235,12 @@ def _batch(tx: Transaction, entry: Entry) -> dict[str, Any]:
 
 def _job(entry: Entry, batch: int, claim: int, now_ms: int) -> Job:
     line, options = entry.line, entry.options
-    facts = BatchFacts(
+    facts = BatchFacts.of(
+        options,
         id=batch,
         public_id=entry.public_id,
-        lane=options.lane,
         endpoint=Endpoint(line.endpoint),
-        tenant=options.tenant,
-        user=options.user,
-        agent=options.agent,
-        request_type=options.request_type,
-        cache=options.cache,
-        on_unknown=options.on_unknown,
         started_ms=now_ms,
-        on_budget=options.on_budget,
-        wants=load_wants(options.routing),
     )
     return Job(
         request_id=request_id(batch, 1),

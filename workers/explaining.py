@@ -348,21 +348,7 @@ def _job(line: RequestLine, options: BatchOptions, now_ms: int) -> Job:
     wants = load_wants(options.routing)
     return Job(
         request_id=0,
-        batch=BatchFacts(
-            id=0,
-            public_id="",
-            lane=options.lane,
-            endpoint=line.endpoint,
-            tenant=options.tenant,
-            user=options.user,
-            agent=options.agent,
-            request_type=options.request_type,
-            cache=options.cache,
-            on_unknown=options.on_unknown,
-            started_ms=now_ms,
-            on_budget=options.on_budget,
-            wants=wants,
-        ),
+        batch=BatchFacts.of(options, endpoint=line.endpoint, started_ms=now_ms),
         claim_id=0,
         cache_key=None,
         request_type=line.request_type or options.request_type,

@@ -7,10 +7,18 @@ from enum import StrEnum
 from batchmill.budgets.model import OnLimit
 from batchmill.money.prices import Cost
 from batchmill.providers.base import Listener, Reply
-from batchmill.requests.model import AttemptState, CacheMode, Endpoint, Lane, OnUnknown, RequestState
+from batchmill.requests.model import (
+    AttemptState,
+    BatchOptions,
+    CacheMode,
+    Endpoint,
+    Lane,
+    OnUnknown,
+    RequestState,
+)
 from batchmill.routing.names import Target
 from batchmill.routing.path import EMPTY, Path, Step
-from batchmill.routing.wants import NOTHING, Wants
+from batchmill.routing.wants import NOTHING, Wants, load_wants
 
 FIRST = "first"
 """Why the first attempt of a request is made."""
@@ -38,6 +46,27 @@ class BatchFacts:
     started_ms: int
     on_budget: OnLimit | None = None
     wants: Wants = NOTHING
+
+    @classmethod
+    def of(
+        cls, options: BatchOptions, *, endpoint: Endpoint, started_ms: int, id: int = 0, public_id: str = ""
+    ) -> "BatchFacts":
+        """The facts of a batch that was asked for so; without a number and a name it is one that is only thought of."""
+        return cls(
+            id=id,
+            public_id=public_id,
+            lane=options.lane,
+            endpoint=endpoint,
+            tenant=options.tenant,
+            user=options.user,
+            agent=options.agent,
+            request_type=options.request_type,
+            cache=options.cache,
+            on_unknown=options.on_unknown,
+            started_ms=started_ms,
+            on_budget=options.on_budget,
+            wants=load_wants(options.routing),
+        )
 
 
 @dataclass(slots=True, kw_only=True)
