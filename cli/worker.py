@@ -16,6 +16,9 @@ from cli.worker_options import concurrency_option, processes_option
 if TYPE_CHECKING:
     from workers.child import Duty
 
+MAINTENANCE_PROCESSES = 2
+"""So that no sweep waits for a long job, of which one is run at a time."""
+
 
 @click.command()
 @click.option(
@@ -24,7 +27,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which lanes to serve, separated by commas. One slot is kept for high beside others.",
 )
-@click.option("--maintenance", is_flag=True, help="Do the upkeep (sweeps) instead of answering requests.")
+@click.option(
+    "--maintenance",
+    is_flag=True,
+    help="Do what runs by itself (`batchmill schedules list`) instead of answering requests.",
+)
 @click.option(
     "--until-idle", is_flag=True, help="End when no submitted batch can go on. On an embedded home only."
 )
@@ -74,6 +81,8 @@ def worker(
         runs_too=not submitted_only,
     )
     processes = processes or settings.workers.processes
+    if maintenance:
+        processes = max(processes, MAINTENANCE_PROCESSES)
     is_embedded = settings.database.is_embedded and settings.broker.is_embedded
     if is_embedded and not maintenance:
         _serve_home(settings, duty, processes, until_idle)

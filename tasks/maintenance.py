@@ -2,19 +2,22 @@
 
 from celery import shared_task
 
-from workers import alerts, child, upkeep
+from workers.jobs import duty
 
-SWEEP = "batchmill.sweep"
-DELIVER_ALERTS = "batchmill.deliver_alerts"
-
-
-@shared_task(name=SWEEP, ignore_result=True)  # type: ignore[untyped-decorator]
-def sweep() -> None:
-    """Put right what died half-way, and ring for whatever was missed. Safe to run at any time, twice."""
-    upkeep.sweep_and_ring(child.current().duty.settings)
+RING_DUE = "batchmill.ring_due"
 
 
-@shared_task(name=DELIVER_ALERTS, ignore_result=True)  # type: ignore[untyped-decorator]
-def deliver_alerts() -> None:
-    """Deliver the alerts that are owed. Safe to run at any time, twice: each has one deliverer at a time."""
-    alerts.deliver_owed(child.current().duty.settings)
+@shared_task(name=RING_DUE, ignore_result=True)  # type: ignore[untyped-decorator]
+def ring_due() -> str:
+    """Ring for every job that is due. Safe to run at any time, twice."""
+    return duty.ring_due()
+
+
+@shared_task(name=duty.RUN_JOB, ignore_result=True)  # type: ignore[untyped-decorator]
+def run_job(job: str, due: str) -> str:
+    """Run a job if it is its turn.
+
+    Safe to deliver twice, late or never: each due time of each job is run once, by one at a time. Other than in
+    `run_requests` the arguments count.
+    """
+    return duty.run_job(job, due)

@@ -21,7 +21,6 @@ from batchmill.settings.alerts import signing_key
 from db.budgets import alerts
 from db.budgets.alerts import Owed
 from db.engine import Database
-from workers.assembly import make_database
 
 log = structlog.get_logger()
 
@@ -77,17 +76,6 @@ def warn_of_half_set_up(settings: Settings) -> None:
     """Said once by whoever delivers: what such a channel owes waits for somebody who has all variables."""
     for channel, variable in half_set_up(settings).items():
         log.warning("alert_channel_not_set_up", channel=channel.value, missing=variable)
-
-
-def deliver_owed(settings: Settings) -> None:
-    """One round on the database in force; what goes wrong is logged."""
-    database = make_database(settings)
-    try:
-        deliver(database, make_channels(settings))
-    except BatchmillError as error:
-        log.error("alerts_not_delivered", code=error.code, error=error.message, hint=error.hint)
-    finally:
-        database.close()
 
 
 def deliver(database: Database, channels: Sequence[Channel]) -> bool:

@@ -34,15 +34,18 @@ def broker_of(settings: Settings) -> str:
     return settings.broker.url
 
 
-def make_app(broker_url: str, queues: tuple[str, ...] = QUEUES) -> Celery:
+def make_app(broker_url: str, queues: tuple[str, ...] = QUEUES, *, as_current: bool = True) -> Celery:
     """A Celery app on that broker. Messages are doorbells: lost, doubled or late, nothing breaks.
 
     Early acknowledgement and no prefetch: on Celery 5.7.0 a worker that holds an unacknowledged message exits
     when Redis restarts; with these two it survives. Whoever works imports the tasks: were they named here, Celery
     would look for them in the user's folder first.
+
+    Args:
+        as_current: Let it be the app of this process; not so in a worker, which has one.
     """
     is_redis = broker_url.startswith(("redis", "unix"))
-    app = Celery("batchmill", broker=broker_url, set_as_current=True)
+    app = Celery("batchmill", broker=broker_url, set_as_current=as_current)
     app.conf.update(
         task_queues=[Queue(name, routing_key=name) for name in queues],
         task_default_queue=queues[0],

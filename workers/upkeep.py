@@ -1,21 +1,16 @@
 """Upkeep: the sweep, the doorbells it finds unrung, and the workers of this home that died."""
 
-import os
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from celery import current_app
 
-from batchmill.errors import BatchmillError
 from batchmill.requests.model import BatchState
 from batchmill.settings import Settings
 from db import batches, sweep, workers
 from db.engine import Database
-from db.sweep import Judging, Swept
+from db.sweep import Judging
 from workers import attendance
-from workers.assembly import make_database, make_judge
 from workers.doorbell import Doorbell
 from workers.life import is_alive
 
@@ -23,22 +18,6 @@ log = structlog.get_logger()
 
 UNATTENDED = "the command that ran it has ended"
 PAUSED_BY_HAND = "paused by hand"
-
-
-def sweep_and_ring(settings: Settings) -> Swept | None:
-    """One sweep, then a ring for every lane that has claimable work; None when another is at it, or it failed."""
-    database = make_database(settings)
-    try:
-        swept = sweep.sweep(database, make_judge(settings), owner=f"{socket.gethostname()}/{os.getpid()}")
-        if swept is not None:
-            ring(database, Doorbell(current_app), swept.to_ring)
-            log.info("swept", lost_claims=swept.lost_claims, unknown_attempts=swept.unknown_attempts)
-        return swept
-    except BatchmillError as error:
-        log.error("sweep_failed", code=error.code, error=error.message, hint=error.hint)
-        return None
-    finally:
-        database.close()
 
 
 def ring(

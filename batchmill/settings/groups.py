@@ -43,6 +43,7 @@ from batchmill.settings.providers import (
     OpenRouterSettings,
     ProviderSettings,
 )
+from batchmill.settings.schedules import ScheduleSettings
 from batchmill.settings.secrets_file import SECRETS_VARIABLE
 from batchmill.settings.service import ServiceSettings
 
@@ -297,6 +298,7 @@ class Settings(Group):
     budgets: BudgetSettings
     mail: MailSettings
     webhook: WebhookSettings
+    schedules: ScheduleSettings
     service: ServiceSettings
     client: ClientSettings
     log: LogSettings

@@ -18,6 +18,7 @@ from db.tables.owner import (
     provider_checks,
 )
 from db.tables.service import api_keys, batch_faults, files, idempotency, webhooks
+from db.tables.upkeep import schedule_runs, schedules
 from db.tables.work import (
     answers,
     attempts,
@@ -61,6 +62,8 @@ __all__ = [
     "paths",
     "provider_checks",
     "requests",
+    "schedule_runs",
+    "schedules",
     "shares",
     "sweeps",
     "webhooks",

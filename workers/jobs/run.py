@@ -1,0 +1,110 @@
+"""One run of a job: what it is given, and how it learns that it should stop."""
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from batchmill.errors import BatchmillError, DatabaseError, StoppedError
+from batchmill.settings import Settings
+from batchmill.settings.schedules import JobName
+from db import schedules
+from db.engine import Database
+from db.schedules import Turn
+
+log = structlog.get_logger()
+
+Detail = Mapping[str, Any]
+"""What came of a run, for people and as JSON."""
+
+RENEW_EVERY_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRun:
+    """What a job is given.
+
+    Attributes:
+        due_ms: When it was due: a report is of the day before that, however late it runs.
+        stopping: Whether whoever runs it has been told to stop.
+        lost: Set when another has taken over.
+    """
+
+    job: JobName
+    due_ms: int
+    settings: Settings
+    database: Database
+    stopping: Callable[[], bool] = lambda: False
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    def checkpoint(self) -> None:
+        """To be called between steps, of a second at most each.
+
+        Raises:
+            StoppedError: Whoever runs it is to stop, or another has taken over; nothing more may be done.
+        """
+        if self.lost.is_set() or self.stopping():
+            raise StoppedError(f"the job {self.job} was stopped", "it goes on by itself")
+
+
+def perform(
+    settings: Settings,
+    database: Database,
+    job: JobName,
+    due_ms: int,
+    do: Callable[[JobRun], Detail],
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    by_hand: bool = False,
+) -> Detail | None:
+    """Run a job if it is to be run now; what came of it, None when it is not its turn or was stopped.
+
+    Raises:
+        BatchmillError: It went wrong; that is noted, and it will be tried again.
+    """
+    owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    turn = database.persist(lambda tx: schedules.take(tx, job, due_ms, owner, by_hand=by_hand))
+    if turn is None:
+        return None
+    run = JobRun(job=job, due_ms=due_ms, settings=settings, database=database, stopping=stopping)
+    try:
+        with _renewing(database, turn, run):
+            detail = do(run)
+    except StoppedError:
+        database.persist(lambda tx: schedules.hand_back(tx, turn))
+        return None
+    except Exception as error:
+        told = error.message if isinstance(error, BatchmillError) else f"unexpected {type(error).__name__}"
+        database.persist(lambda tx: schedules.fail(tx, turn, told))
+        raise
+    database.persist(lambda tx: schedules.finish(tx, turn, detail))
+    return detail
+
+
+@contextmanager
+def _renewing(database: Database, turn: Turn, run: JobRun) -> Iterator[None]:
+    """Its lease is renewed for as long as the context lasts."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEW_EVERY_S):
+            try:
+                if not database.persist(lambda tx: schedules.renew(tx, turn)):
+                    run.lost.set()
+                    return
+            except DatabaseError as error:
+                log.warning("job_lease_not_renewed", job=turn.job, error=error.message)
+
+    thread = threading.Thread(target=renew, daemon=True, name=f"renew-{turn.job}")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
