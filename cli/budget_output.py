@@ -11,7 +11,7 @@ from batchmill.budgets.words import VARIABLES, turn_text
 from batchmill.money.nanos import format_usd
 from batchmill.providers.names import ProviderName
 from batchmill.routing.names import PROVIDERS
-from cli.budget_alerts import alert_as_row, tell_failures
+from cli.alert_output import alert_as_row, tell_failures
 from cli.output import narrate, print_json, print_table
 
 if TYPE_CHECKING:

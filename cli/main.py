@@ -38,6 +38,8 @@ COMMANDS = {
     "beat": LazyCommand(module="cli.beat", help="Ring for what is due; one is enough."),
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
+    "health": LazyCommand(module="cli.health", help="Show how the parts of the mill are."),
+    "alerts": LazyCommand(module="cli.alerts", help="Show what people were told of budgets and health."),
     "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
     "budget": LazyCommand(module="cli.budget", help="How much may be spent on what, and how it is used."),
     "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),

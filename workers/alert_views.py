@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+from batchmill.alerts.alert import Alert
 from batchmill.alerts.delivery import DeliveryState
-from batchmill.alerts.message import Alert, message_of, utc_text
-from db.budgets.alerts import Delivery
+from batchmill.alerts.message import utc_text
+from db.alerts import Delivery
 
 
 def view(alert: Alert, deliveries: Sequence[Delivery]) -> dict[str, Any]:
     """An alert and its deliveries, as JSON shows them."""
-    message = message_of(alert)
+    message = alert.told()
     return {
         "id": message.id,
         "type": message.type,

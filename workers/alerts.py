@@ -14,12 +14,12 @@ import structlog
 
 from batchmill.alerts.delivery import Channel, ChannelName, wait_ms
 from batchmill.alerts.log import LogChannel
-from batchmill.alerts.message import Message, message_of, trial_message
+from batchmill.alerts.message import Message, Topic, trial_message
 from batchmill.errors import BatchmillError
 from batchmill.settings import Settings
 from batchmill.settings.alerts import signing_key
-from db.budgets import alerts
-from db.budgets.alerts import Owed
+from db import alerts
+from db.alerts import Owed
 from db.engine import Database
 
 log = structlog.get_logger()
@@ -111,9 +111,9 @@ def deliver_on(database: Database, channel: Channel, *, also_waiting: bool = Fal
     return True
 
 
-def try_out(settings: Settings, now_ms: int) -> Iterator[Trial]:
+def try_out(settings: Settings, now_ms: int, topic: Topic | None = None) -> Iterator[Trial]:
     """Send a test alert through every channel, and say of the others what they lack; nothing is recorded."""
-    message = trial_message(now_ms)
+    message = trial_message(now_ms, topic)
     for channel in make_channels(settings):
         yield _try_out(channel, message)
     for name, variable in half_set_up(settings).items():
@@ -140,7 +140,7 @@ def _claim(database: Database, channel: ChannelName, also_waiting: bool) -> Owed
 
 def _send(database: Database, channel: Channel, owed: Owed) -> bool:
     try:
-        remark = asyncio.run(channel.send(message_of(owed.alert)))
+        remark = asyncio.run(channel.send(owed.alert.told()))
     except Exception as error:  # one alert that cannot be sent must not keep the others from it
         _note_failed(database, owed, _reason(error))
         return False

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchmill.alerts.message import Alert
+from batchmill.alerts.alert import Alert
+from batchmill.alerts.message import Topic
 from batchmill.budgets.model import Scope
 from batchmill.budgets.standing import Standing
-from db.budgets.alerts import Delivery, listed
+from db.alerts import Delivery, listed
 from db.budgets.standings import past_periods
 from db.engine import Database
 from workers import alert_views, budget_views
@@ -43,7 +44,7 @@ def histories(database: Database, scope: Scope, name: str) -> list[History]:
             History(
                 standing=standing,
                 past=past_periods(tx, standing.budget.id, MOST_SHOWN),
-                alerts=listed(tx, budget_ids=[standing.budget.id], most=MOST_SHOWN),
+                alerts=listed(tx, Topic.BUDGET, subjects=[str(standing.budget.id)], most=MOST_SHOWN),
             )
             for standing in chosen(tx, scope, name, ())
         ]

@@ -13,8 +13,8 @@ from batchmill.routing.resting import left_alone
 from batchmill.settings import Settings
 from batchmill.settings.values import mask_url
 from db import circuits, files, health, schema
+from db.alerts import undelivered
 from db.audit import EXAMPLES
-from db.budgets.alerts import undelivered
 from db.engine import Database
 from workers.addresses import upstreams_of
 from workers.alerts import half_set_up, make_channels
@@ -234,5 +234,5 @@ def _alerts(settings: Settings, database: Database) -> Finding:
     message = "; ".join([f"they go to: {names}", *lacking])
     if not lacking:
         return Finding(check="alerts", level=Level.OK, message=message)
-    hint = "`batchmill budget alerts` shows which and why, with --test it tries every channel"
+    hint = "`batchmill alerts list` shows which and why, `batchmill alerts test` tries every channel"
     return Finding(check="alerts", level=Level.WARNING, message=message, hint=hint)

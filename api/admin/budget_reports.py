@@ -10,9 +10,9 @@ from api.admin.fields import Name
 from api.admin.findings import FindingBody
 from api.auth import Serving
 from batchmill.alerts.delivery import ChannelName, DeliveryState
-from batchmill.alerts.message import Severity
+from batchmill.alerts.message import Severity, Topic
 from batchmill.budgets.model import Origin, Period, Scope
-from db.budgets.alerts import listed
+from db.alerts import listed
 from workers.alert_views import view as alert_view
 from workers.budget_audit import audited
 from workers.budget_audit import view as audit_view
@@ -110,7 +110,7 @@ def read_history(service: Serving, scope: Scope, name: Name = "") -> list[dict[s
 def list_alerts(service: Serving, limit: Annotated[int, Query(ge=1, le=10_000)] = 20) -> list[dict[str, Any]]:
     """The alerts that budgets have given, newest first, as `batchmill budget alerts` tells them."""
     with service.database.read() as tx:
-        return [alert_view(alert, deliveries) for alert, deliveries in listed(tx, most=limit)]
+        return [alert_view(alert, deliveries) for alert, deliveries in listed(tx, Topic.BUDGET, most=limit)]
 
 
 @router.get("/audit", response_model=Audit, summary="Audit budgets")

@@ -1,1 +1,1 @@
-"""Alerts: what the owner of a budget is told, and the ways it reaches them."""
+"""Alerts: what people are told, of budgets and of health, and the ways it reaches them."""

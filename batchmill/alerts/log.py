@@ -3,9 +3,12 @@
 import structlog
 
 from batchmill.alerts.delivery import ChannelName
-from batchmill.alerts.message import Message, Severity
+from batchmill.alerts.message import Message, Severity, Topic
 
 log = structlog.get_logger()
+
+_TOPICS = frozenset(topic.value for topic in Topic)
+_WRITERS = {Severity.INFO: log.info, Severity.WARNING: log.warning}
 
 
 class LogChannel:
@@ -15,10 +18,11 @@ class LogChannel:
     target = "standard error"
 
     async def send(self, message: Message) -> str:
-        """Log it: `budget_alert`, with everything that is known beside it."""
-        write = log.warning if message.severity is Severity.WARNING else log.error
+        """Log it: `budget_alert` or `health_alert`, with everything that is known beside it."""
+        topic = message.type.partition(".")[0]
+        write = _WRITERS.get(message.severity, log.error)
         write(
-            "budget_alert",
+            f"{topic}_alert" if topic in _TOPICS else "alert",
             alert=message.id,
             type=message.type,
             severity=message.severity.value,

@@ -176,7 +176,7 @@ class Till:
 
     def _fire(self, account: Account) -> int:
         for model in sorted(account.overran):
-            firing.fire_overrun(self._tx, account.row, account.balance, model)
+            firing.fire_overrun(self._tx, account.row, account.budget, account.balance, model)
         return firing.fire_thresholds(
             self._tx, account.row, account.budget, account.balance, is_exhausted=account.is_exhausted
         )

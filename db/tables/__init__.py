@@ -6,10 +6,10 @@ may read them in a database shell. Rows that change often (`requests`) are kept 
 the audit (`db.audit`) checks what a key would.
 """
 
+from db.tables.alerts import alert_deliveries, alerts
 from db.tables.base import BigId, metadata, word
+from db.tables.health import health_changes, health_states
 from db.tables.owner import (
-    alert_deliveries,
-    budget_alerts,
     budget_periods,
     budgets,
     catalogue,
@@ -39,12 +39,12 @@ from db.tables.work import (
 __all__ = [
     "BigId",
     "alert_deliveries",
+    "alerts",
     "answers",
     "api_keys",
     "attempts",
     "batch_faults",
     "batches",
-    "budget_alerts",
     "budget_periods",
     "budgets",
     "cache_entries",
@@ -53,6 +53,8 @@ __all__ = [
     "claims",
     "files",
     "flights",
+    "health_changes",
+    "health_states",
     "hold_factors",
     "idempotency",
     "inputs",

@@ -111,45 +111,6 @@ budget_periods = Table(
     sqlite_autoincrement=True,
 )
 
-budget_alerts = Table(
-    "budget_alerts",
-    metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("period_id", BigInteger, nullable=False),
-    # threshold: so many percent are used, `detail` says how many · overrun: a call of the model in `detail` cost
-    # more than was held for it
-    Column("kind", Text, nullable=False),
-    Column("detail", Text, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("spent_nanos", BigInteger, nullable=False),
-    Column("limit_nanos", BigInteger, nullable=False),
-    UniqueConstraint("period_id", "kind", "detail"),
-    sqlite_autoincrement=True,
-)
-Index("ix_budget_alerts_at_ms", budget_alerts.c.at_ms)
-
-alert_deliveries = Table(
-    "alert_deliveries",
-    metadata,
-    Column("alert_id", BigInteger, primary_key=True, autoincrement=False),
-    # log, mail or webhook; whoever is set up for one makes the row at the first try
-    Column("channel", Text, primary_key=True),
-    # pending, sent, or given_up
-    Column("state", Text, nullable=False),
-    Column("tries", Integer, nullable=False, server_default="0"),
-    Column("next_try_ms", BigInteger, nullable=False),
-    Column("lease_until_ms", BigInteger, nullable=False, server_default="0"),
-    Column("sent_ms", BigInteger),
-    text_column("error"),
-)
-Index(
-    "ix_alert_deliveries_pending",
-    alert_deliveries.c.channel,
-    alert_deliveries.c.next_try_ms,
-    postgresql_where=text("state = 'pending'"),
-    sqlite_where=text("state = 'pending'"),
-)
-
 hold_factors = Table(
     "hold_factors",
     metadata,

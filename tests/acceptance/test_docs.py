@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
-import cli.budget_alerts
+import cli.alert_output
 import cli.keys
 import cli.run
 import cli.tokens
-from batchmill.alerts import message
+from batchmill.alerts import budget
+from batchmill.alerts import health as alert_health
 from batchmill.catalogue import views as catalogue_views
 from batchmill.errors import BatchmillError
 from batchmill.money.rates import Unpriced
@@ -242,8 +243,9 @@ def test_every_code_is_explained():
         quote_views._estimate_view,
         alert_views.view,
         alert_views._delivery_view,
-        cli.budget_alerts._try_out,
-        message._facts,
+        cli.alert_output.show_trials,
+        budget._facts,
+        alert_health.HealthAlert._facts,
         budget_views.view,
         budget_views.period_view,
         budget_history.view,

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from batchmill.alerts.budget import BudgetEvent
 from batchmill.alerts.delivery import GIVE_UP_AFTER_MS, LEASE_MS, Channel, ChannelName, DeliveryState
-from batchmill.alerts.message import AlertKind, Message
+from batchmill.alerts.message import Message, Topic
 from batchmill.budgets.model import Period, Scope
 from batchmill.errors import DeliveryError
-from db.budgets import alerts
-from db.budgets.alerts import Delivery, Owed
+from db import alerts
+from db.alerts import Delivery, Owed
 from db.engine import Database
 from tests.support.budgets import add_budget, fire
 from tests.support.clocks import PATIENCE_S, FakeClock
@@ -72,7 +73,7 @@ def test_an_alert_is_told_whole(database: Database, budget: int, clock: FakeCloc
     owed = claim(database)
     assert owed is not None
     assert owed.alert.verdict == "90 % of the daily budget of tenant acme used: $4.51 of $5.00"
-    assert (owed.alert.kind, owed.alert.at_ms) == (AlertKind.THRESHOLD, clock.now_ms())
+    assert (owed.alert.kind, owed.alert.at_ms) == (BudgetEvent.THRESHOLD, clock.now_ms())
     assert owed.alert.start_ms <= clock.now_ms() < (owed.alert.end_ms or 0)
 
 
@@ -305,4 +306,5 @@ def test_the_list_is_newest_first(database: Database, budget: int, clock: FakeCl
             ("acme", "90"),
             ("other", "75"),
         ]
-        assert [one.detail for one, _ in alerts.listed(tx, budget_ids=[budget], most=9)] == ["90", "75"]
+        of_one = alerts.listed(tx, Topic.BUDGET, subjects=[str(budget)], most=9)
+        assert [one.detail for one, _ in of_one] == ["90", "75"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchmill.alerts.delivery import ChannelName
-from batchmill.alerts.message import trial_message
+from batchmill.alerts.message import Topic, trial_message
 from batchmill.alerts.webhook import WebhookChannel
 from batchmill.errors import DeliveryError, SettingsError
 from batchmill.settings import load_settings
@@ -23,7 +23,7 @@ from workers.alerts import deliver, deliver_on, make_channels
 
 KEY = bytes(range(32))
 NOW_S = 1_800_000_123
-MESSAGE = trial_message(1_800_000_000_000)
+MESSAGE = trial_message(1_800_000_000_000, Topic.BUDGET)
 on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
 

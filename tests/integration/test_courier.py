@@ -11,8 +11,7 @@ import pytest
 from batchmill.alerts.delivery import DeliveryState
 from batchmill.errors import StoppedError
 from batchmill.settings import Settings, load_settings
-from db import schema
-from db.budgets import alerts
+from db import alerts, schema
 from db.engine import Database
 from tests.support.budgets import add_budget, fire
 from tests.support.clocks import PATIENCE_S

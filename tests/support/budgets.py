@@ -5,17 +5,22 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
 from sqlalchemy import insert, select, update
 
+from batchmill.alerts.budget import facts_of
+from batchmill.alerts.message import Topic
+from batchmill.budgets.balance import Balance
 from batchmill.budgets.calendar import span_of
 from batchmill.budgets.edits import Changes
 from batchmill.budgets.model import Budget, OnLimit, Period, Scope
 from batchmill.budgets.standing import Standing
 from batchmill.requests.ids import request_id
 from db.budgets import definitions
+from db.budgets.rows import budget_of
 from db.budgets.standings import standings
 from db.engine import Database
-from db.tables import budget_alerts, budget_periods, budgets, ledger
+from db.tables import alerts, budget_periods, budgets, ledger
 from tests.support.hands import Worker, add_batch
 from tests.support.replies import ANSWERED, PRICE_NANOS
 
@@ -81,13 +86,12 @@ def amounts_of(database: Database, budget: int) -> tuple[int, int]:
 def alerts_of(database: Database, budget: int) -> list[tuple[str, str]]:
     """What its owner is to be told: kind and detail."""
     wanted = (
-        select(budget_alerts.c.kind, budget_alerts.c.detail)
-        .join(budget_periods, budget_periods.c.id == budget_alerts.c.period_id)
-        .where(budget_periods.c.budget_id == budget)
-        .order_by(budget_alerts.c.id)
+        select(alerts.c.kind, alerts.c.facts)
+        .where(alerts.c.topic == Topic.BUDGET.value, alerts.c.subject == str(budget))
+        .order_by(alerts.c.id)
     )
     with database.read() as tx:
-        return [(row.kind, row.detail) for row in tx.rows(wanted)]
+        return [(row.kind, orjson.loads(row.facts)["detail"]) for row in tx.rows(wanted)]
 
 
 def set_budgets_of(
@@ -168,13 +172,12 @@ def fire(
             values = {"start_ms": start_ms, "end_ms": end_ms, "limit_nanos": at.limit_nanos}
             made = insert(budget_periods).values(budget_id=budget, ceiling_nanos=at.limit_nanos, **values)
             period = tx.rows(made.returning(budget_periods.c.id))[0].id
-        fired = {"period_id": period, "kind": kind, "detail": detail, "at_ms": tx.now_ms}
-        amounts = {"spent_nanos": spent_nanos, "limit_nanos": at.limit_nanos}
-        return int(
-            tx.rows(insert(budget_alerts).values(**fired, **amounts, **others).returning(budget_alerts.c.id))[
-                0
-            ].id
-        )
+        balance = Balance(spent_nanos=spent_nanos, limit_nanos=at.limit_nanos)
+        facts = facts_of(budget_of(at), balance, detail, period_id=period, start_ms=start_ms, end_ms=end_ms)
+        fired = {"topic": "budget", "subject": str(budget), "kind": kind, "occasion": f"{period}:{detail}"}
+        told = {"at_ms": tx.now_ms, "facts": orjson.dumps(facts).decode()}
+        made = insert(alerts).values(**fired, **told, **others).returning(alerts.c.id)
+        return int(tx.rows(made)[0].id)
 
 
 def covers(budget: Any, call: Any) -> bool:

@@ -3,6 +3,9 @@
 Revision: 0008, after 0007
 """
 
+import json
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -16,6 +19,8 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     _schedules()
+    _alerts()
+    _health()
 
 
 def _schedules() -> None:
@@ -44,6 +49,131 @@ def _schedules() -> None:
     op.create_index("ix_schedule_runs_started_ms", "schedule_runs", ["started_ms"])
 
 
+def _alerts() -> None:
+    """Alerts are of budgets no longer: a table for all kinds, with what those of budgets said, under the same ids."""
+    op.create_table(
+        "alerts",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("occasion", sa.Text(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
+        sa.UniqueConstraint(
+            "topic", "subject", "kind", "occasion", name=op.f("uq_alerts_topic_subject_kind_occasion")
+        ),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_alerts_at_ms", "alerts", ["at_ms"])
+    connection = op.get_bind()
+    told = [_as_alert(row) for row in connection.execute(sa.text(_BUDGET_ALERTS))]
+    if told:
+        connection.execute(
+            sa.text(
+                "INSERT INTO alerts (id, topic, kind, subject, occasion, at_ms, facts)"
+                " VALUES (:id, 'budget', :kind, :subject, :occasion, :at_ms, :facts)"
+            ),
+            told,
+        )
+        _count_on("alerts", told[-1]["id"])
+    op.drop_table("budget_alerts")
+
+
+_BUDGET_ALERTS = """
+SELECT a.id, a.period_id, a.kind, a.detail, a.at_ms, a.spent_nanos, a.limit_nanos, p.start_ms, p.end_ms,
+       b.id AS budget_id, b.scope, b.name, b.period, b.zone, b.on_limit, b.origin
+FROM budget_alerts a JOIN budget_periods p ON p.id = a.period_id JOIN budgets b ON b.id = p.budget_id
+ORDER BY a.id
+"""
+
+
+def _as_alert(row: Any) -> dict[str, Any]:
+    facts = {name: getattr(row, name) for name in ("period_id", "detail", "spent_nanos", "limit_nanos")}
+    facts |= {"start_ms": row.start_ms, "end_ms": row.end_ms}
+    budget = {name: getattr(row, name) for name in ("scope", "name", "period", "zone", "on_limit", "origin")}
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "subject": str(row.budget_id),
+        "occasion": f"{row.period_id}:{row.detail}",
+        "at_ms": row.at_ms,
+        "facts": json.dumps(facts | {"budget": budget | {"id": row.budget_id}}),
+    }
+
+
+def _count_on(table: str, last: int) -> None:
+    """The next id that is given out is none of those just written; SQLite sees to it by itself."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {last})")
+
+
+def _budget_alerts() -> None:
+    """Those of budgets alone, as it was."""
+    op.create_table(
+        "budget_alerts",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("period_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("spent_nanos", sa.BigInteger(), nullable=False),
+        sa.Column("limit_nanos", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_budget_alerts")),
+        sa.UniqueConstraint(
+            "period_id", "kind", "detail", name=op.f("uq_budget_alerts_period_id_kind_detail")
+        ),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_budget_alerts_at_ms", "budget_alerts", ["at_ms"])
+    connection = op.get_bind()
+    told = connection.execute(sa.text("SELECT id, kind, at_ms, facts FROM alerts WHERE topic = 'budget'"))
+    rows = [{"id": row.id, "kind": row.kind, "at_ms": row.at_ms, **json.loads(row.facts)} for row in told]
+    if rows:
+        connection.execute(
+            sa.text(
+                "INSERT INTO budget_alerts (id, period_id, kind, detail, at_ms, spent_nanos, limit_nanos)"
+                " VALUES (:id, :period_id, :kind, :detail, :at_ms, :spent_nanos, :limit_nanos)"
+            ),
+            rows,
+        )
+        _count_on("budget_alerts", max(row["id"] for row in rows))
+    op.execute("DELETE FROM alert_deliveries WHERE alert_id NOT IN (SELECT id FROM budget_alerts)")
+    op.drop_table("alerts")
+
+
+def _health() -> None:
+    op.create_table(
+        "health_states",
+        sa.Column("component", sa.Text(), nullable=False),
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("hint", sa.Text(), server_default="", nullable=False),
+        sa.Column("took_ms", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("checked_ms", sa.BigInteger(), nullable=False),
+        sa.Column("round_ms", sa.BigInteger(), nullable=False),
+        sa.Column("told_level", sa.Text(), nullable=False),
+        sa.Column("ill_since_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("component", name=op.f("pk_health_states")),
+    )
+    op.create_table(
+        "health_changes",
+        sa.Column("id", BigId, autoincrement=True, nullable=False),
+        sa.Column("component", sa.Text(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_health_changes")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_health_changes_component_id", "health_changes", ["component", "id"])
+
+
 def downgrade() -> None:
+    op.drop_table("health_changes")
+    op.drop_table("health_states")
+    _budget_alerts()
     op.drop_table("schedule_runs")
     op.drop_table("schedules")

@@ -1,41 +1,40 @@
 """Alerts and their deliveries: which channel still owes which, and who is at it.
 
-A row of `budget_alerts` is written once, by the transaction that gives cause. What becomes of it is in
-`alert_deliveries`, one row a channel, made by the first who tries: a process without a mail server leaves the mail to
-those who have one.
+A row of `alerts` is written once, by the transaction that gives cause. What becomes of it is in `alert_deliveries`,
+one row a channel, made by the first who tries: a process without a mail server leaves the mail to those who have one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, select, update
+import orjson
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from batchmill.alerts.alert import Alert, alert_of
 from batchmill.alerts.delivery import GIVE_UP_AFTER_MS, LEASE_MS, ChannelName, DeliveryState, wait_ms
-from batchmill.alerts.message import Alert, AlertKind
-from db.budgets.rows import budget_of
+from batchmill.alerts.message import Topic
 from db.engine import Transaction
+from db.prepared import Prepared
 from db.tables import alert_deliveries as deliveries
-from db.tables import budget_alerts as alerts
-from db.tables import budget_periods as periods
-from db.tables import budgets, word
+from db.tables import alerts, word
 
 LOOKED_FOR_MS = 2 * GIVE_UP_AFTER_MS
 """An alert that no channel has tried until then is not looked for any more; it still stands in the list."""
 
 _DIED_OVER_IT = "nobody noted how its last try ended"
 
-_whole = (
-    select(
-        alerts,
-        periods.c.start_ms,
-        periods.c.end_ms,
-        *(column.label(f"budget_{column.name}") for column in budgets.c),
-    )
-    .join_from(alerts, periods, periods.c.id == alerts.c.period_id)
-    .join(budgets, budgets.c.id == periods.c.budget_id)
-)
+_ONCE = ("topic", "subject", "kind", "occasion")
+
+
+def _insert(dialect: str) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    fired = insert(alerts).values({name: bindparam(name) for name in (*_ONCE, "at_ms", "facts")})
+    return fired.on_conflict_do_nothing(index_elements=_ONCE)
+
+
+_fire = Prepared(_insert)
 _pending = deliveries.c.state == word(DeliveryState.PENDING)
 
 
@@ -68,6 +67,20 @@ class Delivery:
     next_try_ms: int
     sent_ms: int | None
     error: str
+
+
+def fire(
+    tx: Transaction, topic: Topic, kind: str, *, subject: str, occasion: str, facts: Mapping[str, Any]
+) -> None:
+    """Let people be told, once of each occasion.
+
+    Args:
+        subject: What it is about: the row number of a budget, a component.
+        facts: What the topic's alerts read, as of now.
+    """
+    told = orjson.dumps(facts).decode()
+    of = {"topic": topic.value, "kind": str(kind), "subject": subject, "occasion": occasion}
+    tx.run(_fire, **of, at_ms=tx.now_ms, facts=told)
 
 
 def is_owed(tx: Transaction, channel: ChannelName, *, also_waiting: bool = False) -> bool:
@@ -111,12 +124,14 @@ def note_failed(tx: Transaction, owed: Owed, error: str) -> None:
 
 
 def listed(
-    tx: Transaction, *, budget_ids: Sequence[int] | None = None, most: int
+    tx: Transaction, topic: Topic | None = None, *, subjects: Sequence[str] | None = None, most: int
 ) -> list[tuple[Alert, list[Delivery]]]:
-    """The alerts that fired, newest first, each with its deliveries; of all budgets or of these."""
-    wanted = _whole.order_by(alerts.c.at_ms.desc(), alerts.c.id.desc()).limit(most)
-    if budget_ids is not None:
-        wanted = wanted.where(budgets.c.id.in_(budget_ids))
+    """The alerts that fired, newest first, each with its deliveries; of all topics or of one, of all or of these."""
+    wanted = select(alerts).order_by(alerts.c.at_ms.desc(), alerts.c.id.desc()).limit(most)
+    if topic is not None:
+        wanted = wanted.where(alerts.c.topic == topic.value)
+    if subjects is not None:
+        wanted = wanted.where(alerts.c.subject.in_(subjects))
     found = [_alert(row) for row in tx.rows(wanted)]
     tried: dict[int, list[Delivery]] = {alert.id: [] for alert in found}
     asked = select(deliveries).where(deliveries.c.alert_id.in_(tried)).order_by(deliveries.c.channel)
@@ -147,12 +162,12 @@ def _next(tx: Transaction, channel: ChannelName, also_waiting: bool) -> Row[Any]
 
 def _never_tried(tx: Transaction, channel: ChannelName) -> Select[Any]:
     tried = select(1).where(deliveries.c.alert_id == alerts.c.id, deliveries.c.channel == channel.value)
-    wanted = _whole.where(alerts.c.at_ms > tx.now_ms - LOOKED_FOR_MS, ~tried.exists())
+    wanted = select(alerts).where(alerts.c.at_ms > tx.now_ms - LOOKED_FOR_MS, ~tried.exists())
     return wanted.order_by(alerts.c.at_ms, alerts.c.id)  # what one call crosses has one moment
 
 
 def _to_be_tried_again(tx: Transaction, channel: ChannelName, also_waiting: bool) -> Select[Any]:
-    wanted = _whole.join(deliveries, deliveries.c.alert_id == alerts.c.id).where(_free(tx, channel))
+    wanted = select(alerts).join(deliveries, deliveries.c.alert_id == alerts.c.id).where(_free(tx, channel))
     if not also_waiting:
         wanted = wanted.where(deliveries.c.next_try_ms <= tx.now_ms)
     return wanted.order_by(deliveries.c.next_try_ms)
@@ -191,16 +206,13 @@ def _is(owed: Owed) -> ColumnElement[bool]:
 
 
 def _alert(row: Row[Any]) -> Alert:
-    return Alert(
-        id=row.id,
-        kind=AlertKind(row.kind),
-        detail=row.detail,
+    return alert_of(
+        row.topic,
+        id_=row.id,
+        kind=row.kind,
         at_ms=row.at_ms,
-        spent_nanos=row.spent_nanos,
-        limit_nanos=row.limit_nanos,
-        budget=budget_of(row, "budget_"),
-        start_ms=row.start_ms,
-        end_ms=row.end_ms,
+        subject=row.subject,
+        facts=orjson.loads(row.facts),
     )
 
 
