@@ -68,9 +68,7 @@ def record(tx: Transaction, round_ms: int, seen: Sequence[Observation]) -> dict[
         event = event_of(before, now)
         if event is not None:
             facts = facts_of(before, now)
-            alerts.fire(
-                tx, Topic.HEALTH, event, subject=now.component, occasion=str(round_ms), facts=facts
-            )
+            alerts.fire(tx, Topic.HEALTH, event, subject=now.component, occasion=str(round_ms), facts=facts)
             told[now.component] = now.told_level
     return told
 

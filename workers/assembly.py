@@ -1,6 +1,6 @@
 """Puts the parts together as the settings say; the only place that knows them all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,14 @@ def make_provider(settings: Settings, concurrency: int) -> Provider:
     )
 
 
-def make_providers(settings: Settings, concurrency: int) -> dict[ProviderName, Provider]:
-    """Every provider that calls can go to, by name: those that are usable, and that this version can speak to."""
+def make_providers(
+    settings: Settings, concurrency: int, names: Collection[ProviderName] = tuple(ProviderName)
+) -> dict[ProviderName, Provider]:
+    """Every provider that calls can go to, by name: those that are usable, and that this version can speak to.
+
+    Args:
+        names: Only these of them.
+    """
     makers: Mapping[ProviderName, Callable[[], Provider]] = {
         ProviderName.OPENAI: lambda: make_provider(settings, concurrency),
         ProviderName.ANTHROPIC: lambda: _anthropic(settings.anthropic, concurrency),
@@ -126,7 +132,8 @@ def make_providers(settings: Settings, concurrency: int) -> dict[ProviderName, P
         ProviderName.OPENROUTER: lambda: _openrouter(settings.openrouter, concurrency),
         ProviderName.LOCAL: lambda: _on_openai_wire(settings.local, concurrency),
     }
-    return {name: make() for name, make in makers.items() if settings.providers[name].is_usable}
+    usable = {name: make for name, make in makers.items() if settings.providers[name].is_usable}
+    return {name: make() for name, make in usable.items() if name in names}
 
 
 def _anthropic(account: ProviderSettings, concurrency: int) -> Provider:

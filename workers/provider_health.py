@@ -38,9 +38,8 @@ def check_providers(
         DatabaseError: What was found cannot be written down.
         SettingsError: An address or a key cannot be used.
     """
-    providers = make_providers(settings, concurrency=_AT_ONCE)
-    wanted = {name: provider for name, provider in providers.items() if name in names}
-    checks = asyncio.run(_probe(settings, wanted, timeout_s))
+    providers = make_providers(settings, concurrency=_AT_ONCE, names=names)
+    checks = asyncio.run(_probe(settings, providers, timeout_s))
 
     def write_down(tx: Transaction) -> None:
         for check in checks.values():

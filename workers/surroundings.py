@@ -1,6 +1,5 @@
 """The surroundings: database, broker, workers, sweep, disk, key, alerts, looked at without changing anything."""
 
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,23 +19,27 @@ from workers.addresses import upstreams_of
 from workers.alerts import half_set_up, make_channels
 from workers.app import make_app
 from workers.assembly import has_database, make_judge, require_account
+from workers.attendance import is_served
 from workers.broker import EmbeddedBroker
+from workers.disk import scarcest
 from workers.doorbell import Doorbell
 from workers.roll import call_roll
 
-GB = 1_000_000_000
-LEAST_FREE_BYTES = 1 * GB
 SWEEP_STALE_MS = 60_000
 LOOK_AGAIN_S = 2.0
 MOST_FILES = 100
+ABOUT_RESTING = (
+    "lines for them wait, or go to their fallbacks; `batchmill providers health` shows whether it is the"
+    " provider"
+)
 
 
 def on_this_machine(settings: Settings) -> Iterator[Finding]:
     """What needs no database."""
     yield _settings(settings)
-    yield _disk(settings)
+    yield disk(settings)
     yield _key(settings)
-    yield _broker(settings)
+    yield broker(settings)
 
 
 def found(settings: Settings) -> Finding:
@@ -60,7 +63,7 @@ def at_work(
     """Whether those who should be at work are."""
     yield _sweep(settings, database)
     yield _workers(settings, database)
-    yield _idle(settings, database, pause)
+    yield idle(settings, database, pause)
     yield _circuits(database)
     yield _alerts(settings, database)
     yield _files(settings, database)
@@ -103,18 +106,19 @@ def _settings(settings: Settings) -> Finding:
     return Finding(check="settings", level=Level.OK, message="prices and times to live can be read")
 
 
-def _disk(settings: Settings) -> Finding:
-    folder = settings.database.path.parent if settings.database.path else settings.home
+def disk(settings: Settings) -> Finding:
+    """Whether there is room where the mill writes."""
     try:
-        free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+        space = scarcest(settings)
     except OSError as error:
-        told = f"{folder} cannot be looked at: {error.strerror}"
+        told = f"{error.filename} cannot be looked at: {error.strerror}"
         return Finding(check="disk", level=Level.WARNING, message=told, hint="check its permissions")
-    message = f"{free / GB:,.1f} GB are free at {folder}"
-    if free >= LEAST_FREE_BYTES:
-        return Finding(check="disk", level=Level.OK, message=message)
+    if space.free_bytes >= settings.health.disk_low_bytes:
+        return Finding(check="disk", level=Level.OK, message=space.in_words)
     hint = "free some space, or name another home with BATCHMILL_HOME; a full disk stops the work, and loses nothing"
-    return Finding(check="disk", level=Level.WARNING, message=message, hint=hint)
+    is_full = space.free_bytes < settings.health.disk_full_bytes
+    level = Level.FAILURE if is_full else Level.WARNING
+    return Finding(check="disk", level=level, message=space.in_words, hint=hint)
 
 
 def _key(settings: Settings) -> Finding:
@@ -125,16 +129,29 @@ def _key(settings: Settings) -> Finding:
     return Finding(check="key", level=Level.OK, message=f"calls can go to {upstreams_of(settings).of_usable}")
 
 
-def _broker(settings: Settings) -> Finding:
+def broker(settings: Settings) -> Finding:
+    """Whether what carries the doorbells answers."""
     if settings.broker.url is None:
-        is_up = EmbeddedBroker(settings.home).answers()
-        message = "the embedded one runs" if is_up else "the embedded one starts when a command needs it"
-        return Finding(check="broker", level=Level.OK, message=message)
+        return _embedded_broker(settings)
     try:
-        Doorbell(make_app(settings.broker.url)).waiting("normal")
+        Doorbell(make_app(settings.broker.url, as_current=False)).waiting("normal")
     except BrokerError as error:
         return Finding(check="broker", level=Level.FAILURE, message=error.message, hint=error.hint)
     return Finding(check="broker", level=Level.OK, message=f"{mask_url(settings.broker.url)} is reachable")
+
+
+def _embedded_broker(settings: Settings) -> Finding:
+    if EmbeddedBroker(settings.home).answers():
+        return Finding(check="broker", level=Level.OK, message="the embedded one runs")
+    if not is_served(settings):
+        message = "the embedded one starts when a command needs it"
+        return Finding(check="broker", level=Level.OK, message=message)
+    return Finding(
+        check="broker",
+        level=Level.WARNING,
+        message="the embedded one does not answer, although a worker is at work on this home",
+        hint=f"it is started anew by itself; if it is not, see {settings.home / 'broker' / 'broker.log'}",
+    )
 
 
 def _sweep(settings: Settings, database: Database) -> Finding:
@@ -173,7 +190,18 @@ def _workers(settings: Settings, database: Database) -> Finding:
     )
 
 
-def _idle(settings: Settings, database: Database, pause: Callable[[float], None]) -> Finding:
+def idle(
+    settings: Settings,
+    database: Database,
+    pause: Callable[[float], None] = time.sleep,
+    *,
+    submitted: Level = Level.WARNING,
+) -> Finding:
+    """Whether somebody works on what there is to do.
+
+    Args:
+        submitted: How bad it is if not; of batches that only wait for their own command it is a warning.
+    """
     with database.snapshot() as tx:
         first = {row.public_id: row for row in health.idle(tx)}
     if first:
@@ -187,6 +215,7 @@ def _idle(settings: Settings, database: Database, pause: Callable[[float], None]
         for name, row in list(first.items())[:EXAMPLES]
     )
     owned = any(row.output_path for row in first.values())
+    is_all_owned = all(row.output_path for row in first.values())
     hint = (
         "run the command of that batch again: it goes on"
         if owned
@@ -194,7 +223,7 @@ def _idle(settings: Settings, database: Database, pause: Callable[[float], None]
     )
     return Finding(
         check="work",
-        level=Level.WARNING,
+        level=Level.WARNING if is_all_owned else submitted,
         message=f"batches with work that nobody claims: {len(first)}",
         examples=examples,
         has_more=len(first) > EXAMPLES,
@@ -215,8 +244,7 @@ def _circuits(database: Database) -> Finding:
             Example(detail=f"{one.target.name} {one.in_words(now_ms)}") for one in resting[:EXAMPLES]
         ),
         has_more=len(resting) > EXAMPLES,
-        hint="lines for them wait, or go to their fallbacks; `batchmill providers health` shows whether it is the"
-        " provider",
+        hint=ABOUT_RESTING,
     )
 
 

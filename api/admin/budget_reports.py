@@ -47,7 +47,7 @@ class Delivery(BaseModel):
 
 
 class Alert(BaseModel):
-    """What an owner was told of a budget; the fields beside are those of the webhook."""
+    """What people were told; the fields beside are those of the webhook."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -35,6 +35,7 @@ from batchmill.settings.fields import (
     variables_of,
     whole,
 )
+from batchmill.settings.health import HealthSettings
 from batchmill.settings.providers import (
     AnthropicSettings,
     GeminiSettings,
@@ -299,6 +300,7 @@ class Settings(Group):
     mail: MailSettings
     webhook: WebhookSettings
     schedules: ScheduleSettings
+    health: HealthSettings
     service: ServiceSettings
     client: ClientSettings
     log: LogSettings

@@ -31,6 +31,8 @@ READS = (
     "/admin/providers/health",
     "/admin/providers/limits",
     "/admin/health",
+    "/admin/health/components",
+    "/admin/alerts",
     "/admin/queues",
     "/admin/batches",
 )

@@ -43,4 +43,9 @@ JOBS: Mapping[JobName, Job] = {
         is_quick=True,
         is_of_mill=True,
     ),
+    JobName.HEALTH: Job(
+        module="workers.jobs.health",
+        meaning="checks every component, and tells of what has changed",
+        is_quick=True,
+    ),
 }

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
 from functools import cache
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from db import schema
 from workers.app import make_app
 from workers.doorbell import Doorbell
+from workers.lookout import Lookout
 from workers.serving.service import Service
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ def checks_of(service: Service) -> dict[str, Check]:
 class Readiness:
     """Looks whether everything is there: all checks at once, none waited for longer than `within_s`.
 
-    A check that hangs is left hanging, in a thread of its own, and not begun again before it has ended.
+    A check that hangs is left hanging, and not begun again before it has ended; what it has found then counts.
     """
 
     def __init__(
@@ -57,11 +57,10 @@ class Readiness:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._checks = checks
-        self._within_s = within_s
+        self._lookout: Lookout[object] = Lookout(within_s=within_s, late_counts=True)
         self._keep_s = keep_s
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._running: dict[str, Future[None]] = {}
         self._last: tuple[float, dict[str, bool]] | None = None
 
     def look(self) -> dict[str, bool]:
@@ -73,35 +72,18 @@ class Readiness:
             return self._last[1]
 
     def _look(self) -> dict[str, bool]:
-        for name, check in self._checks.items():
-            if name not in self._running:
-                self._running[name] = _begun(name, check)
-        until = time.monotonic() + self._within_s
-        return {name: self._is_there(name, until - time.monotonic()) for name in self._checks}
-
-    def _is_there(self, name: str, within_s: float) -> bool:
-        running = self._running[name]
-        wait([running], max(0.0, within_s))
-        if not running.done():
-            log.warning("not_ready", check=name, error=f"no answer within {self._within_s:g} s")
-            return False
-        del self._running[name]
-        error = running.exception()
-        if error is not None:
-            log.warning("not_ready", check=name, error=str(error))
-        return error is None
+        seen = self._lookout.look({name: _returning(check) for name, check in self._checks.items()})
+        for name, sight in seen.items():
+            if sight.error is not None:
+                log.warning("not_ready", check=name, error=str(sight.error))
+            elif sight.value is None:
+                log.warning("not_ready", check=name, error=f"no answer within {self._lookout.within_s:g} s")
+        return {name: sight.value is not None for name, sight in seen.items()}
 
 
-def _begun(name: str, check: Check) -> Future[None]:
-    ending: Future[None] = Future()
+def _returning(check: Check) -> Callable[[], object]:
+    def run() -> bool:
+        check()
+        return True
 
-    def run() -> None:
-        try:
-            check()
-        except BaseException as error:
-            ending.set_exception(error)
-        else:
-            ending.set_result(None)
-
-    threading.Thread(target=run, daemon=True, name=f"ready-{name}").start()
-    return ending
+    return run
