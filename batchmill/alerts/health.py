@@ -101,7 +101,6 @@ class HealthAlert:
         is_over = self.kind is HealthEvent.RECOVERED
         return {
             "component": self.component,
-            "level": HealthLevel.OK.value if is_over else self.kind.value,
             "previous_level": self.previous_level.value,
             "ill_since": utc_text(self.since_ms),
             "lasted_s": (self.at_ms - self.since_ms) // 1000 if is_over else None,

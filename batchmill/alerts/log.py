@@ -1,5 +1,7 @@
 """Alerts in the log."""
 
+import logging
+
 import structlog
 
 from batchmill.alerts.delivery import ChannelName
@@ -8,7 +10,7 @@ from batchmill.alerts.message import Message, Severity, Topic
 log = structlog.get_logger()
 
 _TOPICS = frozenset(topic.value for topic in Topic)
-_WRITERS = {Severity.INFO: log.info, Severity.WARNING: log.warning}
+_LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING}
 
 
 class LogChannel:
@@ -20,8 +22,8 @@ class LogChannel:
     async def send(self, message: Message) -> str:
         """Log it: `budget_alert` or `health_alert`, with everything that is known beside it."""
         topic = message.type.partition(".")[0]
-        write = _WRITERS.get(message.severity, log.error)
-        write(
+        log.log(
+            _LEVELS.get(message.severity, logging.ERROR),
             f"{topic}_alert" if topic in _TOPICS else "alert",
             alert=message.id,
             type=message.type,

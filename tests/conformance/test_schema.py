@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 
+from batchmill.alerts.delivery import ChannelName, DeliveryState
+from batchmill.alerts.message import Topic
 from batchmill.errors import DatabaseError
-from db import schema
+from db import alerts, schema
 from db.engine import Database
+from tests.support.clocks import FakeClock
 from tests.support.servers import PostgresCluster
+
+SENT_MS = FakeClock().now_ms() - 1_000
+HEALTH_FACTS = {"previous_level": "ok", "since_ms": SENT_MS, "message": "gone", "hint": ""}
 
 
 def test_migrations_leave_nothing_out(database: Database) -> None:
@@ -86,6 +92,46 @@ def test_both_databases_get_the_same_tables(tmp_path: Path, postgres: object) ->
         )
         database.close()
     assert shapes[0] == shapes[1]
+
+
+def test_alerts_of_budgets_stay_what_they_were(empty_url: str) -> None:
+    """What owners were told before alerts were of anything else is told as before, and delivered where it was not; an
+    alert that fires now has a number of its own."""
+    database = Database(empty_url, FakeClock())
+    schema.upgrade(database, to="0007")
+    with database.write() as tx:
+        for statement in OLD_ALERTS:
+            tx.run(text(statement))
+    assert schema.upgrade(database)
+    assert schema.drift(database) == []
+    with database.write() as tx:
+        alerts.fire(tx, Topic.BUDGET, "threshold", subject="3", occasion="5:90", facts={})  # was told
+        alerts.fire(tx, Topic.HEALTH, "failing", subject="broker", occasion="1", facts=HEALTH_FACTS)
+        (new, _), *told = alerts.listed(tx, most=9)
+        owed = alerts.claim(tx, ChannelName.MAIL)
+    assert new.id > 7
+    assert [alert.verdict for alert, _ in told] == [
+        "a call of gpt-4o cost more than was held for it on the daily budget of tenant acme: $6.00 of $5.00 used",
+        "90 % of the daily budget of tenant acme used: $4.51 of $5.00",
+    ]
+    assert [[one.state for one in deliveries] for _, deliveries in told] == [[], [DeliveryState.SENT]]
+    assert owed is not None
+    assert (owed.alert.id, owed.alert.told().facts["period_end"]) == (7, "1970-01-02T00:00:00Z")
+    database.close()
+
+
+OLD_ALERTS = (
+    "INSERT INTO budgets (id, scope, name, key, period, zone, origin, limit_nanos, thresholds, on_limit,"
+    " downgrade_percent, created_ms, updated_ms) VALUES"
+    " (3, 'tenant', 'acme', 'tenant:acme', 'day', 'UTC', 'command', 1, '90', 'pause', 100, 1, 1)",
+    "INSERT INTO budget_periods (id, budget_id, start_ms, end_ms, limit_nanos, ceiling_nanos) VALUES"
+    " (5, 3, 1, 86400000, 1, 1)",
+    "INSERT INTO budget_alerts (id, period_id, kind, detail, at_ms, spent_nanos, limit_nanos) VALUES"
+    f" (6, 5, 'threshold', '90', {SENT_MS}, 4510000000, 5000000000),"
+    f" (7, 5, 'overrun', 'gpt-4o', {SENT_MS + 1}, 6000000000, 5000000000)",
+    "INSERT INTO alert_deliveries (alert_id, channel, state, tries, next_try_ms, sent_ms) VALUES"
+    f" (6, 'mail', 'sent', 1, {SENT_MS}, {SENT_MS})",
+)
 
 
 def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:

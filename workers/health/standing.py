@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from batchmill.clock import SystemClock
 from batchmill.errors import DatabaseError
 from batchmill.health.course import HealthLevel, HealthState, after, unheard_of
 from batchmill.periods import zone_of
@@ -52,12 +53,12 @@ def last_checked(settings: Settings, database: Database) -> Standing:
 def seen_now(settings: Settings, database: Database) -> Standing:
     """As a look shows it now; nothing is noted, and nobody is told: whoever looks may have other settings than those
     who work."""
-    seen, now_ms = look(settings, database), database.now_ms()
+    seen = look(settings, database)
     try:
         with database.read() as tx:
-            known = {state.component: state for state in health_states.states(tx)}
+            known, now_ms = {state.component: state for state in health_states.states(tx)}, tx.now_ms
     except DatabaseError:  # which is what the look has found
-        known = {}
+        known, now_ms = {}, SystemClock().now_ms()
     before = {one.component: known.get(one.component, unheard_of(one.component, now_ms)) for one in seen}
     states = [
         replace(
