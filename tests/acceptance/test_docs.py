@@ -44,6 +44,7 @@ from workers import (
     views,
 )
 from workers.delivery import _ENDED_EARLY
+from workers.health import standing
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -227,6 +228,9 @@ def test_every_code_is_explained():
         cli.tokens._row,
         catalogue_views.view,
         catalogue_output.tell_setup,
+        standing.standing_view,
+        standing.state_view,
+        standing.change_view,
         provider_views.limits_view,
         provider_views.standing_view,
         explain_output._line_as_json,
