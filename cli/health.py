@@ -39,7 +39,7 @@ def health(now: bool, changes: bool, home: Path | None, as_json: bool) -> int:
     else:
         _show(standing.components)
     if standing.is_overdue:
-        narrate(_overdue(standing.components))
+        narrate(_overdue(settings, standing.components))
     return 0 if standing.is_well else 1
 
 
@@ -99,10 +99,12 @@ def _show_changes(standing: "Standing") -> None:
         narrate("nothing has changed so far")
 
 
-def _overdue(components: "Sequence[HealthState]") -> str:
+def _overdue(settings: "Settings", components: "Sequence[HealthState]") -> str:
     from workers.views import time_text
 
     if not components:
         return "nothing has been checked yet: the job `health` does it, or `batchmill health --now`"
     last = time_text(max(one.checked_ms for one in components))
+    if settings.broker.is_embedded:
+        return f"nobody has checked since {last}: an embedded home is checked while `batchmill up` runs"
     return f"nobody has checked since {last}: see that `batchmill beat` and a `batchmill worker --maintenance` run"

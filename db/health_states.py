@@ -84,7 +84,7 @@ def forget(tx: Transaction, checked: Sequence[str], *, of_other_machines: str) -
     is_gone = ~others | (_s.checked_ms <= tx.now_ms - FORGET_AFTER_MS)
     gone = select(_s.component).where(_s.component.not_in(checked), is_gone)
     names = [row.component for row in tx.rows(gone)]
-    for table in (health_states, health_changes):
+    for table in (health_states, health_changes) if names else ():
         tx.run(delete(table).where(table.c.component.in_(names)))
 
 
@@ -101,8 +101,8 @@ def _write(tx: Transaction, state: HealthState) -> None:
 
 
 def _note_change(tx: Transaction, state: HealthState) -> None:
-    noted = {"component": state.component, "level": state.level.value, "message": state.message}
-    tx.run(insert(health_changes).values(**noted, at_ms=tx.now_ms))
+    noted = {"component": state.component, "level": state.level.value}
+    tx.run(insert(health_changes).values(**noted, message=state.message, at_ms=tx.now_ms))
     ours = _c.component == state.component
     oldest = select(_c.id).where(ours).order_by(_c.id.desc()).offset(KEPT).limit(1)
     tx.run(delete(health_changes).where(ours, _c.id <= oldest.scalar_subquery()))

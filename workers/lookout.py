@@ -39,16 +39,18 @@ class Lookout(Generic[T]):
     def __init__(self, *, within_s: float, late_counts: bool = False) -> None:
         self.within_s = within_s
         self._late_counts = late_counts
+        self._lock = threading.Lock()
         self._running: dict[str, tuple[float, Future[Sight[T]]]] = {}
 
     def look(self, checks: Mapping[str, Callable[[], T]]) -> dict[str, Sight[T]]:
-        """What each has found, by name."""
-        for name, check in checks.items():
-            is_over = name in self._running and self._running[name][1].done()
-            if name not in self._running or (is_over and not self._late_counts):
-                self._running[name] = time.monotonic(), _begun(name, check)
-        until = time.monotonic() + self.within_s
-        return {name: self._see(name, until - time.monotonic()) for name in checks}
+        """What each has found, by name; one look at a time."""
+        with self._lock:
+            for name, check in checks.items():
+                is_over = name in self._running and self._running[name][1].done()
+                if name not in self._running or (is_over and not self._late_counts):
+                    self._running[name] = time.monotonic(), _begun(name, check)
+            until = time.monotonic() + self.within_s
+            return {name: self._see(name, until - time.monotonic()) for name in checks}
 
     def _see(self, name: str, within_s: float) -> Sight[T]:
         begun_s, running = self._running[name]

@@ -113,10 +113,10 @@ def disk(settings: Settings) -> Finding:
     except OSError as error:
         told = f"{error.filename} cannot be looked at: {error.strerror}"
         return Finding(check="disk", level=Level.WARNING, message=told, hint="check its permissions")
-    if space.free_bytes >= settings.health.disk_low_bytes:
+    is_full = space.free_bytes < settings.health.disk_full_bytes
+    if not is_full and space.free_bytes >= settings.health.disk_low_bytes:
         return Finding(check="disk", level=Level.OK, message=space.in_words)
     hint = "free some space, or name another home with BATCHMILL_HOME; a full disk stops the work, and loses nothing"
-    is_full = space.free_bytes < settings.health.disk_full_bytes
     level = Level.FAILURE if is_full else Level.WARNING
     return Finding(check="disk", level=level, message=space.in_words, hint=hint)
 

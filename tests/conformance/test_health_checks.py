@@ -1,8 +1,12 @@
 """What the checks of the mill's own parts see, on both databases: queues, beat, jobs; and the job that makes them."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, update
 
 from batchmill.alerts.message import Topic
 from batchmill.findings import Finding, Level
@@ -10,11 +14,14 @@ from batchmill.health.course import HealthLevel
 from batchmill.requests.model import Lane
 from batchmill.settings import Settings, load_settings
 from batchmill.settings.schedules import JobName
-from db import alerts, batches, health, health_states, schedules
+from db import alerts, batches, health, health_states, schedules, tables
 from db.engine import Database
 from db.health import Wait
 from tests.support.clocks import FakeClock
 from tests.support.hands import Worker, add_batch
+from tests.support.provider_servers import http
+from tests.support.receivers import free_port, served
+from workers import surroundings
 from workers.health import keeping
 from workers.health.checks import checks_of
 from workers.health.standing import last_checked, seen_now
@@ -93,6 +100,49 @@ def test_a_queue_that_nobody_serves(settings: Settings, database: Database, cloc
     assert "--lanes normal" in finding.hint
     assert queue(settings, database).level is Level.OK
     assert queue(strict, database, Lane.HIGH).level is Level.OK
+
+
+def test_work_that_nobody_does(settings: Settings, database: Database, clock: FakeClock) -> None:
+    """What only waits for its own command is a warning; what was handed in and lies about is a failure."""
+
+    def idle() -> Level:
+        return surroundings.idle(settings, database, lambda _: None, submitted=Level.FAILURE).level
+
+    batch = add_batch(database, 1)
+    with database.write() as tx:
+        tx.run(update(tables.batches).where(tables.batches.c.id == batch).values(output_path="/out"))
+    clock.advance(MINUTE_MS)
+    assert idle() is Level.WARNING
+    add_batch(database, 1)
+    clock.advance(MINUTE_MS)
+    assert idle() is Level.FAILURE
+
+
+def test_a_provider_whose_models_rest(settings: Settings, database: Database) -> None:
+    """It answers, and yet not everything asked of it is answered: degraded, with the names of the models."""
+    row = {"provider": "local", "model": "llama", "state": "open", "failures": 10, "opened_times": 1}
+    times = {"open_until_ms": 1 << 42, "probe_until_ms": 0, "counts_from_ms": 1, "cause": "failing"}
+    with database.write() as tx:
+        tx.run(insert(tables.circuits).values(**row, **times, reason="status 500"))
+    with listing_models() as url:
+        mine = load_settings(settings.to_environ() | {"LOCAL_BASE_URL": url}, None)
+        finding = checks_of(mine, database, "here")["provider:local"]()
+    assert (finding.level, finding.message.endswith("are left alone: llama")) == (Level.WARNING, True)
+
+
+@contextmanager
+def listing_models() -> Iterator[str]:
+    """A provider that is there; its address."""
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(200, b'{"object":"list","data":[]}'))
+        await writer.drain()
+        writer.close()
+
+    port = free_port()
+    with served(lambda: asyncio.start_server(meet, "127.0.0.1", port)):
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 def begin(database: Database, name: JobName, due_ms: int, error: str | None = None) -> None:

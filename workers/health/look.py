@@ -1,8 +1,7 @@
 """A round of checks: every component, all beside each other."""
 
 import socket
-import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cache
 
 from batchmill.errors import BatchmillError
@@ -10,7 +9,7 @@ from batchmill.findings import Finding, Level
 from batchmill.health.course import HealthLevel, Observation
 from batchmill.settings import Settings
 from db.engine import Database
-from workers.health.checks import checks_of
+from workers.health.checks import Check, checks_of
 from workers.lookout import Lookout, Sight
 
 WITHIN_S = 10.0
@@ -21,21 +20,16 @@ _LEVELS = {
     Level.WARNING: HealthLevel.DEGRADED,
     Level.FAILURE: HealthLevel.FAILING,
 }
-_one_at_a_time = threading.Lock()
 
 
-def look(
-    settings: Settings, database: Database, *, lookout: Lookout[Finding] | None = None
-) -> list[Observation]:
+def look(settings: Settings, database: Database) -> list[Observation]:
     """What a check of each component shows, within `WITHIN_S`; what raises or does not answer is failing."""
-    checks: dict[str, Callable[[], Finding]] = dict(checks_of(settings, database, socket.gethostname()))
-    return look_at(checks, lookout or _lookout())
+    return look_at(checks_of(settings, database, socket.gethostname()), _lookout())
 
 
-def look_at(checks: dict[str, Callable[[], Finding]], lookout: Lookout[Finding]) -> list[Observation]:
+def look_at(checks: Mapping[str, Check], lookout: Lookout[Finding]) -> list[Observation]:
     """The same for these checks."""
-    with _one_at_a_time:
-        seen = lookout.look(checks)
+    seen = lookout.look(checks)
     return [_observation(component, sight, lookout.within_s) for component, sight in seen.items()]
 
 
