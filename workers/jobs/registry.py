@@ -39,8 +39,16 @@ JOBS: Mapping[JobName, Job] = {
     ),
     JobName.ALERTS: Job(
         module="workers.jobs.alerts",
-        meaning="delivers the alerts that are owed",
+        meaning="delivers the alerts that are owed, and reports that could not be mailed at once",
         is_quick=True,
         is_of_mill=True,
+    ),
+    JobName.USAGE_REPORT: Job(
+        module="workers.jobs.usage_report",
+        meaning="makes the report of the day before, and mails it to ADMIN_EMAILS",
+    ),
+    JobName.WEEKLY_REPORT: Job(
+        module="workers.jobs.weekly_report",
+        meaning="makes the report of the week before, and mails it to ADMIN_EMAILS",
     ),
 }
