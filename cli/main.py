@@ -38,6 +38,7 @@ COMMANDS = {
     "beat": LazyCommand(module="cli.beat", help="Ring for what is due; one is enough."),
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
+    "report": LazyCommand(module="cli.report", help="Reports of what was used: made, mailed, shown again."),
     "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
     "budget": LazyCommand(module="cli.budget", help="How much may be spent on what, and how it is used."),
     "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),
