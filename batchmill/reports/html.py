@@ -34,6 +34,9 @@ from batchmill.reports.words import (
     usd,
 )
 
+ROWS = 7
+"""Of a table; the CSV has more."""
+
 _NEAR_PERCENT, _OVER_PERCENT = 75, 100
 
 
@@ -78,13 +81,14 @@ def _facts(report: Report) -> dict[str, Any]:
         "before_words": report.period.before_words,
         "failures": [
             {"code": named(one.code), "calls": f"{one.calls:,}", "before": f"{one.before:,}"}
-            for one in report.failures
+            for one in report.failures[:ROWS]
         ],
         "budgets": [
             _budget(one) | {"remarks": budget_remarks(one, zone).removeprefix(", ")} for one in report.budgets
         ],
+        "budgets_more": report.budget_count - len(report.budgets),
         "paused": _paused(report),
-        "paused_more": report.paused_count - len(report.paused),
+        "paused_more": report.paused_count - len(report.paused[:ROWS]),
         "providers": [
             {
                 "provider": one.provider,
@@ -138,9 +142,9 @@ def _ranking(ranking: Ranking) -> dict[str, Any]:
             or ("new" if share.spend.cost_nanos else ""),
             "cost": share_text(share.spend),
         }
-        for share in ranking.shares
+        for share in ranking.shares[:ROWS]
     ]
-    more = ranking.names - len(ranking.shares)
+    more = ranking.names - len(rows)
     return {
         "heading": HEADINGS[ranking.dimension],
         "noun": ranking.dimension.value,
@@ -164,7 +168,7 @@ def _types(report: Report) -> list[dict[str, str]]:
             "rate": f"{one.hit_percent or 0} %",
             "saved": usd(one.saved_nanos),
         }
-        for one in report.cache_by_type
+        for one in report.cache_by_type[:ROWS]
     ]
 
 
@@ -191,7 +195,7 @@ def _budget(budget: BudgetState) -> dict[str, Any]:
 
 def _paused(report: Report) -> list[dict[str, str]]:
     rows = []
-    for batch in report.paused:
+    for batch in report.paused[:ROWS]:
         job = f"({named(batch.job_name)}) " if batch.job_name else ""
         text = f"{job}{named(batch.reason, 120)}; {counted(batch.open_lines, 'open line')}"
         rows.append({"batch": named(batch.batch), "text": text})
@@ -226,4 +230,4 @@ def _styles() -> str:
 @cache
 def _inliner() -> css_inline.CSSInliner:
     """Media queries stay where they are: they say how it looks on a phone and in the dark."""
-    return css_inline.CSSInliner(keep_at_rules=True, load_remote_stylesheets=False)
+    return css_inline.CSSInliner(keep_at_rules=True, minify_css=True, load_remote_stylesheets=False)

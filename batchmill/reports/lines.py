@@ -18,6 +18,8 @@ from batchmill.reports.words import (
     usd,
 )
 
+_MOST_RESTING = 5
+
 
 def compared(report: Report) -> Iterator[str]:
     """The period, and what it is held against."""
@@ -114,5 +116,9 @@ def provider_words(provider: ProviderState, zone: tzinfo) -> str:
     if provider.error:
         said += f": {named(provider.error, 160)}"
     if provider.resting:
-        said += f"; left alone for now: {', '.join(named(model) for model in provider.resting)}"
+        said += (
+            f"; left alone for now: {', '.join(named(model) for model in provider.resting[:_MOST_RESTING])}"
+        )
+        if len(provider.resting) > _MOST_RESTING:
+            said += f" and {len(provider.resting) - _MOST_RESTING} more"
     return said

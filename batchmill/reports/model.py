@@ -295,6 +295,7 @@ class Report:
         days: The last thirty days, in their order; the first of them may be from before there was anything.
         latency: None when no call was answered.
         paused: The first of `paused_count`, those with most open lines.
+        budgets: The most used of `budget_count`, the global ones first.
         unsure_mails: Mails of earlier reports of which it turned out since the last one that nobody knows whether they
             arrived.
     """
@@ -316,6 +317,7 @@ class Report:
     unknowns: Unknowns = field(default_factory=Unknowns)
     providers: tuple[ProviderState, ...] = ()
     budgets: tuple[BudgetState, ...] = ()
+    budget_count: int = 0
     suggestions: tuple[Suggestion, ...] = ()
     unsure_mails: int = 0
 

@@ -94,7 +94,7 @@ class ReportPeriod:
             case ReportKind.WEEKLY:
                 return "last week"
             case _:
-                return "in a day" if self.days == 1 else f"in {self.days} days"
+                return f"on {day_text(self.last_day)}" if self.days == 1 else f"in {self.days} days"
 
     @property
     def before(self) -> Span:

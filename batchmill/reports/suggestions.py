@@ -153,12 +153,13 @@ def _alternatives(alternatives: Sequence[Alternative]) -> Iterator[Suggestion]:
 
 
 def _hits(by_type: Sequence[CacheUse]) -> Iterator[Suggestion]:
-    for one in by_type:
+    # What has no type is of many kinds: that it repeats says nothing, unless it is all there is.
+    for one in (use for use in by_type if use.name or len(by_type) == 1):
         percent = one.hit_percent or 0
         if one.requests >= ENOUGH_REQUESTS and SOME_HITS_PERCENT <= percent < FEW_HITS_PERCENT:
-            of = f"type {named(one.name)}" if one.name else "no type"
+            of = f" of type {named(one.name)}" if one.name else ""
             text = (
-                f"Only {percent} % of the {one.requests:,} requests of {of} came from the cache although they repeat:"
+                f"Only {percent} % of the {one.requests:,} requests{of} came from the cache although they repeat:"
                 " see whether prompts hold times or ids, and whether answers are kept long enough (BATCHMILL_CACHE_TTL)"
             )
             yield Suggestion(rule=Rule.FEW_HITS, text=text)

@@ -111,6 +111,8 @@ def _standing(report: Report) -> Iterator[str]:
         yield from _heading("Budgets")
         for budget in report.budgets:
             yield f"  {budget_line(budget, zone)}"
+        if report.budget_count > len(report.budgets):
+            yield f"  and {report.budget_count - len(report.budgets):,} more, less used"
     if report.paused:
         yield from _heading("Paused batches")
         for batch in report.paused:

@@ -24,6 +24,7 @@ from workers.reports.alternatives import alternatives_for
 T = TypeVar("T")
 
 CHART_DAYS = 30
+MOST_BUDGETS = 10
 
 
 def make_report(
@@ -75,7 +76,8 @@ def make_report(
         paused_count=paused_count,
         unknowns=ask(lambda tx: standing.unknowns(tx, span)),
         providers=tuple(map(_provider, _looked_at(database, settings))),
-        budgets=tuple(_budget(one, period) for one in budgets),
+        budgets=tuple(_budget(one, period) for one in sorted(budgets, key=_by_use)[:MOST_BUDGETS]),
+        budget_count=len(budgets),
         unsure_mails=ask(lambda tx: store.unsure_since_last(tx, period)),
     )
     alternatives = ask(lambda tx: alternatives_for(tx, settings, report))
@@ -136,6 +138,10 @@ def _monthly_limit(budgets: Sequence[Standing]) -> int | None:
         if one.budget.scope is Scope.GLOBAL and one.budget.period is Period.MONTH
     ]
     return min(limits, default=None)
+
+
+def _by_use(one: Standing) -> tuple[bool, float]:
+    return one.budget.scope is not Scope.GLOBAL, -(one.used_percent or 0)
 
 
 def _budget(one: Standing, period: ReportPeriod) -> BudgetState:
