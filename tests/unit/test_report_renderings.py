@@ -106,26 +106,23 @@ def test_facts_are_kept_whole() -> None:
     assert read_facts(orjson.dumps(facts).decode()) == replace(a_report(), cache_by_type=())
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_text(name: str) -> None:
+def test_hostile_names_are_text() -> None:
     """Nothing in a name becomes a tag, a template, a formula, a header, or steers a terminal."""
-    report = of_names(name)
-    page = html_of(report, chart_src="cid:chart")
-    tags = Tags()
-    tags.feed(page)
-    assert not tags.tags & {"script", "iframe", "link", "form", "object"}
-    assert tags.sources == ["cid:chart"]
-    assert "onerror=alert(1)&gt;" in page or "onerror" not in page
-    assert ("{{ 7 * 7 }}" in page) == ("{{" in name)
-    text = text_of(report)
-    assert all(char.isprintable() or char == "\n" for char in text)
-    for row in csv.reader(io.StringIO(sheet_of(report))):
-        assert not row[1].lstrip().startswith(("=", "+", "-", "@")), row
+    report = of_names(*HOSTILE)
     received = mail(report)
     assert received["Bcc"] is None
     assert (
         received["Subject"] == "[batchmill] at least $41.20 yesterday (+12 %), 62 % of month, forecast $1,118"
     )
+    page = received.get_body(("html",)).get_content()  # type: ignore[union-attr]
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.tags & {"script", "iframe", "link", "form", "object"}
+    assert [source.partition(":")[0] for source in tags.sources] == ["cid"]
+    assert "{{ 7 * 7 }}{% raw %}" in page
+    assert all(char.isprintable() or char == "\n" for char in text_of(report))
+    for row in csv.reader(io.StringIO(sheet_of(report))):
+        assert not row[1].lstrip().startswith(("=", "+", "-", "@")), row
 
 
 def test_it_stays_below_what_mail_programs_cut_off() -> None:
