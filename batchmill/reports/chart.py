@@ -6,13 +6,14 @@ It is drawn at twice the size at which it is shown, so that it is crisp on any s
 import io
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 
 from PIL import Image, ImageDraw, ImageFont
 
-from batchmill.money.nanos import NANOS_PER_USD, divide_half_even
+from batchmill.money.nanos import NANOS_PER_USD, divide_half_even, usd_text
 from batchmill.reports.model import DaySpend
 from batchmill.reports.period import day_text
-from batchmill.reports.words import counted, rough_usd, usd
+from batchmill.reports.words import counted, usd
 
 WIDTH, HEIGHT = 584, 216
 """As it is shown, in pixels."""
@@ -23,6 +24,8 @@ _TEXT_SIZE = 16
 _LINES = 4
 _PAPER, _INK, _GRID, _BAR, _LAST, _UNSURE = "#ffffff", "#4b5563", "#e5e7eb", "#93b4e8", "#1d4ed8", "#b45309"
 _STEPS = (1, 2, 5)
+_UNITS = (("M", 10**6), ("k", 10**3), ("", 1))
+_LEAST_STEP = NANOS_PER_USD // 1_000
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _UNDER_LABEL = 4
 """So many bars are below the last one's label."""
@@ -51,7 +54,7 @@ def chart_png(days: Sequence[DaySpend]) -> bytes:
     image = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), _PAPER)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(_TEXT_SIZE * _SCALE)
-    top_nanos = _round_top(max((day.spend.cost_nanos for day in days), default=0))
+    top_nanos = round_top(max((day.spend.cost_nanos for day in days), default=0))
     _draw_grid(draw, font, top_nanos)
     _draw_bars(draw, font, days, top_nanos)
     data = io.BytesIO()
@@ -60,11 +63,26 @@ def chart_png(days: Sequence[DaySpend]) -> bytes:
 
 
 def _draw_grid(draw: ImageDraw.ImageDraw, font: Font, top_nanos: int) -> None:
-    for line in range(_LINES + 1):
+    for line, label in enumerate(axis_labels(top_nanos)):
         y = _y(top_nanos * line // _LINES, top_nanos)
         draw.line([(_LEFT * _SCALE, y), ((WIDTH - _RIGHT) * _SCALE, y)], fill=_GRID, width=_SCALE)
-        label = _axis(top_nanos * line // _LINES)
         draw.text(((_LEFT - 8) * _SCALE, y), label, font=font, fill=_INK, anchor="rm")
+
+
+def axis_labels(top_nanos: int) -> list[str]:
+    """What the lines of the grid are labelled with, from the lowest; where nothing was spent, that one alone."""
+    step_nanos = top_nanos // _LINES
+    return [_axis(step_nanos * line, step_nanos) for line in range(_LINES + 1 if step_nanos > 1 else 1)]
+
+
+def round_top(nanos: int) -> int:
+    """The top of the grid: the next amount at which all its lines are at round ones."""
+    unit = _LINES
+    while True:
+        for step in _STEPS:
+            if unit * step >= max(nanos, 1):
+                return unit * step
+        unit *= 10
 
 
 def _draw_bars(draw: ImageDraw.ImageDraw, font: Font, days: Sequence[DaySpend], top_nanos: int) -> None:
@@ -95,18 +113,17 @@ def _y(nanos: int, top_nanos: int) -> float:
     return (HEIGHT - _BOTTOM) * _SCALE - room * nanos / top_nanos
 
 
-def _round_top(nanos: int) -> int:
-    """The next round amount, so that the lines of the grid are at round ones."""
-    unit = _LINES
-    while True:
-        for step in _STEPS:
-            if unit * step >= max(nanos, 1):
-                return unit * step
-        unit *= 10
-
-
-def _axis(nanos: int) -> str:
-    return rough_usd(nanos) if nanos % NANOS_PER_USD else f"${nanos // NANOS_PER_USD:,}"
+def _axis(nanos: int, step_nanos: int) -> str:
+    """An amount, in seven characters or eight, with as many decimals as the grid's step needs."""
+    if not nanos:
+        return "$0"
+    for unit, dollars in _UNITS:
+        if step_nanos % (dollars * NANOS_PER_USD) == 0:
+            return f"${nanos // (dollars * NANOS_PER_USD):,}{unit}"
+    if step_nanos < _LEAST_STEP:
+        return f"${Decimal(nanos) / NANOS_PER_USD:.1e}".replace(".0e", "e")
+    decimals = len(usd_text(step_nanos).partition(".")[2])
+    return f"${Decimal(nanos) / NANOS_PER_USD:.{max(2, decimals)}f}"
 
 
 def _day(day: DaySpend) -> str:

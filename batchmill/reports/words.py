@@ -83,11 +83,11 @@ def milliseconds(ms: int) -> str:
 
 
 def short_count(number: int) -> str:
-    """`940`, `12.4 k`, `3.1 M`: tokens are many."""
+    """`940`, `12.4k`, `3.1M`: tokens are many."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             tenths = divide_half_even(number * 10, size)
-            return f"{tenths / 10:,.1f} {unit}" if tenths < 1_000 else f"{tenths // 10:,} {unit}"
+            return f"{tenths / 10:,.1f}{unit}" if tenths < 1_000 else f"{tenths // 10:,}{unit}"
     return str(number)
 
 

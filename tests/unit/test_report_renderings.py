@@ -10,9 +10,11 @@ from html.parser import HTMLParser
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from batchmill.reports.chart import HEIGHT, WIDTH, chart_png, chart_words
+from batchmill.reports.chart import HEIGHT, WIDTH, axis_labels, chart_png, chart_words, round_top
 from batchmill.reports.facts import read_facts, write_facts
 from batchmill.reports.formats import ReportFormat, rendered
 from batchmill.reports.html import html_of
@@ -188,6 +190,15 @@ def test_the_chart_in_pixels_and_in_words() -> None:
     assert chart_png(()) != chart_png(report.days)
     dearest = (DaySpend(day="2026-11-05", spend=Spend(cost_nanos=2**63 - 1)),)
     assert Image.open(io.BytesIO(chart_png(dearest))).size == (2 * WIDTH, 2 * HEIGHT)
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_labels_have_room_and_differ(nanos: int) -> None:
+    """Whatever is spent: the chart's scale reaches it, and its labels are short and tell its lines apart."""
+    labels = axis_labels(round_top(nanos))
+    assert nanos <= round_top(nanos)
+    assert max(map(len, labels)) <= 8
+    assert len(set(labels)) == len(labels) == (5 if nanos > 4 else 1)
 
 
 def test_the_mail() -> None:
