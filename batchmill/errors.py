@@ -22,7 +22,9 @@ BatchmillError
 ├── WorkerError            the workers cannot do their work               exit 1 · HTTP 503
 ├── ProviderError          the provider is away or refuses the account    exit 1 · HTTP 502
 ├── OutOfTimeError         no answer came in the time that was granted    exit 1 · HTTP 504
-├── DeliveryError          a mail server or webhook does not take an alert exit 1 · HTTP 502
+├── DeliveryError          a mail server or webhook does not take it      exit 1 · HTTP 502
+│   ├── RefusedMailError   nor will it later                              exit 1 · HTTP 502
+│   └── UncertainMailError it may have taken it, its answer is missing    exit 1 · HTTP 502
 └── StoppedError           stopped by a signal; the same command goes on  exit 130
 ```
 
@@ -211,11 +213,24 @@ class ProviderError(BatchmillError):
 
 
 class DeliveryError(BatchmillError):
-    """A mail server or a webhook has not taken an alert, as far as is known; it will be tried again."""
+    """A mail server or a webhook has not taken what it was to take, as far as is known; it will be tried again."""
 
     http_status = 502
     code = "not_delivered"
     may_succeed_later = True
+
+
+class RefusedMailError(DeliveryError):
+    """A mail server has said that it will not take this mail, whenever it is tried."""
+
+    code = "mail_refused"
+    may_succeed_later = False
+
+
+class UncertainMailError(DeliveryError):
+    """A mail server was handed a mail, and has not said whether it took it: a second try may be a second copy."""
+
+    code = "mail_uncertain"
 
 
 class StoppedError(BatchmillError):

@@ -40,6 +40,7 @@ COMMANDS = {
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
     "health": LazyCommand(module="cli.health", help="Show how the parts of the mill are."),
     "alerts": LazyCommand(module="cli.alerts", help="Show what people were told of budgets and health."),
+    "report": LazyCommand(module="cli.report", help="Reports of what was used: made, mailed, shown again."),
     "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
     "budget": LazyCommand(module="cli.budget", help="How much may be spent on what, and how it is used."),
     "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),

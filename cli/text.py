@@ -55,3 +55,19 @@ class ModelName(click.ParamType[Target]):
         if target.is_auto:
             self.fail("auto names no model; ask for it as the model itself.", param, ctx)
         return target
+
+
+class Mailbox(Text):
+    """A mail address, with a name or without."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from batchmill.settings.alerts import read_mailbox  # with all that settings bring
+
+        text = super().convert(value, param, ctx).strip()
+        try:
+            read_mailbox(text)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return text

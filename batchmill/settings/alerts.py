@@ -151,7 +151,7 @@ WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 
 
 class MailSettings(Group):
-    """Who gets the alerts by mail, and through which server: SMTP_URL and ADMIN_EMAILS are both needed."""
+    """Who gets alerts and reports by mail, and through which server: SMTP_URL and ADMIN_EMAILS are both needed."""
 
     smtp_url: SmtpUrl | None = setting(
         None,
@@ -166,7 +166,10 @@ class MailSettings(Group):
         accepts="mill@example.com or Batchmill <mill@example.com>",
     )
     admins: Mailboxes | None = setting(
-        None, "ADMIN_EMAILS", meaning="Who gets the alerts.", accepts="mail addresses, comma between"
+        None,
+        "ADMIN_EMAILS",
+        meaning="Who gets the alerts and the reports.",
+        accepts="mail addresses, comma between",
     )
 
     @property
@@ -176,7 +179,7 @@ class MailSettings(Group):
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """Who gets the alerts."""
+        """Who gets the alerts and the reports."""
         return () if self.admins is None else tuple(one.strip() for one in self.admins.split(","))
 
     @property

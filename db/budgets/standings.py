@@ -36,12 +36,14 @@ def standings(
     name: str | None = None,
     periods: Sequence[Period] = (),
     ended_too: bool = True,
+    at_ms: int | None = None,
 ) -> list[Standing]:
     """The budgets in force, oldest first; those that are as asked.
 
     Args:
         periods: Only budgets of one of these; of any when empty.
         ended_too: Also those of batches that have ended, which cover no call any more.
+        at_ms: In the period that this moment is in; None = now.
     """
     wanted: list[ColumnElement[bool]] = [] if ended_too else [~_of_ended_batch]
     if scope is not None:
@@ -50,12 +52,13 @@ def standings(
         wanted.append(budgets.c.name == name)
     if periods:
         wanted.append(budgets.c.period.in_([period.value for period in periods]))
-    return where(tx, *wanted)
+    return where(tx, *wanted, at_ms=at_ms)
 
 
-def where(tx: Transaction, *wanted: ColumnElement[bool]) -> list[Standing]:
+def where(tx: Transaction, *wanted: ColumnElement[bool], at_ms: int | None = None) -> list[Standing]:
     """The budgets in force of which this is true."""
-    return [_standing(tx, row) for row in tx.rows(_in_force.where(*wanted), now_ms=tx.now_ms)]
+    at_ms = tx.now_ms if at_ms is None else at_ms
+    return [_standing(row, at_ms) for row in tx.rows(_in_force.where(*wanted), now_ms=at_ms)]
 
 
 def past_periods(tx: Transaction, budget: int, most: int) -> Sequence[Any]:
@@ -68,10 +71,10 @@ def past_periods(tx: Transaction, budget: int, most: int) -> Sequence[Any]:
     )
 
 
-def _standing(tx: Transaction, row: Any) -> Standing:
+def _standing(row: Any, at_ms: int) -> Standing:
     budget = budget_of(row)
     if row.period_id is None:
-        start_ms, end_ms = span_of(budget.period, budget.zone, tx.now_ms)
+        start_ms, end_ms = span_of(budget.period, budget.zone, at_ms)
         balance = Balance(limit_nanos=budget.limit_nanos)
         return Standing(budget=budget, start_ms=start_ms, end_ms=end_ms, balance=balance)
     return Standing(

@@ -17,6 +17,7 @@ from db.tables.owner import (
     limits,
     provider_checks,
 )
+from db.tables.reports import installation, report_deliveries, reports
 from db.tables.service import api_keys, batch_faults, files, idempotency, webhooks
 from db.tables.upkeep import schedule_runs, schedules
 from db.tables.work import (
@@ -58,11 +59,14 @@ __all__ = [
     "hold_factors",
     "idempotency",
     "inputs",
+    "installation",
     "ledger",
     "limits",
     "metadata",
     "paths",
     "provider_checks",
+    "report_deliveries",
+    "reports",
     "requests",
     "schedule_runs",
     "schedules",

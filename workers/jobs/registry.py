@@ -39,7 +39,7 @@ JOBS: Mapping[JobName, Job] = {
     ),
     JobName.ALERTS: Job(
         module="workers.jobs.alerts",
-        meaning="delivers the alerts that are owed",
+        meaning="delivers the alerts that are owed, and reports that could not be mailed at once",
         is_quick=True,
         is_of_mill=True,
     ),
@@ -47,5 +47,13 @@ JOBS: Mapping[JobName, Job] = {
         module="workers.jobs.health",
         meaning="checks every component, and tells of what has changed",
         is_quick=True,
+    ),
+    JobName.USAGE_REPORT: Job(
+        module="workers.jobs.usage_report",
+        meaning="makes the report of the day before, and mails it to ADMIN_EMAILS",
+    ),
+    JobName.WEEKLY_REPORT: Job(
+        module="workers.jobs.weekly_report",
+        meaning="makes the report of the week before, and mails it to ADMIN_EMAILS",
     ),
 }
