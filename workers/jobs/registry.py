@@ -44,3 +44,8 @@ JOBS: Mapping[JobName, Job] = {
         is_of_mill=True,
     ),
 }
+
+
+def long_ones(jobs: Mapping[JobName, Job] = JOBS) -> frozenset[str]:
+    """The jobs of which one at a time is run."""
+    return frozenset(name for name, job in jobs.items() if not job.is_quick)
