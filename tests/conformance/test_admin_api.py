@@ -33,6 +33,8 @@ READS = (
     "/admin/health",
     "/admin/queues",
     "/admin/batches",
+    "/admin/schedules",
+    "/admin/schedules/runs",
 )
 WRITES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/admin/budgets"): {"scope": "global", "day_usd": "1"},

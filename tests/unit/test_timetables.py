@@ -12,7 +12,11 @@ from batchmill.settings import load_settings
 from batchmill.settings.schedules import JobName
 from batchmill.timetable import Timetable
 
-BERLIN, NEW_YORK, LORD_HOWE = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("Australia/Lord_Howe")
+BERLIN, NEW_YORK, LORD_HOWE = (
+    ZoneInfo("Europe/Berlin"),
+    ZoneInfo("America/New_York"),
+    ZoneInfo("Australia/Lord_Howe"),
+)
 HOUR_MS = 3_600_000
 
 
@@ -70,12 +74,25 @@ def test_the_clocks_go_forward() -> None:
 def test_the_clocks_go_back() -> None:
     """What falls into the hour that comes twice is due once; what comes each hour comes in both."""
     assert after("30 2 * * *", "2026-10-24T12:00", BERLIN, 2) == ["25 02:30+0200", "26 02:30+0100"]
-    assert after("0 * * * *", "2026-10-24T23:30", BERLIN, 3) == ["25 02:00+0200", "25 02:00+0100", "25 03:00+0100"]
+    assert after("0 * * * *", "2026-10-24T23:30", BERLIN, 3) == [
+        "25 02:00+0200",
+        "25 02:00+0100",
+        "25 03:00+0100",
+    ]
 
 
 ZONES = st.sampled_from([UTC, BERLIN, NEW_YORK, LORD_HOWE])
 TIMES = st.sampled_from(
-    ["every 7m", "*/7 * * * *", "0 * * * *", "30 2 * * *", "0 2 * * *", "15,45 1-3 * * *", "59 23 * * sun", "0 0 1 * *"]
+    [
+        "every 7m",
+        "*/7 * * * *",
+        "0 * * * *",
+        "30 2 * * *",
+        "0 2 * * *",
+        "15,45 1-3 * * *",
+        "59 23 * * sun",
+        "0 0 1 * *",
+    ]
 )
 
 
@@ -110,7 +127,7 @@ def test_off_is_never() -> None:
 )  # fmt: skip
 def test_nonsense_is_refused(text: str) -> None:
     """What is no timetable stops the start, and the variable is named."""
-    with pytest.raises(ValueError, match="names no span|neither a span nor|ever comes true"):
+    with pytest.raises(ValueError, match=r"names no span|neither a span nor|ever comes true"):
         Timetable(text)
     if text:
         with pytest.raises(SettingsError, match="BATCHMILL_AT_USAGE_REPORT is ") as refused:

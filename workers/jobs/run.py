@@ -65,6 +65,7 @@ def perform(
     stopping: Callable[[], bool] = lambda: False,
     by_hand: bool = False,
     not_beside: Collection[str] = (),
+    renew_every_s: float = RENEW_EVERY_S,
 ) -> Detail | None:
     """Run a job if it is to be run now; what came of it, None when it is not its turn or was stopped, or another has
     taken over.
@@ -72,6 +73,7 @@ def perform(
     Args:
         by_hand: Somebody asked for this run: it is due now, whatever its times are.
         not_beside: Jobs of which one at a time is run, this one among them.
+        renew_every_s: How often its lease is renewed.
 
     Raises:
         BatchmillError: It went wrong; that is noted, and it will be tried again.
@@ -84,7 +86,7 @@ def perform(
         return None
     run = JobRun(job=job, due_ms=due_ms, settings=settings, database=database, stopping=stopping)
     try:
-        with _renewing(database, turn, run):
+        with _renewing(database, turn, run, renew_every_s):
             detail = do(run)
     except StoppedError:
         database.persist(lambda tx: schedules.hand_back(tx, turn))
@@ -100,7 +102,7 @@ def perform(
 
 
 @contextmanager
-def _renewing(database: Database, turn: Turn, run: JobRun, every_s: float = RENEW_EVERY_S) -> Iterator[None]:
+def _renewing(database: Database, turn: Turn, run: JobRun, every_s: float) -> Iterator[None]:
     """Its lease is renewed for as long as the context lasts; where that cannot be done, it is lost once it is over."""
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""A job in its turn, for those who run jobs as they come due: what went wrong is noted and logged, and holds up none."""
+"""A job in its turn, for those who run jobs as they come due: what goes wrong is noted and logged, and stops none."""
 
 from collections.abc import Callable, Mapping
 
@@ -31,16 +31,14 @@ def run_in_turn(
     due = utc_text(due_ms)
     others = () if jobs[job].is_quick else long_ones(jobs)
     try:
-        detail = perform(
-            settings, database, job, due_ms, jobs[job].run, stopping=stopping, not_beside=others
-        )
+        detail = perform(settings, database, job, due_ms, jobs[job].run, stopping=stopping, not_beside=others)
     except BatchmillError as error:
-        log.error(
-            "job_failed", job=job.value, due=due, code=error.code, error=error.message, hint=error.hint
-        )
+        log.error("job_failed", job=job.value, due=due, code=error.code, error=error.message, hint=error.hint)
         return FAILED
     except Exception as error:
-        log.exception("job_failed", job=job.value, due=due, error=f"unexpected {type(error).__name__}: {error}")
+        log.exception(
+            "job_failed", job=job.value, due=due, error=f"unexpected {type(error).__name__}: {error}"
+        )
         return FAILED
     if detail is None:
         return NOT_ITS_TURN
