@@ -35,6 +35,7 @@ from batchmill.settings.fields import (
     variables_of,
     whole,
 )
+from batchmill.settings.flower import FlowerSettings
 from batchmill.settings.providers import (
     AnthropicSettings,
     GeminiSettings,
@@ -300,6 +301,7 @@ class Settings(Group):
     webhook: WebhookSettings
     schedules: ScheduleSettings
     service: ServiceSettings
+    flower: FlowerSettings
     client: ClientSettings
     log: LogSettings
 
