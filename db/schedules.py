@@ -15,6 +15,9 @@ from db.tables import schedule_runs, schedules
 LEASE_MS = 60_000
 """After this long without a sign of life another takes over: the owner was killed."""
 
+SHORT_LEASE_MS = 20_000
+"""The same for what takes seconds and is missed when it does not come, as the sweep is."""
+
 MOST_TRIES = 5
 FIRST_WAIT_MS = 30_000
 """After a failure; twice as long after each further one."""
@@ -40,12 +43,14 @@ class Turn:
 
     Attributes:
         tries: How often it has been begun, this time included; together with `owner` the fence.
+        lease_ms: How long it is ours without a sign of life.
     """
 
     job: str
     due_ms: int
     owner: str
     tries: int
+    lease_ms: int = LEASE_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,7 @@ def take(
     *,
     by_hand: bool = False,
     not_beside: Collection[str] = (),
+    lease_ms: int = LEASE_MS,
 ) -> Turn | None:
     """Begin a run, for as long as the lease lasts; None when it is not to be begun now.
 
@@ -122,7 +128,7 @@ def take(
     is_free = and_(_s.name == job, _s.lease_until_ms <= tx.now_ms)
     if not by_hand:
         is_free = and_(is_free, _s.since_ms < due_ms)
-    lease = {"owner": owner, "lease_until_ms": tx.now_ms + LEASE_MS}
+    lease = {"owner": owner, "lease_until_ms": tx.now_ms + lease_ms}
     if not tx.run(update(schedules).where(is_free).values(lease)):
         return None
     # The job was free: whoever began a run of it that has not ended was killed.
@@ -132,7 +138,8 @@ def take(
     if not _may_begin(tx, found):
         _let_go(tx, job, owner)
         return None
-    return _begin(tx, Turn(job=job, due_ms=due_ms, owner=owner, tries=found.tries + 1 if found else 1))
+    tries = 1 if found is None else found.tries + 1
+    return _begin(tx, Turn(job=job, due_ms=due_ms, owner=owner, tries=tries, lease_ms=lease_ms))
 
 
 def _begin(tx: Transaction, turn: Turn) -> Turn:
@@ -152,7 +159,7 @@ def _begin(tx: Transaction, turn: Turn) -> Turn:
 def renew(tx: Transaction, turn: Turn) -> bool:
     """Say that it goes on; whether it is still ours."""
     ours = and_(_s.name == turn.job, _s.owner == turn.owner)
-    return bool(tx.run(update(schedules).where(ours).values(lease_until_ms=tx.now_ms + LEASE_MS)))
+    return bool(tx.run(update(schedules).where(ours).values(lease_until_ms=tx.now_ms + turn.lease_ms)))
 
 
 def finish(tx: Transaction, turn: Turn, detail: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from batchmill.settings import Settings, load_settings
 from batchmill.settings.schedules import JobName
 from db import schedules
 from db.engine import Database
-from db.schedules import LEASE_MS, RunRow, RunState
+from db.schedules import RunRow, RunState
 from tests.support.clocks import PATIENCE_S, FakeClock
 from tests.support.jobs import LONG, OF_MILL, QUICK, jobs, until_stopped, watched
 from tests.support.mill import wait_until
@@ -155,14 +155,14 @@ def test_taken_over(database: Database, settings: Settings, clock: FakeClock, du
     """Who has lost its lease to another learns so at its next step, and what it says is not noted."""
 
     def lose(run: JobRun) -> Detail:
-        clock.advance(LEASE_MS)
+        clock.advance(40)
         assert perform(settings, database, REPORT, due_ms, lambda run: {"by": "another"}) == {"by": "another"}
         assert run.lost.wait(PATIENCE_S)
         with pytest.raises(StoppedError):
             run.checkpoint()
         return {"by": "the first"}
 
-    assert perform(settings, database, REPORT, due_ms, lose, renew_every_s=0.01) is None
+    assert perform(settings, database, REPORT, due_ms, lose, lease_ms=40) is None
     [row] = runs(database)
     assert (row.state, row.tries, row.detail) == (RunState.DONE, 2, {"by": "another"})
 

@@ -17,15 +17,14 @@ from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
 from db import schedules
 from db.engine import Database
-from db.schedules import Turn
+from db.schedules import LEASE_MS, Turn
 
 log = structlog.get_logger()
 
 Detail = Mapping[str, Any]
 """What came of a run, for people and as JSON."""
 
-RENEW_EVERY_S = 15.0
-LEASE_S = schedules.LEASE_MS / 1000
+RENEWALS_A_LEASE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ def perform(
     stopping: Callable[[], bool] = lambda: False,
     by_hand: bool = False,
     not_beside: Collection[str] = (),
-    renew_every_s: float = RENEW_EVERY_S,
+    lease_ms: int = LEASE_MS,
 ) -> Detail | None:
     """Run a job if it is to be run now; what came of it, None when it is not its turn or was stopped, or another has
     taken over.
@@ -73,20 +72,22 @@ def perform(
     Args:
         by_hand: Somebody asked for this run: it is due now, whatever its times are.
         not_beside: Jobs of which one at a time is run, this one among them.
-        renew_every_s: How often its lease is renewed.
+        lease_ms: After so long without a sign of life another takes over.
 
     Raises:
         BatchmillError: It went wrong; that is noted, and it will be tried again.
     """
     owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     turn = database.persist(
-        lambda tx: schedules.take(tx, job, due_ms, owner, by_hand=by_hand, not_beside=not_beside)
+        lambda tx: schedules.take(
+            tx, job, due_ms, owner, by_hand=by_hand, not_beside=not_beside, lease_ms=lease_ms
+        )
     )
     if turn is None:
         return None
     run = JobRun(job=job, due_ms=due_ms, settings=settings, database=database, stopping=stopping)
     try:
-        with _renewing(database, turn, run, renew_every_s):
+        with _renewing(database, turn, run):
             detail = do(run)
     except StoppedError:
         database.persist(lambda tx: schedules.hand_back(tx, turn))
@@ -102,17 +103,17 @@ def perform(
 
 
 @contextmanager
-def _renewing(database: Database, turn: Turn, run: JobRun, every_s: float) -> Iterator[None]:
+def _renewing(database: Database, turn: Turn, run: JobRun) -> Iterator[None]:
     """Its lease is renewed for as long as the context lasts; where that cannot be done, it is lost once it is over."""
-    ended = threading.Event()
+    ended, lease_s = threading.Event(), turn.lease_ms / 1000
 
     def renew() -> None:
-        lost_at = time.monotonic() + LEASE_S
-        while not ended.wait(every_s):
+        lost_at = time.monotonic() + lease_s
+        while not ended.wait(lease_s / RENEWALS_A_LEASE):
             asked_at = time.monotonic()
             try:
                 is_ours = database.persist(lambda tx: schedules.renew(tx, turn))
-                lost_at = asked_at + LEASE_S
+                lost_at = asked_at + lease_s
             except DatabaseError as error:
                 log.warning("job_lease_not_renewed", job=turn.job, error=error.message)
                 is_ours = time.monotonic() < lost_at

@@ -9,6 +9,7 @@ from batchmill.errors import BatchmillError
 from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
 from db.engine import Database
+from db.schedules import LEASE_MS, SHORT_LEASE_MS
 from workers.jobs.registry import JOBS, Job, long_ones
 from workers.jobs.run import Detail, perform
 
@@ -28,10 +29,18 @@ def run_in_turn(
     jobs: Mapping[JobName, Job] = JOBS,
 ) -> str:
     """Run a job if it is its turn; what came of it, for whoever watches."""
-    due = utc_text(due_ms)
-    others = () if jobs[job].is_quick else long_ones(jobs)
+    due, is_quick = utc_text(due_ms), jobs[job].is_quick
     try:
-        detail = perform(settings, database, job, due_ms, jobs[job].run, stopping=stopping, not_beside=others)
+        detail = perform(
+            settings,
+            database,
+            job,
+            due_ms,
+            jobs[job].run,
+            stopping=stopping,
+            not_beside=() if is_quick else long_ones(jobs),
+            lease_ms=SHORT_LEASE_MS if is_quick else LEASE_MS,
+        )
     except BatchmillError as error:
         log.error("job_failed", job=job.value, due=due, code=error.code, error=error.message, hint=error.hint)
         return FAILED
@@ -42,7 +51,7 @@ def run_in_turn(
         return FAILED
     if detail is None:
         return NOT_ITS_TURN
-    say = log.debug if jobs[job].is_quick else log.info
+    say = log.debug if is_quick else log.info
     say("job_done", job=job.value, due=due, detail=dict(detail))
     return in_words(detail) or "done"
 
