@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db.engine import Transaction
+from db.engine import Transaction, without_nul
 from db.tables import schedule_runs, schedules
 
 LEASE_MS = 60_000
@@ -164,7 +164,7 @@ def renew(tx: Transaction, turn: Turn) -> bool:
 
 def finish(tx: Transaction, turn: Turn, detail: Mapping[str, Any]) -> bool:
     """It is done; whether that counts: nothing is noted where another has taken over."""
-    told = orjson.dumps(detail).decode()
+    told = orjson.dumps(detail, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     counts = _end(tx, _ours(turn), RunState.DONE, detail=told, error="", next_try_ms=0)
     _let_go(tx, turn.job, turn.owner)
     return counts
@@ -173,7 +173,8 @@ def finish(tx: Transaction, turn: Turn, detail: Mapping[str, Any]) -> bool:
 def fail(tx: Transaction, turn: Turn, error: str) -> None:
     """It went wrong; the next try comes after a while, unless there were too many."""
     wait_ms = FIRST_WAIT_MS * 2 ** (turn.tries - 1)
-    _end(tx, _ours(turn), RunState.FAILED, error=error, next_try_ms=tx.now_ms + wait_ms)
+    told = without_nul(error)
+    _end(tx, _ours(turn), RunState.FAILED, error=told, next_try_ms=tx.now_ms + wait_ms)
     _let_go(tx, turn.job, turn.owner)
 
 

@@ -4,11 +4,13 @@ Everything here is made after the fork and kept for the life of the process: one
 """
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,11 +76,17 @@ class Child:
         """Whether to wind up: told so, or the parent is gone."""
         return self.duty.stopping.is_set() or os.getppid() != self._parent
 
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Should the parent die meanwhile, this process leaves only when the context ends: watch `stopping`."""
+        with self._busy:
+            yield
+
     def answer_requests(self) -> str:
         """Answer requests until none is claimable or the worker is told to stop; what was done, for whoever watches."""
         if self.stopping():
             return Pumped().in_words()
-        with self._busy:
+        with self.at_work():
             # The launcher reads these events and tells its user (EmbeddedWorker.trouble).
             try:
                 engine, runner = self._keep()

@@ -150,7 +150,7 @@ def test_two_beats_and_a_kill(grown_up: tuple[Mill, Database]) -> None:
     mill.environ |= {
         "BATCHMILL_BEAT_S": "1",
         "BATCHMILL_AT_SWEEP": "every 1s",
-        "BATCHMILL_AT_ALERTS": "every 1h",
+        "BATCHMILL_AT_ALERTS": "every 1d",
         "SMTP_URL": f"smtp://127.0.0.1:{hanging.port}",
         "ADMIN_EMAILS": "a@acme.test",
     }

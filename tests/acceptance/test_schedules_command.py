@@ -18,7 +18,10 @@ def told(mill: Mill, *arguments: str) -> Any:
 def test_by_hand_and_shown(mill: Mill) -> None:
     """A job is run by hand, without a broker, and then shown with what came of it; the times are those set."""
     mill.environ |= {"BATCHMILL_AT_ALERTS": "0 7 * * mon-fri", "BROKER_URL": "redis://127.0.0.1:9/0"}
-    assert {job["job"]: job["last_run"] for job in told(mill, "list")} >= {"sweep": None, "alerts": None}
+    assert [job["last_run"] for job in told(mill, "list") if job["job"] in ("sweep", "alerts")] == [
+        None,
+        None,
+    ]
     done = mill.quickly("schedules", "run", "alerts")
     assert (done.returncode, done.stdout) == (0, "is all delivered: yes\n"), done.stderr
     assert told(mill, "run", "alerts") == {"is_all_delivered": True}

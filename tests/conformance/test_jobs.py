@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,19 @@ def test_what_goes_wrong_is_noted(database: Database, settings: Settings, due_ms
         HEALTH: (RunState.FAILED, "the disk is full"),
         REPORT: (RunState.FAILED, "unexpected ValueError"),
     }
+
+
+def test_whatever_came_of_it(database: Database, settings: Settings, due_ms: int) -> None:
+    """What a job says of itself cannot keep its run from being done, nor an error from being noted."""
+    with watched(database.url, lambda run: {"spent": Decimal("1.5"), 3: "\0"}):  # type: ignore[dict-item]
+        assert run_now(settings, database, HEALTH, due_ms).startswith("spent: 1.5")
+
+    def fail(run: JobRun) -> Detail:
+        raise InputError("no\0 good")
+
+    with watched(database.url, fail):
+        assert run_now(settings, database, REPORT, due_ms) == FAILED
+    assert {row.state for row in runs(database)} == {RunState.DONE, RunState.FAILED}
 
 
 def test_stopped_it_goes_to_another(database: Database, settings: Settings, due_ms: int) -> None:

@@ -54,6 +54,7 @@ def run_job(name: str, due: str) -> str:
     database = make_database(settings)
     try:
         due_ms = (datetime.fromisoformat(due) - _EPOCH) // timedelta(milliseconds=1)
-        return run_in_turn(settings, database, JobName(name), due_ms, stopping=worker.stopping)
+        with worker.at_work():
+            return run_in_turn(settings, database, JobName(name), due_ms, stopping=worker.stopping)
     finally:
         database.close()

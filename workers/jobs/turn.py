@@ -58,7 +58,7 @@ def run_in_turn(
 
 def in_words(detail: Detail) -> str:
     """What came of a run, in a line: `lost claims: 0, unknown attempts: 2`."""
-    return ", ".join(f"{key.replace('_', ' ')}: {_value(value)}" for key, value in detail.items())
+    return ", ".join(f"{str(key).replace('_', ' ')}: {_value(value)}" for key, value in detail.items())
 
 
 def _value(value: object) -> str:
