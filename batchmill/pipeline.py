@@ -35,7 +35,7 @@ from batchmill.limits.model import Demand
 from batchmill.providers.base import CALL_CANCELLED, DEFAULT_OUTPUT_CAP_TOKENS, Call, Provider, Reply, Verdict
 from batchmill.requests.ids import client_request_id
 from batchmill.requests.judge import Judge
-from batchmill.requests.model import Lane
+from batchmill.requests.model import Lane, RequestState
 from batchmill.requests.work import Attempt, Bounded, Job, Outcome, Rejection, Send, Why, Withheld
 from batchmill.routing.names import Target
 from batchmill.routing.path import Step, What
@@ -176,6 +176,7 @@ class Pipeline:
         call_timeout_s: Bounds one call, from the first byte sent to the last received.
         output_cap_tokens: The longest answer, for a provider that must be told one where the request says none.
         now_ms: The database's clock.
+        settled: What has become of requests so far: `done`, `failed`, `pending` for those to be tried again.
     """
 
     journal: Journal
@@ -188,6 +189,7 @@ class Pipeline:
     now_ms: Callable[[], int]
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
+    settled: Counter[RequestState] = field(default_factory=Counter, init=False)
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
     _coming: Counter[Target] = field(default_factory=Counter, init=False)
     _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
@@ -209,11 +211,17 @@ class Pipeline:
         finally:
             free_slot()
         if isinstance(sent, Rejection):
-            await self.journal.reject(sent)
+            await self._reject(sent)
         elif isinstance(sent, Withheld):
             await self._withhold(job, sent)
         elif reply is not None:
-            await self.journal.settle(self.judge.judge(sent.attempt, reply))
+            outcome = self.judge.judge(sent.attempt, reply)
+            await self.journal.settle(outcome)
+            self.settled[outcome.state] += 1
+
+    async def _reject(self, rejection: Rejection) -> None:
+        await self.journal.reject(rejection)
+        self.settled[RequestState.FAILED] += 1
 
     def must_wait(self, job: Job) -> bool:
         """Whether a job had better not be started yet: all it may go to are left alone, or the first that is not has
@@ -344,7 +352,7 @@ class Pipeline:
             await self.journal.hand_back(job)
         elif withheld.then is OnLimit.REJECT:
             code = "budget_exceeded" if withheld.why is Why.EXHAUSTED else "price_unknown"
-            await self.journal.reject(Rejection(job=job, code=code, message=withheld.reason))
+            await self._reject(Rejection(job=job, code=code, message=withheld.reason))
         elif (delay_ms := self.aside.delay_ms(job.batch.id, job.request_id, withheld)) is not None:
             await self.journal.hand_back(job, delay_ms)
         else:

@@ -9,6 +9,7 @@ from cronsim import CronSim, CronSimError
 from batchmill.periods import span_ms
 
 OFF = "off"
+FIELDS = 5
 ACCEPTS = "every 10s, every 5m, every 1h; a cron expression: 0 2 * * *; or off"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,6 +54,11 @@ class Timetable:
             return None
         return (next(CronSim(cron, (_EPOCH + now_ms * _MS).astimezone(zone))) - _EPOCH) // _MS
 
+    def in_words(self) -> str:
+        """The same for people: `At 02:00 every day`."""
+        _, cron = _read(self.text)
+        return self.text if cron is None else CronSim(cron, _EPOCH).explain()
+
 
 @lru_cache(maxsize=64)
 def _read(text: str) -> tuple[int, str | None]:
@@ -65,9 +71,11 @@ def _read(text: str) -> tuple[int, str | None]:
         if not every_ms:
             raise ValueError(f'"{text}" names no span of time')
         return every_ms, None
+    if len(words.split()) != FIELDS:  # the library takes seconds, too, as a sixth
+        raise ValueError(f'"{text}" is neither a span nor the five fields of a cron expression')
     try:
         # A date that never comes (30 February) is told by the first look for it.
         next(CronSim(words, _EPOCH))
-    except (CronSimError, StopIteration):
+    except (CronSimError, StopIteration, AssertionError):
         raise ValueError(f'"{text}" is no cron expression that ever comes true') from None
     return 0, words

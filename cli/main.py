@@ -36,6 +36,8 @@ COMMANDS = {
     "down": LazyCommand(module="cli.down", help="End what `batchmill up` or `serve` started."),
     "serve": LazyCommand(module="cli.serve", help="Serve OpenAI's Files and Batches over HTTP."),
     "beat": LazyCommand(module="cli.beat", help="Ring for what is due; one is enough."),
+    "schedules": LazyCommand(module="cli.schedules", help="What runs by itself: when, and how it went."),
+    "flower": LazyCommand(module="cli.flower", help="Watch workers and tasks in a browser."),
     "sandbox": LazyCommand(module="cli.sandbox", help="Serve made-up answers: no key, no cost."),
     "usage": LazyCommand(module="cli.usage", help="Show what was used and what it cost."),
     "health": LazyCommand(module="cli.health", help="Show how the parts of the mill are."),

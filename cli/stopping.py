@@ -37,6 +37,11 @@ class Stop:
     def __exit__(self, *_: object) -> None:
         self._handle(signal.SIG_IGN)  # nothing is left to be stopped
 
+    @property
+    def is_told(self) -> bool:
+        """Whether a signal has come."""
+        return self._number is not None
+
     def check(self) -> None:
         """Raise StoppedError once a signal has come."""
         if self._number is not None:

@@ -103,9 +103,15 @@ def waits(tx: Transaction) -> dict[Lane, Wait]:
     return found
 
 
+def last_sweep_ms(tx: Transaction) -> int | None:
+    """When the last sweep ended; None = there was none."""
+    last_ms: int | None = tx.rows(select(func.max(sweeps.c.last_ended_ms)))[0][0]
+    return last_ms
+
+
 def sweeping(tx: Transaction) -> Sweeping:
     """How the sweep keeps up."""
-    last_ms = tx.rows(select(func.max(sweeps.c.last_ended_ms)))[0][0]
+    last_ms = last_sweep_ms(tx)
     lost = select(func.count()).where(claims.c.lease_until_ms < tx.now_ms - PATIENCE_MS)
     return Sweeping(
         unfinished=tx.rows(_needs_sweeping)[0][0],

@@ -1,19 +1,22 @@
 """What runs by itself: whose turn it is, and what came of each run; one row per job and due time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Row, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db.engine import Transaction
+from db.engine import Transaction, without_nul
 from db.tables import schedule_runs, schedules
 
 LEASE_MS = 60_000
 """After this long without a sign of life another takes over: the owner was killed."""
+
+SHORT_LEASE_MS = 20_000
+"""The same for what takes seconds and is missed when it does not come, as the sweep is."""
 
 MOST_TRIES = 5
 FIRST_WAIT_MS = 30_000
@@ -23,6 +26,7 @@ KEPT = 200
 """Runs of a job that are kept, the newest."""
 
 KILLED = "whoever ran it was killed"
+STOPPED = "stopped in between"
 
 
 class RunState(StrEnum):
@@ -39,17 +43,23 @@ class Turn:
 
     Attributes:
         tries: How often it has been begun, this time included; together with `owner` the fence.
+        lease_ms: How long it is ours without a sign of life.
     """
 
     job: str
     due_ms: int
     owner: str
     tries: int
+    lease_ms: int = LEASE_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run, as it stands."""
+    """A run, as it stands.
+
+    Attributes:
+        is_killed: It is not done and nobody is at it any more: whoever ran it was killed.
+    """
 
     job: str
     due_ms: int
@@ -61,9 +71,14 @@ class RunRow:
     owner: str
     detail: Mapping[str, Any]
     error: str
+    is_killed: bool = False
 
 
 _s, _r = schedules.c, schedule_runs.c
+_is_held = and_(_s.owner == _r.owner, _s.lease_until_ms > bindparam("now_ms"))
+_runs = select(schedule_runs, _is_held.label("is_held")).join_from(
+    schedule_runs, schedules, _s.name == _r.job
+)
 
 
 def busy(tx: Transaction) -> frozenset[str]:
@@ -78,9 +93,9 @@ def hear_of(tx: Transaction, jobs: Iterable[str]) -> None:
         tx.run(known.on_conflict_do_nothing(index_elements=["name"]))
 
 
-def known(tx: Transaction) -> frozenset[str]:
-    """The jobs that have been heard of."""
-    return frozenset(row.name for row in tx.rows(select(_s.name)))
+def known(tx: Transaction) -> dict[str, int]:
+    """The jobs that have been heard of, and since when."""
+    return {row.name: row.since_ms for row in tx.rows(select(_s.name, _s.since_ms))}
 
 
 def is_wanted(tx: Transaction, job: str, due_ms: int) -> bool:
@@ -91,72 +106,96 @@ def is_wanted(tx: Transaction, job: str, due_ms: int) -> bool:
     return _may_begin(tx, _run_of(tx, job, due_ms))
 
 
-def take(tx: Transaction, job: str, due_ms: int, owner: str, *, by_hand: bool = False) -> Turn | None:
+def take(
+    tx: Transaction,
+    job: str,
+    due_ms: int,
+    owner: str,
+    *,
+    by_hand: bool = False,
+    not_beside: Collection[str] = (),
+    lease_ms: int = LEASE_MS,
+) -> Turn | None:
     """Begin a run, for as long as the lease lasts; None when it is not to be begun now.
 
     Args:
         by_hand: Somebody asked for this run: it may be due before the job was first heard of.
+        not_beside: Jobs of which one at a time is run, this one among them: it waits while somebody runs another.
     """
     hear_of(tx, [job])
-    lease = {"owner": owner, "lease_until_ms": tx.now_ms + LEASE_MS}
+    if not _are_free(tx, not_beside):
+        return None
     is_free = and_(_s.name == job, _s.lease_until_ms <= tx.now_ms)
     if not by_hand:
         is_free = and_(is_free, _s.since_ms < due_ms)
+    lease = {"owner": owner, "lease_until_ms": tx.now_ms + lease_ms}
     if not tx.run(update(schedules).where(is_free).values(lease)):
         return None
+    # The job was free: whoever began a run of it that has not ended was killed.
+    killed = and_(_r.job == job, _r.state == RunState.RUNNING.value)
+    _end(tx, killed, RunState.FAILED, error=KILLED)
     found = _run_of(tx, job, due_ms)
     if not _may_begin(tx, found):
-        if found is not None and found.state == RunState.RUNNING:  # killed too often
-            _end(tx, _is(job, due_ms), RunState.FAILED, error=KILLED)
         _let_go(tx, job, owner)
         return None
     tries = 1 if found is None else found.tries + 1
-    begun = {"state": RunState.RUNNING.value, "tries": tries, "started_ms": tx.now_ms, "owner": owner}
-    if found is None:
-        tx.run(_insert(tx)(schedule_runs).values(job=job, due_ms=due_ms, **begun))
-    else:
-        error = KILLED if found.state == RunState.RUNNING else found.error
-        tx.run(update(schedule_runs).where(_is(job, due_ms)).values(**begun, ended_ms=None, error=error))
-    return Turn(job=job, due_ms=due_ms, owner=owner, tries=tries)
+    return _begin(tx, Turn(job=job, due_ms=due_ms, owner=owner, tries=tries, lease_ms=lease_ms))
+
+
+def _begin(tx: Transaction, turn: Turn) -> Turn:
+    begun = {
+        "state": RunState.RUNNING.value,
+        "tries": turn.tries,
+        "started_ms": tx.now_ms,
+        "ended_ms": None,
+        "owner": turn.owner,
+    }
+    added = _insert(tx)(schedule_runs).values(job=turn.job, due_ms=turn.due_ms, **begun)
+    tx.run(added.on_conflict_do_update(index_elements=["job", "due_ms"], set_=begun))
+    _trim(tx, turn.job)
+    return turn
 
 
 def renew(tx: Transaction, turn: Turn) -> bool:
     """Say that it goes on; whether it is still ours."""
     ours = and_(_s.name == turn.job, _s.owner == turn.owner)
-    return bool(tx.run(update(schedules).where(ours).values(lease_until_ms=tx.now_ms + LEASE_MS)))
+    return bool(tx.run(update(schedules).where(ours).values(lease_until_ms=tx.now_ms + turn.lease_ms)))
 
 
-def finish(tx: Transaction, turn: Turn, detail: Mapping[str, Any]) -> None:
-    """It is done; nothing is noted where another has taken over."""
-    _end(tx, _ours(turn), RunState.DONE, detail=orjson.dumps(detail).decode(), error="")
+def finish(tx: Transaction, turn: Turn, detail: Mapping[str, Any]) -> bool:
+    """It is done; whether that counts: nothing is noted where another has taken over."""
+    told = orjson.dumps(detail, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    counts = _end(tx, _ours(turn), RunState.DONE, detail=told, error="", next_try_ms=0)
     _let_go(tx, turn.job, turn.owner)
-    _trim(tx, turn.job)
+    return counts
 
 
 def fail(tx: Transaction, turn: Turn, error: str) -> None:
     """It went wrong; the next try comes after a while, unless there were too many."""
     wait_ms = FIRST_WAIT_MS * 2 ** (turn.tries - 1)
-    _end(tx, _ours(turn), RunState.FAILED, error=error, next_try_ms=tx.now_ms + wait_ms)
+    told = without_nul(error)
+    _end(tx, _ours(turn), RunState.FAILED, error=told, next_try_ms=tx.now_ms + wait_ms)
     _let_go(tx, turn.job, turn.owner)
 
 
 def hand_back(tx: Transaction, turn: Turn) -> None:
     """Whoever ran it was told to stop: another may begin it at once, and it counts as no try."""
-    _end(tx, _ours(turn), RunState.FAILED, error="stopped in between", next_try_ms=0, tries=turn.tries - 1)
+    _end(tx, _ours(turn), RunState.FAILED, error=STOPPED, next_try_ms=0, tries=turn.tries - 1)
     _let_go(tx, turn.job, turn.owner)
 
 
 def listed(tx: Transaction, job: str | None = None, *, most: int) -> list[RunRow]:
     """Runs, the last begun first; of all jobs or of one."""
-    wanted = select(schedule_runs).order_by(_r.started_ms.desc(), _r.job).limit(most)
-    return [_run(row) for row in tx.rows(wanted if job is None else wanted.where(_r.job == job))]
+    wanted = _runs.order_by(_r.started_ms.desc(), _r.job, _r.due_ms.desc()).limit(most)
+    rows = tx.rows(wanted if job is None else wanted.where(_r.job == job), now_ms=tx.now_ms)
+    return [_run(row) for row in rows]
 
 
 def last_runs(tx: Transaction) -> dict[str, RunRow]:
     """By job: the run of its latest due time."""
     latest = select(_r.job, func.max(_r.due_ms).label("due_ms")).group_by(_r.job).subquery()
-    wanted = select(schedule_runs).join(latest, and_(_r.job == latest.c.job, _r.due_ms == latest.c.due_ms))
-    return {row.job: _run(row) for row in tx.rows(wanted)}
+    wanted = _runs.join(latest, and_(_r.job == latest.c.job, _r.due_ms == latest.c.due_ms))
+    return {row.job: _run(row) for row in tx.rows(wanted, now_ms=tx.now_ms)}
 
 
 def last_done_ms(tx: Transaction) -> dict[str, int]:
@@ -178,8 +217,16 @@ def _run_of(tx: Transaction, job: str, due_ms: int) -> Row[Any] | None:
     return found[0] if found else None
 
 
-def _end(tx: Transaction, which: ColumnElement[bool], state: RunState, **values: Any) -> None:
-    tx.run(update(schedule_runs).where(which).values(state=state.value, ended_ms=tx.now_ms, **values))
+def _are_free(tx: Transaction, jobs: Collection[str]) -> bool:
+    """Whether nobody runs any of these; until the transaction ends nobody begins one, either."""
+    wanted = select(_s.lease_until_ms).where(_s.name.in_(sorted(jobs))).order_by(_s.name).with_for_update()
+    return not jobs or all(row.lease_until_ms <= tx.now_ms for row in tx.rows(wanted))
+
+
+def _end(tx: Transaction, which: ColumnElement[bool], state: RunState, **values: Any) -> bool:
+    """End the run that this is; whether there was one."""
+    ended = update(schedule_runs).where(which).values(state=state.value, ended_ms=tx.now_ms, **values)
+    return bool(tx.run(ended))
 
 
 def _let_go(tx: Transaction, job: str, owner: str) -> None:
@@ -196,7 +243,8 @@ def _is(job: str, due_ms: int) -> ColumnElement[bool]:
 
 
 def _ours(turn: Turn) -> ColumnElement[bool]:
-    return and_(_is(turn.job, turn.due_ms), _r.owner == turn.owner, _r.tries == turn.tries)
+    is_running = _r.state == RunState.RUNNING.value
+    return and_(_is(turn.job, turn.due_ms), _r.owner == turn.owner, _r.tries == turn.tries, is_running)
 
 
 def _insert(tx: Transaction) -> Any:
@@ -215,4 +263,5 @@ def _run(row: Row[Any]) -> RunRow:
         owner=row.owner,
         detail=orjson.loads(row.detail) if row.detail else {},
         error=row.error,
+        is_killed=row.state == RunState.RUNNING and not row.is_held,
     )

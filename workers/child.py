@@ -4,11 +4,13 @@ Everything here is made after the fork and kept for the life of the process: one
 """
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +21,7 @@ from batchmill.logs import configure_logs
 from batchmill.requests.model import Lane
 from batchmill.settings import Settings
 from workers.engine import Engine, make_engine
-from workers.pump import Pump
+from workers.pump import Pump, Pumped
 
 log = structlog.get_logger()
 
@@ -74,22 +76,29 @@ class Child:
         """Whether to wind up: told so, or the parent is gone."""
         return self.duty.stopping.is_set() or os.getppid() != self._parent
 
-    def answer_requests(self) -> int:
-        """Answer requests until none is claimable or the worker is told to stop; how many were claimed."""
-        if self.stopping():
-            return 0
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Should the parent die meanwhile, this process leaves only when the context ends: watch `stopping`."""
         with self._busy:
+            yield
+
+    def answer_requests(self) -> str:
+        """Answer requests until none is claimable or the worker is told to stop; what was done, for whoever watches."""
+        if self.stopping():
+            return Pumped().in_words()
+        with self.at_work():
             # The launcher reads these events and tells its user (EmbeddedWorker.trouble).
             try:
                 engine, runner = self._keep()
-                return runner.run(self._pump(engine))
+                return runner.run(self._pump(engine)).in_words()
             except BatchmillError as error:
                 log.error("pump_stopped", code=error.code, error=error.message, hint=error.hint)
+                return f"stopped: {error.code}"
             except Exception as error:
                 log.exception("pump_failed", error=f"{type(error).__name__}: {error}")
-            return 0
+                return "failed"
 
-    async def _pump(self, engine: Engine) -> int:
+    async def _pump(self, engine: Engine) -> Pumped:
         async with engine.journal(runs_too=self.duty.runs_too) as journal:
             pump = Pump(
                 claims=journal,

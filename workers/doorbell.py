@@ -38,7 +38,11 @@ class Doorbell:
             times = max(0, min(wanted, MOST_WAITING) - _waiting(connection, queue))
             for _ in range(times):
                 self._app.send_task(
-                    RUN_REQUESTS, args=[lane, batch], queue=queue, retry=False, connection=connection
+                    RUN_REQUESTS,
+                    kwargs={"lane": lane, "batch": batch},
+                    queue=queue,
+                    retry=False,
+                    connection=connection,
                 )
         return times
 

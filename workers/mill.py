@@ -1,4 +1,4 @@
-"""The embedded mill: broker, worker and sweep of one home, so that what is submitted there is answered.
+"""The embedded mill: broker, worker, sweep and schedules of one home, so that what is submitted there is answered.
 
 Nothing it starts outlives it; killed, even by kill -9, the next command on the home puts right what it left. Several
 on one home work side by side: they share the broker, and whoever is left takes it over.
@@ -23,6 +23,7 @@ from workers.broker import EmbeddedBroker
 from workers.courier import Courier
 from workers.doorbell import Doorbell
 from workers.embedded import EmbeddedWorker
+from workers.jobs.keeper import Keeper
 from workers.serving.clerk import Office
 from workers.serving.front import Front
 from workers.serving.service import make_service
@@ -100,6 +101,7 @@ class EmbeddedMill:
             with (
                 attendance.attend_home(self._settings),
                 Courier(self._settings, self._database),
+                contextlib.nullcontext() if until_idle else Keeper(self._settings, self._database),
                 Office(service, on_started=self._look_at_once),
             ):
                 self._broker.wait_until_up()

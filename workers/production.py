@@ -5,6 +5,7 @@ Never `celery -A`, which would put the user's folder, and a `tasks.py` in it, fi
 
 import os
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -44,7 +45,9 @@ def serve(
     _connect_signals(child)
     if parent is not None:
         threading.Thread(target=_follow_parent, args=(parent,), daemon=True, name="follow-parent").start()
+    kind = MAINTENANCE if MAINTENANCE in queues else "worker"
     worker = app.Worker(
+        hostname=f"{kind}-{os.getpid()}@{socket.gethostname()}",  # one name each, for those who watch
         pool="prefork",
         concurrency=processes,
         queues=list(queues),

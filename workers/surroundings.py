@@ -1,4 +1,5 @@
-"""The surroundings: database, broker, workers, sweep, disk, key, alerts, looked at without changing anything."""
+"""The surroundings: database, broker, workers, sweep, schedules, disk, key, alerts, looked at without changing
+anything."""
 
 import socket
 import time
@@ -15,6 +16,7 @@ from db import circuits, files, health, schema
 from db.alerts import undelivered
 from db.audit import EXAMPLES
 from db.engine import Database
+from db.schedules import KILLED, MOST_TRIES
 from workers.addresses import upstreams_of
 from workers.alerts import half_set_up, make_channels
 from workers.app import make_app
@@ -24,6 +26,8 @@ from workers.broker import EmbeddedBroker
 from workers.disk import scarcest
 from workers.doorbell import Doorbell
 from workers.roll import call_roll
+from workers.timekeeping import Standing, is_at_home, is_time_kept, standings
+from workers.views import time_text
 
 SWEEP_STALE_MS = 60_000
 LOOK_AGAIN_S = 2.0
@@ -62,6 +66,7 @@ def at_work(
 ) -> Iterator[Finding]:
     """Whether those who should be at work are."""
     yield _sweep(settings, database)
+    yield _schedules(settings, database)
     yield _workers(settings, database)
     yield idle(settings, database, pause)
     yield _circuits(database)
@@ -172,6 +177,46 @@ def _sweep(settings: Settings, database: Database) -> Finding:
         else "see that `batchmill beat` and a `batchmill worker --maintenance` run"
     )
     return Finding(check="sweep", level=Level.WARNING, message=message, hint=hint)
+
+
+def _schedules(settings: Settings, database: Database) -> Finding:
+    """Whether what runs by itself does, and goes well."""
+    found, is_kept = standings(settings, database), is_time_kept(settings, database)
+    failed = [f"{one.job} failed: {_why(one)}" for one in found if one.has_failed]
+    late = [f"{one.job} is due since {time_text(one.late_since_ms)}" for one in found if one.late_since_ms]
+    if is_kept is None:
+        late = []
+    is_forgotten = bool(late) or (is_kept is False and settings.broker.url is not None)
+    if not failed and not is_forgotten:
+        told = {
+            True: "somebody does",
+            False: "nobody has yet",
+            None: "the next `batchmill up` or `worker` will",
+        }
+        return Finding(check="schedules", level=Level.OK, message=f"look for what is due: {told[is_kept]}")
+    hint = "`batchmill schedules list` shows all"
+    if is_forgotten:
+        hint = (
+            "look at what `batchmill up` or `batchmill worker` says"
+            if is_at_home(settings)
+            else "see that `batchmill beat` and a `batchmill worker --maintenance` run"
+        )
+    examples = [*late, *failed]
+    return Finding(
+        check="schedules",
+        level=Level.WARNING,
+        message="nobody runs what is due" if is_forgotten else f"jobs whose last run failed: {len(failed)}",
+        examples=tuple(Example(detail=detail) for detail in examples[:EXAMPLES]),
+        has_more=len(examples) > EXAMPLES,
+        hint=hint,
+    )
+
+
+def _why(standing: Standing) -> str:
+    assert standing.last is not None
+    if standing.last.is_killed:
+        return KILLED
+    return f"{standing.last.error} ({standing.last.tries} of {MOST_TRIES} tries)"
 
 
 def _workers(settings: Settings, database: Database) -> Finding:

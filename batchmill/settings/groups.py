@@ -35,6 +35,7 @@ from batchmill.settings.fields import (
     variables_of,
     whole,
 )
+from batchmill.settings.flower import FlowerSettings
 from batchmill.settings.health import HealthSettings
 from batchmill.settings.providers import (
     AnthropicSettings,
@@ -302,6 +303,7 @@ class Settings(Group):
     schedules: ScheduleSettings
     health: HealthSettings
     service: ServiceSettings
+    flower: FlowerSettings
     client: ClientSettings
     log: LogSettings
 

@@ -40,6 +40,7 @@ from workers import (
     cache_views,
     provider_views,
     quote_views,
+    timekeeping,
     usage,
     views,
 )
@@ -255,6 +256,8 @@ def test_every_code_is_explained():
         budget_history.view,
         budget_audit._period_view,
         budget_audit.view,
+        timekeeping.view,
+        timekeeping.run_view,
         reconcile_output.show_unknown,
         reconcile_output._call_as_json,
         reconcile_output._as_json,

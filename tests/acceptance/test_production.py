@@ -1,5 +1,6 @@
 """Grown up: workers, upkeep and beat as services on PostgreSQL and Valkey."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -7,15 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
+from sqlalchemy import text
 
 from batchmill.requests.lines import read_lines
 from batchmill.requests.model import BatchOptions, BatchState, Lane
 from batchmill.routing.upstreams import Upstreams
-from db import attempts, batches, requests
+from db import attempts, batches, requests, schedules
 from db.engine import Database
+from db.schedules import RunRow, RunState
 from tests.support.budgets import add_budget, fire
 from tests.support.mill import Mill, chat_line, sandbox, wait_until, write_lines
-from tests.support.receivers import MailServer
+from tests.support.receivers import Hanging, MailServer, served
 from tests.support.servers import PostgresCluster
 from workers.app import make_app
 from workers.doorbell import Doorbell
@@ -136,3 +140,60 @@ def test_submitted_followed_and_steered(grown_up: tuple[Mill, Database], tmp_pat
             followed = mill("results", second, "--follow")
             assert (followed.returncode, len(followed.stdout.splitlines())) == (0, 60)
         assert len(witness.calls()) == 120
+
+
+def test_two_beats_and_a_kill(grown_up: tuple[Mill, Database]) -> None:
+    """Two beats ring, the broker is emptied, a beat and the maintenance worker are killed in the middle of a job: each
+    due time is run once, and what was being run goes to another."""
+    mill, database = grown_up
+    hanging = Hanging()
+    mill.environ |= {
+        "BATCHMILL_BEAT_S": "1",
+        "BATCHMILL_AT_SWEEP": "every 1s",
+        "BATCHMILL_AT_ALERTS": "every 1d",
+        "SMTP_URL": f"smtp://127.0.0.1:{hanging.port}",
+        "ADMIN_EMAILS": "a@acme.test",
+    }
+    fire(database, add_budget(database, 5_000_000_000))
+    with served(hanging.listen), service(mill, "beat"):
+        killed, worker = mill.start("beat"), mill.start("worker", "--maintenance")
+        sees_sweeps(database, 3)
+        with redis.Redis.from_url(mill.environ["BROKER_URL"]) as broker:
+            broker.flushall()
+        killed.kill()
+        sees_sweeps(database, 3)
+        change(database, "UPDATE schedules SET since_ms = 0 WHERE name = 'alerts'")  # heard of long ago
+        assert hanging.called.wait(60)
+        os.killpg(worker.pid, signal.SIGKILL)
+        [run] = job_runs(database, "alerts")
+        assert (run.state, run.tries) == (RunState.RUNNING, 1)
+        change(database, "UPDATE schedules SET lease_until_ms = 0")  # time goes by
+        [run] = job_runs(database, "alerts")
+        assert run.is_killed
+        with service(mill, "worker", "--maintenance"):
+            wait_until(lambda: job_runs(database, "alerts")[0].state is RunState.DONE, 60)
+            sees_sweeps(database, 2)
+    [run] = job_runs(database, "alerts")
+    assert (run.tries, run.error) == (2, "")
+    swept = job_runs(database, "sweep")
+    assert {run.due_ms % 1000 for run in swept} == {0}
+    again = [run for run in swept if run.tries > 1 or run.state is not RunState.DONE]
+    assert len(again) <= 1, "the one that was killed"
+
+
+def job_runs(database: Database, job: str) -> list[RunRow]:
+    """The runs of a job, the last begun first."""
+    with database.read() as tx:
+        return schedules.listed(tx, job, most=1_000)
+
+
+def sees_sweeps(database: Database, more: int) -> None:
+    """Wait for so many more sweeps."""
+    seen = len(job_runs(database, "sweep"))
+    wait_until(lambda: len(job_runs(database, "sweep")) >= seen + more, 60)
+
+
+def change(database: Database, sql: str) -> None:
+    """Change the database, as time would."""
+    with database.write() as tx:
+        tx.run(text(sql))

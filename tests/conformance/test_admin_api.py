@@ -35,6 +35,8 @@ READS = (
     "/admin/alerts",
     "/admin/queues",
     "/admin/batches",
+    "/admin/schedules",
+    "/admin/schedules/runs",
 )
 WRITES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/admin/budgets"): {"scope": "global", "day_usd": "1"},

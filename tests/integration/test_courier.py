@@ -1,8 +1,6 @@
 """The courier: alerts are delivered beside the work, and nothing waits for a mail server that hangs."""
 
-import asyncio
 import base64
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from db.engine import Database
 from tests.support.budgets import add_budget, fire
 from tests.support.clocks import PATIENCE_S
 from tests.support.mill import wait_until
-from tests.support.receivers import MailServer, WebhookServer, free_port, served
+from tests.support.receivers import Hanging, MailServer, WebhookServer, served
 from workers.courier import Courier
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -31,25 +29,6 @@ def mail_states(database: Database) -> list[tuple[DeliveryState, str]]:
     with database.read() as tx:
         found = alerts.listed(tx, most=9)
     return [(one.state, one.error) for _, tried in found for one in tried if one.channel == "mail"]
-
-
-class Hanging:
-    """A mail server that takes connections and says nothing."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.called = threading.Event()
-
-    async def listen(self) -> asyncio.Server:
-        """Begin to listen."""
-        return await asyncio.start_server(self._meet, "127.0.0.1", self.port)
-
-    async def _meet(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.called.set()
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            writer.close()
 
 
 def test_delivered_while_the_work_goes_on(database: Database, tmp_path: Path) -> None:

@@ -136,6 +136,25 @@ class MailServer:
         return "250 OK"
 
 
+class Hanging:
+    """A mail server that takes connections and says nothing."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.called = threading.Event()
+
+    async def listen(self) -> asyncio.Server:
+        """Begin to listen."""
+        return await asyncio.start_server(self._meet, "127.0.0.1", self.port)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.called.set()
+        try:
+            await reader.read()  # until the other end gives up
+        finally:
+            writer.close()
+
+
 @dataclass(slots=True, kw_only=True)
 class Post:
     """One POST that came in."""

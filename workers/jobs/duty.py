@@ -12,13 +12,11 @@ from workers import child
 from workers.app import MAINTENANCE
 from workers.assembly import make_database
 from workers.jobs.due import due_jobs
-from workers.jobs.registry import JOBS
-from workers.jobs.run import perform
+from workers.jobs.turn import FAILED, run_in_turn
 
 log = structlog.get_logger()
 
 RUN_JOB = "batchmill.run_job"
-FAILED = "failed"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,20 +50,11 @@ def run_job(name: str, due: str) -> str:
         due: When it was due, ISO 8601 in UTC.
     """
     worker = child.current()
-    settings, job = worker.duty.settings, JobName(name)
+    settings = worker.duty.settings
     database = make_database(settings)
     try:
         due_ms = (datetime.fromisoformat(due) - _EPOCH) // timedelta(milliseconds=1)
-        detail = perform(settings, database, job, due_ms, JOBS[job].run, stopping=worker.stopping)
-    except BatchmillError as error:
-        log.error("job_failed", job=name, due=due, code=error.code, error=error.message, hint=error.hint)
-        return FAILED
-    except Exception as error:
-        log.exception("job_failed", job=name, due=due, error=f"unexpected {type(error).__name__}: {error}")
-        return FAILED
+        with worker.at_work():
+            return run_in_turn(settings, database, JobName(name), due_ms, stopping=worker.stopping)
     finally:
         database.close()
-    if detail is None:
-        return "not its turn"
-    log.info("job_done", job=name, due=due, **detail)
-    return ", ".join(f"{key}: {value}" for key, value in detail.items()) or "done"

@@ -57,3 +57,8 @@ JOBS: Mapping[JobName, Job] = {
         meaning="makes the report of the week before, and mails it to ADMIN_EMAILS",
     ),
 }
+
+
+def long_ones(jobs: Mapping[JobName, Job] = JOBS) -> frozenset[str]:
+    """The jobs of which one at a time is run."""
+    return frozenset(name for name, job in jobs.items() if not job.is_quick)

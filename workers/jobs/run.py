@@ -3,8 +3,9 @@
 import os
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,14 +17,14 @@ from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
 from db import schedules
 from db.engine import Database
-from db.schedules import Turn
+from db.schedules import LEASE_MS, Turn
 
 log = structlog.get_logger()
 
 Detail = Mapping[str, Any]
 """What came of a run, for people and as JSON."""
 
-RENEW_EVERY_S = 15.0
+RENEWALS_A_LEASE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +63,26 @@ def perform(
     *,
     stopping: Callable[[], bool] = lambda: False,
     by_hand: bool = False,
+    not_beside: Collection[str] = (),
+    lease_ms: int = LEASE_MS,
 ) -> Detail | None:
-    """Run a job if it is to be run now; what came of it, None when it is not its turn or was stopped.
+    """Run a job if it is to be run now; what came of it, None when it is not its turn or was stopped, or another has
+    taken over.
+
+    Args:
+        by_hand: Somebody asked for this run: it is due now, whatever its times are.
+        not_beside: Jobs of which one at a time is run, this one among them.
+        lease_ms: After so long without a sign of life another takes over.
 
     Raises:
         BatchmillError: It went wrong; that is noted, and it will be tried again.
     """
     owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
-    turn = database.persist(lambda tx: schedules.take(tx, job, due_ms, owner, by_hand=by_hand))
+    turn = database.persist(
+        lambda tx: schedules.take(
+            tx, job, due_ms, owner, by_hand=by_hand, not_beside=not_beside, lease_ms=lease_ms
+        )
+    )
     if turn is None:
         return None
     run = JobRun(job=job, due_ms=due_ms, settings=settings, database=database, stopping=stopping)
@@ -83,23 +96,30 @@ def perform(
         told = error.message if isinstance(error, BatchmillError) else f"unexpected {type(error).__name__}"
         database.persist(lambda tx: schedules.fail(tx, turn, told))
         raise
-    database.persist(lambda tx: schedules.finish(tx, turn, detail))
+    if not database.persist(lambda tx: schedules.finish(tx, turn, detail)):
+        log.warning("job_taken_over", job=job.value, detail=dict(detail))
+        return None
     return detail
 
 
 @contextmanager
 def _renewing(database: Database, turn: Turn, run: JobRun) -> Iterator[None]:
-    """Its lease is renewed for as long as the context lasts."""
-    ended = threading.Event()
+    """Its lease is renewed for as long as the context lasts; where that cannot be done, it is lost once it is over."""
+    ended, lease_s = threading.Event(), turn.lease_ms / 1000
 
     def renew() -> None:
-        while not ended.wait(RENEW_EVERY_S):
+        lost_at = time.monotonic() + lease_s
+        while not ended.wait(lease_s / RENEWALS_A_LEASE):
+            asked_at = time.monotonic()
             try:
-                if not database.persist(lambda tx: schedules.renew(tx, turn)):
-                    run.lost.set()
-                    return
+                is_ours = database.persist(lambda tx: schedules.renew(tx, turn))
+                lost_at = asked_at + lease_s
             except DatabaseError as error:
                 log.warning("job_lease_not_renewed", job=turn.job, error=error.message)
+                is_ours = time.monotonic() < lost_at
+            if not is_ours:
+                run.lost.set()
+                return
 
     thread = threading.Thread(target=renew, daemon=True, name=f"renew-{turn.job}")
     thread.start()
