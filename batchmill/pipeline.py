@@ -23,7 +23,7 @@ Claim and look-up come before, in the pump's `Claims.claim`: they are done for m
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Container, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -176,6 +176,7 @@ class Pipeline:
         call_timeout_s: Bounds one call, from the first byte sent to the last received.
         output_cap_tokens: The longest answer, for a provider that must be told one where the request says none.
         now_ms: The database's clock.
+        redact: Takes what is somebody's out of a reply, before anything of it is kept; None = it is kept as it is.
     """
 
     journal: Journal
@@ -188,6 +189,7 @@ class Pipeline:
     now_ms: Callable[[], int]
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
+    redact: Callable[[Reply], Awaitable[Reply]] | None = None
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
     _coming: Counter[Target] = field(default_factory=Counter, init=False)
     _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
@@ -213,6 +215,8 @@ class Pipeline:
         elif isinstance(sent, Withheld):
             await self._withhold(job, sent)
         elif reply is not None:
+            if self.redact is not None:
+                reply = await self.redact(reply)
             await self.journal.settle(self.judge.judge(sent.attempt, reply))
 
     def must_wait(self, job: Job) -> bool:

@@ -46,6 +46,7 @@ from batchmill.settings.providers import (
 from batchmill.settings.schedules import ScheduleSettings
 from batchmill.settings.secrets_file import SECRETS_VARIABLE
 from batchmill.settings.service import ServiceSettings
+from batchmill.settings.training import PrivacySettings, TrainingSettings
 
 _USD_LIMIT = "US dollars as plain decimals: 5 or 5.00"
 
@@ -299,6 +300,8 @@ class Settings(Group):
     mail: MailSettings
     webhook: WebhookSettings
     schedules: ScheduleSettings
+    training: TrainingSettings
+    privacy: PrivacySettings
     service: ServiceSettings
     client: ClientSettings
     log: LogSettings

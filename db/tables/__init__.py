@@ -18,6 +18,7 @@ from db.tables.owner import (
     provider_checks,
 )
 from db.tables.service import api_keys, batch_faults, files, idempotency, webhooks
+from db.tables.training import marks
 from db.tables.upkeep import schedule_runs, schedules
 from db.tables.work import (
     answers,
@@ -58,6 +59,7 @@ __all__ = [
     "inputs",
     "ledger",
     "limits",
+    "marks",
     "metadata",
     "paths",
     "provider_checks",

@@ -43,4 +43,8 @@ JOBS: Mapping[JobName, Job] = {
         is_quick=True,
         is_of_mill=True,
     ),
+    JobName.TRAINING_EXPORT: Job(
+        module="workers.jobs.training_export",
+        meaning="exports training data, where answers are marked for it",
+    ),
 }

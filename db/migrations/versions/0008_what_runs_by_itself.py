@@ -16,6 +16,7 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     _schedules()
+    _training()
 
 
 def _schedules() -> None:
@@ -44,6 +45,22 @@ def _schedules() -> None:
     op.create_index("ix_schedule_runs_started_ms", "schedule_runs", ["started_ms"])
 
 
+def _training() -> None:
+    op.create_table(
+        "marks",
+        sa.Column("answer_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("request_id", sa.BigInteger(), nullable=False),
+        sa.Column("rating", sa.Integer(), nullable=True),
+        sa.Column("verified", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("tags", sa.Text(), server_default="", nullable=False),
+        sa.Column("marked_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("marked_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("answer_id", name=op.f("pk_marks")),
+    )
+    op.create_index("ix_marks_worth", "marks", ["verified", "rating", "answer_id"])
+
+
 def downgrade() -> None:
+    op.drop_table("marks")
     op.drop_table("schedule_runs")
     op.drop_table("schedules")
