@@ -106,7 +106,10 @@ def list_(batch: str | None, limit: int, home: Path | None, as_json: bool, **whi
         print_json(counts | {"has_more": len(found) > limit, "marks": shown})
         return
     print_table([_for_people(one) for one in shown])
-    ratings = ", ".join(f"{times:,} rated {rating}" for rating, times in counts["by_rating"].items())
+    ratings = ", ".join(
+        f"{times:,} not rated" if rating == "none" else f"{times:,} rated {rating}"
+        for rating, times in counts["by_rating"].items()
+    )
     in_all = f"{counted(counts['marked'], 'answer')} marked: {counts['verified']:,} verified; {ratings}"
     narrate(in_all if counts["marked"] else "no answer is marked so; `batchmill training mark` marks them")
 

@@ -175,4 +175,6 @@ def _tell(done: "Exported", output: Path) -> None:
     for warning in done.warnings:
         narrate(f"warning: {warning}")
     state = "" if done.is_new else "; nothing has changed"
-    narrate(f"{counted(tally.examples, 'example')} of {tally.answers:,} marked answers: {output}{state}")
+    narrate(
+        f"{counted(tally.examples, 'example')} of {counted(tally.answers, 'marked answer')}: {output}{state}"
+    )

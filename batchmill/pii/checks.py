@@ -40,8 +40,8 @@ _BRANDS: Final = (
 )
 """Visa, Mastercard, American Express, Discover, JCB, Diners Club, UnionPay, Maestro: beginnings and lengths."""
 _WITH_ZERO: Final = ("GB", "DE", "FR", "NL", "AT", "CH", "BE", "SE", "IT", "AU", "JP", "ZA", "IN")
-_LEAST_DIGITS_WITH_ZERO = 9
-"""Fewer are more often a date."""
+_DIGITS_WITH_ZERO: Final = range(9, 13)
+"""Fewer are more often a date, more are something else."""
 _NOBODYS: Final = (PhoneNumberType.PERSONAL_NUMBER, PhoneNumberType.UNKNOWN)
 """Ranges that are hardly in use, and that round numbers fall into: 500-200-1000."""
 _HAS_BOTH = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])", re.DOTALL)
@@ -132,7 +132,7 @@ def phone_named(candidate: str) -> int:
 
 def _is_with_zero(text: str) -> bool:
     digits = sum(char.isdigit() for char in text)
-    return digits >= _LEAST_DIGITS_WITH_ZERO and any(_is_phone(text, region) for region in _WITH_ZERO)
+    return digits in _DIGITS_WITH_ZERO and any(_is_phone(text, region) for region in _WITH_ZERO)
 
 
 def _is_phone(text: str, region: str | None) -> bool:

@@ -14,7 +14,7 @@ from batchmill.pii.model import Kind, Pattern
 _DIGITS_NOT_BEFORE = r"(?<![\w.,/+-])"
 _MANY_DIGITS = re.compile(r"[0-9](?:[ ()./+-]{0,3}[0-9]){6}")
 """Most texts have no seven digits beside each other, and need not be looked at for twelve kinds of numbers."""
-_LONG_WORD = re.compile(r"[A-Za-z0-9_-]{16}")
+_LONG_WORD = re.compile(r"[A-Za-z0-9_-]{10}")
 _SECRETS = "|".join(
     (
         r"sk-[A-Za-z0-9_-]{20,200}",
@@ -53,11 +53,14 @@ PATTERNS: Final = (
     ),
     Pattern(
         kind=Kind.SECRET,
-        gate=_LONG_WORD,
         needs="://",
         regex=re.compile(r"(?<=://)[^\s/@:\[\]\"']{1,100}:[^\s/@\"']{1,200}(?=@)"),
     ),
-    Pattern(kind=Kind.SECRET, regex=re.compile(rf"(?<![A-Za-z0-9_-])(?:{_SECRETS})")),
+    Pattern(
+        kind=Kind.SECRET,
+        gate=_LONG_WORD,
+        regex=re.compile(rf"(?<![A-Za-z0-9_-])(?:{_SECRETS})"),
+    ),
     Pattern(
         kind=Kind.SECRET,
         gate=_LONG_WORD,

@@ -91,9 +91,13 @@ def _faults(raw: bytes, form: Any) -> Iterator[str]:
 def file_faults(rules: FileRules, *, lines: int, size: int, is_validation: bool = False) -> Iterator[str]:
     """What is wrong with a file as a whole."""
     if not is_validation and lines < rules.least_lines:
-        yield f"it has {lines:,} examples, at least {rules.least_lines:,} are wanted"
+        yield f"it has {_counted(lines)}, at least {rules.least_lines:,} are wanted"
     most = rules.most_validation if is_validation and rules.most_validation else rules.most_lines
     if most is not None and lines > most:
-        yield f"it has {lines:,} examples, at most {most:,} are taken"
+        yield f"it has {_counted(lines)}, at most {most:,} are taken"
     if rules.most_bytes is not None and size > rules.most_bytes:
         yield f"it has {size:,} bytes, at most {rules.most_bytes:,} are taken"
+
+
+def _counted(lines: int) -> str:
+    return "1 example" if lines == 1 else f"{lines:,} examples"
