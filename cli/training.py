@@ -96,10 +96,10 @@ def list_(batch: str | None, limit: int, home: Path | None, as_json: bool, **whi
     from workers.training_views import mark_view, standing_view
 
     with opened_database(home) as database:
-        wanted = _listed(Filter(**chosen(database, **which)))
         number = None if batch is None else batch_named(database, batch).id
+        wanted = _listed(Filter(batch=number, **chosen(database, **which)))
         with database.read() as tx:
-            found = listed(tx, wanted, most=limit + 1, batch=number)
+            found = listed(tx, wanted, most=limit + 1)
             counts = standing_view(standing(tx, wanted))
     shown = [mark_view(row) for row in found[:limit]]
     if as_json:

@@ -108,7 +108,7 @@ def export(
         raise MisuseError("an export is a folder, and no stream", "name a folder")
     settings = settings_at(home)
     database = existing_database(settings)
-    given = {name.removesuffix("_"): value for name, value in which.items() if value not in (None, False)}
+    given = {name: value for name, value in which.items() if value is not None and value is not False}
     try:
         wish = Wish(
             format=Format(format_),

@@ -22,7 +22,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -70,6 +69,7 @@ class Filter:
         since_ms: Answered then or later; `until_ms`: before then.
         model: Who answered.
         request_type: The line's own, else its batch's.
+        batch: The row number of the batch that the marked line is of.
     """
 
     min_rating: int | None = None
@@ -81,12 +81,22 @@ class Filter:
     model: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    batch: int | None = None
+
+    @property
+    def is_of_marks(self) -> bool:
+        """Whether the marks alone tell which are meant."""
+        others = (self.request_type, self.tenant, self.model, self.since_ms, self.until_ms)
+        return all(value is None for value in others)
 
     @classmethod
     def good(cls, *, min_rating: int | None, verified_only: bool, **others: Any) -> "Filter":
         """What is worth training on: verified, or rated 4 or better, unless another bar is set."""
         bar = min_rating if min_rating is not None or verified_only else GOOD_RATING
         return cls(min_rating=bar, verified_only=verified_only, or_verified=not verified_only, **others)
+
+
+ALL: Final = Filter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +301,8 @@ def _matches(wanted: Filter) -> ColumnElement[bool]:
         conditions.append(answers.c.created_ms >= wanted.since_ms)
     if wanted.until_ms is not None:
         conditions.append(answers.c.created_ms < wanted.until_ms)
+    if wanted.batch is not None:
+        conditions.append(marks.c.request_id.between(*span(wanted.batch)))
     return and_(*conditions)
 
 
@@ -363,16 +375,16 @@ def _answered(row: Any) -> Answered:
     )
 
 
-def standing(tx: Transaction, wanted: Filter | None = None) -> Standing:
+def standing(tx: Transaction, wanted: Filter = ALL) -> Standing:
     """What is marked, in numbers."""
-    counted = _joined_rows if wanted is not None else _alone
-    query = counted(
+    of = _alone if wanted.is_of_marks else _joined_rows
+    query = of(
         marks.c.rating,
         func.count().label("times"),
         func.count(case((marks.c.verified, 1))).label("verified"),
         func.max(marks.c.marked_ms).label("newest_ms"),
-    ).group_by(marks.c.rating)
-    found = tx.rows(query if wanted is None else query.where(_matches(wanted)))
+    )
+    found = tx.rows(query.where(_matches(wanted)).group_by(marks.c.rating))
     return Standing(
         total=sum(row.times for row in found),
         verified=sum(row.verified for row in found),
@@ -385,21 +397,8 @@ def _alone(*columns: Any) -> Select[*tuple[Any, ...]]:
     return select(*columns).select_from(marks)
 
 
-def listed(
-    tx: Transaction,
-    wanted: Filter,
-    *,
-    most: int,
-    batch: int | None = None,
-    before: tuple[int, int] | None = None,
-) -> Sequence[Any]:
-    """Marks, the newest first.
-
-    Args:
-        batch: Only of lines of this one.
-        before: Only what comes after this one: when it was marked, and its answer.
-    """
-    order = (marks.c.marked_ms, marks.c.answer_id)
+def listed(tx: Transaction, wanted: Filter, *, most: int) -> Sequence[Any]:
+    """Marks, the last marked first."""
     query = _joined_rows(
         *marks.c,
         batches.c.public_id,
@@ -408,9 +407,6 @@ def listed(
         answers.c.provider,
         func.coalesce(func.nullif(requests.c.request_type, ""), batches.c.request_type).label("type"),
         batches.c.tenant,
-    ).where(_matches(wanted))
-    if batch is not None:
-        query = query.where(marks.c.request_id.between(*span(batch)))
-    if before is not None:
-        query = query.where(tuple_(*order) < before)
-    return tx.rows(query.order_by(*(column.desc() for column in order)).limit(most))
+    )
+    newest_first = (marks.c.marked_ms.desc(), marks.c.answer_id.desc())
+    return tx.rows(query.where(_matches(wanted)).order_by(*newest_first).limit(most))

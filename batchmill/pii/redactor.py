@@ -25,6 +25,8 @@ _NO_TEXT: Final = frozenset({"logprobs", "embedding"})
 """Members that hold no text in any depth; log probabilities have a rule of their own."""
 _JSON_IN_TEXT: Final = "arguments"
 _MOST_ROUNDS = 5
+_UNREADABLE: Final = (ValueError, TypeError, RecursionError)
+"""What is no JSON, or is nested too deeply to be written again: it is redacted as the text it is."""
 
 
 class Redactor:
@@ -84,10 +86,10 @@ class Redactor:
         """JSON that stands in a text: it stays JSON."""
         try:
             before = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            after = self.document(before, keys_too=True)
+            return text if after == before else orjson.dumps(after).decode()
+        except _UNREADABLE:
             return self.text(text)
-        after = self.document(before, keys_too=True)
-        return text if after == before else orjson.dumps(after).decode()
 
     def _number(self, value: Any) -> Any:
         """A number that is somebody's as a whole, as a text."""
@@ -140,13 +142,14 @@ def redacted_json(body: bytes) -> bytes:
 
     Log probabilities go where something was replaced: they spell the text out.
     """
+    redactor = Redactor([body.decode(errors="replace")])
     try:
-        before = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body
-    redactor = Redactor([body.decode()])
-    after = redactor.document(before)
-    return orjson.dumps(_without_logprobs(after)) if redactor.counts else body
+        after = redactor.document(orjson.loads(body))
+        return orjson.dumps(_without_logprobs(after)) if redactor.counts else body
+    except _UNREADABLE:
+        text = body.decode(errors="replace")
+        redacted = redactor.text(text)
+        return body if redacted == text else redacted.encode()
 
 
 def _without_logprobs(value: Any) -> Any:

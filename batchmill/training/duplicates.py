@@ -6,7 +6,7 @@ Candidates are found by locality-sensitive hashing. It is the same in every run 
 
 Honest weaknesses: pairs near the threshold may fall on either side; long instructions that stand in every question
 make different questions alike; other words for the same are not alike. An example that is compared takes about
-2 kB of memory for as long as the export runs, one of which only a hash is kept about 100 bytes.
+1.2 kB of memory for as long as the export runs (measured), 0.1 kB of which are the hash that tells the very same.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """A folder of files that appears whole, under its name, or not at all."""
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -25,7 +26,8 @@ _HINTS = {
 class ExportFolder:
     """A folder being written: it stands under its name once `publish` has returned, and leaves no trace before.
 
-    A former export under that name is replaced; one that is the same byte for byte stays as it is.
+    A former export under that name is replaced; one that is the same byte for byte stays as it is. Honest weakness: a
+    machine that stops between the two renames of a replacement leaves nothing under that name, until the next export.
 
     Raises:
         ConflictError: Something else than an export of ours stands there.
@@ -41,7 +43,7 @@ class ExportFolder:
         _refuse_other(self._path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            for left in self._path.parent.glob(f".{self._path.name}.*.part"):
+            for left in self._path.parent.glob(f".{glob.escape(self._path.name)}.*.part"):
                 shutil.rmtree(
                     left, ignore_errors=True
                 )  # of an export that was killed: nobody else writes here

@@ -20,3 +20,4 @@ marks = Table(
     Column("marked_ms", BigInteger, nullable=False),
 )
 Index("ix_marks_worth", marks.c.verified, marks.c.rating, marks.c.answer_id)
+Index("ix_marks_marked_ms", marks.c.marked_ms, marks.c.answer_id)

@@ -39,6 +39,7 @@ from workers import (
     cache_views,
     provider_views,
     quote_views,
+    training_views,
     usage,
     views,
 )
@@ -253,6 +254,8 @@ def test_every_code_is_explained():
         reconcile_output._call_as_json,
         reconcile_output._as_json,
         reconcile_output._period_as_json,
+        training_views.mark_view,
+        training_views.standing_view,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )

@@ -1,6 +1,7 @@
 """What is somebody's is found by pattern and checksum, and little else is."""
 
 import asyncio
+import sys
 
 import orjson
 import pytest
@@ -8,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stdnum import iban, luhn
 
+from batchmill.errors import SettingsError
 from batchmill.pii import replies
 from batchmill.pii.model import Kind
 from batchmill.pii.redactor import Redactor, redacted_json
 from batchmill.providers.base import Reply, Verdict
+from batchmill.training.duplicates import Duplicates
 
 FOUND = {
     Kind.EMAIL: ["anna.b+news@example.co.uk", "A_1@sub.example.org"],
@@ -184,6 +187,31 @@ def test_an_answer_with_nothing_of_anybody_s() -> None:
     """Byte for byte as it was, whatever its spelling."""
     body = b'{ "choices": [{"message": {"content": "four"}, "logprobs": {"x": 1e2}}] }'
     assert redacted_json(body) is body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not JSON, a@example.com",
+        b'{"choices": ' + b"[" * 600 + b'"a@example.com"' + b"]" * 600 + b"}",
+        orjson.dumps({"arguments": "[" * 600 + '"a@example.com"' + "]" * 600}),
+    ],
+)
+def test_an_answer_that_cannot_be_taken_apart(body: bytes) -> None:
+    """No JSON, or nested too deeply to be written again: redacted all the same."""
+    assert redacted_json(body).count(b"[EMAIL_1]") == 1
+    assert b"@" not in redacted_json(body)
+
+
+def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told with what to do, before anything is redacted or exported."""
+    for module in ("rensa", "batchmill.pii.patterns"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for needs_it in (Redactor, lambda: Duplicates(0.9)):
+        with pytest.raises(SettingsError) as error:
+            needs_it()
+        assert error.value.hint == "pip install 'batchmill[training]'"
+    assert not Duplicates(None).is_same(b"{}")
 
 
 @pytest.mark.parametrize("times", [1, 1_000])

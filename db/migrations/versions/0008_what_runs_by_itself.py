@@ -58,6 +58,7 @@ def _training() -> None:
         sa.PrimaryKeyConstraint("answer_id", name=op.f("pk_marks")),
     )
     op.create_index("ix_marks_worth", "marks", ["verified", "rating", "answer_id"])
+    op.create_index("ix_marks_marked_ms", "marks", ["marked_ms", "answer_id"])
 
 
 def downgrade() -> None:
