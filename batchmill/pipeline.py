@@ -23,7 +23,7 @@ Claim and look-up come before, in the pump's `Claims.claim`: they are done for m
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Container, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -177,6 +177,7 @@ class Pipeline:
         output_cap_tokens: The longest answer, for a provider that must be told one where the request says none.
         now_ms: The database's clock.
         settled: What has become of requests so far: `done`, `failed`, `pending` for those to be tried again.
+        redact: Takes what is somebody's out of a reply, before anything of it is kept; None = it is kept as it is.
     """
 
     journal: Journal
@@ -190,6 +191,7 @@ class Pipeline:
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     aside: SetAside = field(default_factory=SetAside)
     settled: Counter[RequestState] = field(default_factory=Counter, init=False)
+    redact: Callable[[Reply], Awaitable[Reply]] | None = None
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
     _coming: Counter[Target] = field(default_factory=Counter, init=False)
     _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
@@ -215,6 +217,8 @@ class Pipeline:
         elif isinstance(sent, Withheld):
             await self._withhold(job, sent)
         elif reply is not None:
+            if self.redact is not None:
+                reply = await self.redact(reply)
             outcome = self.judge.judge(sent.attempt, reply)
             await self.journal.settle(outcome)
             self.settled[outcome.state] += 1

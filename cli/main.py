@@ -46,6 +46,9 @@ COMMANDS = {
     "doctor": LazyCommand(module="cli.doctor", help="Check the installation and the books."),
     "budget": LazyCommand(module="cli.budget", help="How much may be spent on what, and how it is used."),
     "cache": LazyCommand(module="cli.cache", help="See what the cache holds, clean it up, empty it."),
+    "training": LazyCommand(
+        module="cli.training", help="Good answers as training data: mark, export, check."
+    ),
     "providers": LazyCommand(module="cli.providers", help="The catalogue: models, their prices and tiers."),
     "keys": LazyCommand(module="cli.keys", help="Make, list and revoke the keys of the HTTP service."),
     "config": LazyCommand(module="cli.config", help="Show the settings in force and where each comes from."),

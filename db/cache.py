@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, false, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.errors import DatabaseError
@@ -43,6 +43,7 @@ _put_columns = {
 
 def _or_replace(insert: Any) -> Any:
     anew = {name: insert.excluded[name] for name in _put_columns if name != "cache_key"}
+    anew |= {"rating": null(), "verified": false()}  # what was said of the answer before
     return insert.on_conflict_do_update(index_elements=["cache_key"], set_=anew)
 
 

@@ -6,7 +6,8 @@ An answer is deleted only with its entry, and only when nothing else points to i
 - requests that it answered as a hit: each was counted on its entry (`usage_count`), in the transaction that
   pointed it there. That count is also the guard against a look-up that runs at the same time: it fails, and the
   look-up is made again, when the entry it found stands no more (`db.cache.used`). A claim that answers lines
-  itself holds the locks of their entries until then (`db.hits`).
+  itself holds the locks of their entries until then (`db.hits`);
+- a mark (`db.marks`), whose line may be gone. The answers are locked before it is looked for, as a mark locks them.
 
 So nothing is searched, and no index is needed. The price: an answer that was used again stays, when its entry
 goes, for as long as any of its lines; whoever deletes lines has to look after it.
@@ -34,7 +35,8 @@ from sqlalchemy import (
 
 from db.engine import Database, Transaction
 from db.ledger import HIT
-from db.tables import answers, attempts, cache_entries, ledger, requests
+from db.marks import marked
+from db.tables import answers, attempts, cache_entries, ledger, marks, requests
 
 ENTRIES_A_STEP = 500
 TURNS = 20
@@ -139,7 +141,12 @@ def would_drop(database: Database, choice: Choice) -> Dropped:
     own = requests.alias("own")
     with database.snapshot() as tx:
         doomed = answers.alias("doomed")
-        is_free = and_(cache_entries.c.usage_count == 0, own.c.id.is_(None), doomed.c.id.is_not(None))
+        is_free = and_(
+            cache_entries.c.usage_count == 0,
+            own.c.id.is_(None),
+            marks.c.answer_id.is_(None),
+            doomed.c.id.is_not(None),
+        )
         query = (
             _chosen(
                 choice,
@@ -150,6 +157,7 @@ def would_drop(database: Database, choice: Choice) -> Dropped:
                 ),
             )
             .join(doomed, doomed.c.id == cache_entries.c.answer_id, isouter=True)
+            .join(marks, marks.c.answer_id == cache_entries.c.answer_id, isouter=True)
             .join(attempts, attempts.c.id == cache_entries.c.answer_id, isouter=True)
             .join(
                 own, and_(own.c.id == attempts.c.request_id, own.c.answer_id == attempts.c.id), isouter=True
@@ -203,13 +211,15 @@ def _step(tx: Transaction, *, choice: Choice, keys: list[str]) -> tuple[Dropped,
 
 
 def _forget(tx: Transaction, ids: Sequence[int]) -> Dropped:
-    """Delete those of these answers that are not their own request's. The entries' locks are held."""
+    """Delete those of these answers that are neither their own request's nor marked. The entries' locks are held."""
+    if tx.dialect != "sqlite":
+        tx.rows(select(answers.c.id).where(answers.c.id.in_(ids)).order_by(answers.c.id).with_for_update())
     own = (
         select(attempts.c.id)
         .join(requests, and_(requests.c.id == attempts.c.request_id, requests.c.answer_id == attempts.c.id))
         .where(attempts.c.id.in_(ids))
     )
-    needed = {row.id for row in tx.rows(own)}
+    needed = {row.id for row in tx.rows(own)} | marked(tx, ids)
     free = [id_ for id_ in ids if id_ not in needed]
     gone = tx.rows(
         delete(answers)

@@ -1,6 +1,6 @@
 """Puts the parts together as the settings say; the only place that knows them all."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from batchmill.cache.keeping import Keeping
 from batchmill.cache.ttl import parse_ttls
 from batchmill.errors import SettingsError
 from batchmill.money.prices import Pricer
-from batchmill.providers.base import Provider
+from batchmill.providers.base import Provider, Reply
 from batchmill.providers.names import ProviderName
 from batchmill.requests.judge import Judge, RetryRules
 from batchmill.routing.circuits import CircuitRules
@@ -199,10 +199,29 @@ def make_judge(settings: Settings, prices: Pricer | None = None) -> Judge:
 
     Args:
         prices: For whoever judges answers; without it, only what nobody will ever answer is judged.
+
+    Raises:
+        SettingsError: They cannot be followed.
     """
+    make_redaction(settings)  # whoever starts workers is told at once
     calls = settings.calls
     return Judge(
         rules=RetryRules(most_tries=calls.max_tries, base_s=calls.backoff_base_s, cap_s=calls.backoff_cap_s),
         prices=prices or Pricer(file_prices(settings)),
         keeping=Keeping(ttls=parse_ttls(settings.cache.ttl), refusal_ttl_s=settings.cache.refusal_ttl_s),
     )
+
+
+def make_redaction(settings: Settings) -> Callable[[Reply], Awaitable[Reply]] | None:
+    """What takes people's data out of replies before they are kept; None where they are kept as they are.
+
+    Raises:
+        SettingsError: It is wanted, and not installed.
+    """
+    if not settings.privacy.redact_answers:
+        return None
+    from batchmill.pii.library import patterns
+    from batchmill.pii.replies import redact
+
+    patterns()
+    return redact

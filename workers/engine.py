@@ -6,7 +6,7 @@ provider, one gate before them, one fresh UUID.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -15,14 +15,14 @@ from batchmill.errors import BatchmillError
 from batchmill.limits.gate import Gate
 from batchmill.pipeline import Journal as JournalLike
 from batchmill.pipeline import Pipeline
-from batchmill.providers.base import Provider
+from batchmill.providers.base import Provider, Reply
 from batchmill.requests.judge import Judge
 from batchmill.settings import Settings
 from db import workers as worker_rows
 from db.engine import Database
 from db.journal import Journal
 from workers.addresses import ENDPOINTS, misfit_of, upstreams_of
-from workers.assembly import circuit_rules, make_database, make_judge, make_providers
+from workers.assembly import circuit_rules, make_database, make_judge, make_providers, make_redaction
 from workers.budgets import define_environment_budgets
 from workers.life import life_signs, show_life
 from workers.limits import make_gate
@@ -35,6 +35,7 @@ class Engine:
 
     Attributes:
         life_sign: Held for as long as the process lives.
+        redact: Takes what is somebody's out of replies before they are kept; None = they are kept as they are.
     """
 
     settings: Settings
@@ -45,6 +46,7 @@ class Engine:
     prices: FollowedPrices
     worker_id: str
     life_sign: IO[bytes]
+    redact: Callable[[Reply], Awaitable[Reply]] | None = None
     aside: SetAside = field(default_factory=SetAside)
 
     @property
@@ -92,6 +94,7 @@ class Engine:
             now_ms=self.database.now_ms,
             output_cap_tokens=self.settings.budgets.output_cap_tokens,
             aside=self.aside,
+            redact=self.redact,
         )
 
     async def stop(self) -> None:
@@ -147,4 +150,5 @@ def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engi
         prices=prices,
         worker_id=worker_id,
         life_sign=life_sign,
+        redact=make_redaction(settings),
     )

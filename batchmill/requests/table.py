@@ -55,16 +55,24 @@ class Table:
     def read(self, rows: Rows) -> Iterator[RequestLine | LineError]:
         """Yield what each row is: one request, or everything wrong with it."""
         place = 0
-        for line, cells in self._records():
+        for line, row in self.rows():
             place += 1
-            if isinstance(cells, Fault):
-                yield line_error(line, cells)
-            elif len(cells) != len(self.columns):
-                yield line_error(line, _uneven(len(cells), len(self.columns)))
+            if isinstance(row, Fault):
+                yield line_error(line, row)
             else:
-                yield from rows.read(line, dict(zip(self.columns, cells, strict=True)), place=place)
+                yield from rows.read(line, row, place=place)
         if not place:
             raise InputError("the table has a header and no rows", "put one request in each row")
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str] | Fault]]:
+        """Yield the number of each row, and its values by column or what is wrong with it."""
+        for line, cells in self._records():
+            if isinstance(cells, Fault):
+                yield line, cells
+            elif len(cells) != len(self.columns):
+                yield line, _uneven(len(cells), len(self.columns))
+            else:
+                yield line, dict(zip(self.columns, cells, strict=True))
 
     def _records(self) -> Iterator[tuple[int, list[str] | Fault]]:
         """Every record that is not blank, with the number of its first line."""

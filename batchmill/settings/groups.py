@@ -48,6 +48,7 @@ from batchmill.settings.providers import (
 from batchmill.settings.schedules import ScheduleSettings
 from batchmill.settings.secrets_file import SECRETS_VARIABLE
 from batchmill.settings.service import ServiceSettings
+from batchmill.settings.training import PrivacySettings, TrainingSettings
 
 _USD_LIMIT = "US dollars as plain decimals: 5 or 5.00"
 
@@ -302,6 +303,8 @@ class Settings(Group):
     webhook: WebhookSettings
     schedules: ScheduleSettings
     health: HealthSettings
+    training: TrainingSettings
+    privacy: PrivacySettings
     service: ServiceSettings
     flower: FlowerSettings
     client: ClientSettings

@@ -19,6 +19,7 @@ from db.tables.owner import (
 )
 from db.tables.reports import installation, report_deliveries, reports
 from db.tables.service import api_keys, batch_faults, files, idempotency, webhooks
+from db.tables.training import marks
 from db.tables.upkeep import schedule_runs, schedules
 from db.tables.work import (
     answers,
@@ -62,6 +63,7 @@ __all__ = [
     "installation",
     "ledger",
     "limits",
+    "marks",
     "metadata",
     "paths",
     "provider_checks",

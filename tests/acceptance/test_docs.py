@@ -41,6 +41,7 @@ from workers import (
     provider_views,
     quote_views,
     timekeeping,
+    training_views,
     usage,
     views,
 )
@@ -262,6 +263,8 @@ def test_every_code_is_explained():
         reconcile_output._call_as_json,
         reconcile_output._as_json,
         reconcile_output._period_as_json,
+        training_views.mark_view,
+        training_views.standing_view,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
 )

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _alerts()
     _health()
     _reports()
+    _training()
 
 
 def _schedules() -> None:
@@ -209,6 +210,22 @@ def _reports() -> None:
     )
 
 
+def _training() -> None:
+    op.create_table(
+        "marks",
+        sa.Column("answer_id", BigId, autoincrement=False, nullable=False),
+        sa.Column("request_id", sa.BigInteger(), nullable=False),
+        sa.Column("rating", sa.Integer(), nullable=True),
+        sa.Column("verified", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("tags", sa.Text(), server_default="", nullable=False),
+        sa.Column("marked_by", sa.Text(), server_default="", nullable=False),
+        sa.Column("marked_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("answer_id", name=op.f("pk_marks")),
+    )
+    op.create_index("ix_marks_worth", "marks", ["verified", "rating", "answer_id"])
+    op.create_index("ix_marks_marked_ms", "marks", ["marked_ms", "answer_id"])
+
+
 def downgrade() -> None:
     op.drop_table("health_changes")
     op.drop_table("health_states")
@@ -217,5 +234,6 @@ def downgrade() -> None:
     op.drop_index("ix_reports_name", "reports")
     op.drop_table("reports")
     op.drop_table("installation")
+    op.drop_table("marks")
     op.drop_table("schedule_runs")
     op.drop_table("schedules")

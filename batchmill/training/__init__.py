@@ -1,0 +1,1 @@
+"""Training data: answers that are known to be good, as the vendors' fine-tuning wants them."""
