@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from batchmill.limits.fallback import connect
 from batchmill.limits.gate import Gate
 from batchmill.limits.memory import MemoryLimiter
 from batchmill.limits.model import Limiter, Limits
@@ -51,6 +50,8 @@ def limits_in_force(tx: Transaction) -> Mapping[tuple[str, str], Limits]:
 def _limiter(settings: Settings) -> Limiter:
     url = settings.limits.url or settings.broker.url
     if url is not None and url.startswith(_REDIS):
+        from batchmill.limits.fallback import connect  # slow to import
+
         return connect(url, share=1)
     return MemoryLimiter(time.monotonic)
 

