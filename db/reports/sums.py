@@ -4,16 +4,13 @@ Each is one pass over the entries of its period by the index on `ledger.at_ms`, 
 back is bounded, however many entries, users or models there are.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, Select, and_, case, desc, func, literal, or_, select
 
-from batchmill.periods import Day
 from batchmill.reports.model import (
     SUMS,
     CacheUse,
-    DaySpend,
     Dimension,
     Failure,
     Latency,
@@ -23,7 +20,6 @@ from batchmill.reports.model import (
 )
 from batchmill.reports.period import Span
 from batchmill.requests.judge import NOT_KNOWN
-from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.ledger import CALL, CORRECTION, HIT
 from db.tables import attempts, ledger, requests
@@ -31,7 +27,6 @@ from db.tables import attempts, ledger, requests
 MOST_SHARES = 10
 MOST_TYPES = 20
 MOST_FAILURES = 10
-_DAYS = {"day": STR, "start_ms": INT, "end_ms": INT}
 _NAMES: dict[Dimension, ColumnElement[str]] = {
     Dimension.MODEL: ledger.c.provider + "/" + ledger.c.model,
     Dimension.TENANT: ledger.c.tenant,
@@ -52,18 +47,6 @@ def first_ms(tx: Transaction) -> int | None:
 def spend_of(tx: Transaction, span: Span) -> Spend:
     """What a period comes to."""
     return _spend(tx.rows(select(*_sums(span.start_ms)).where(_within(span)))[0])
-
-
-def days_of(tx: Transaction, days: Sequence[Day]) -> list[DaySpend]:
-    """What each of these days, in their order, comes to."""
-    if not days:
-        return []
-    given = rows_of(tx.dialect, _DAYS)
-    is_its_day = and_(ledger.c.at_ms >= given.c.start_ms, ledger.c.at_ms < given.c.end_ms)
-    added = select(given.c.day, *_sums(days[0].start_ms)).join_from(given, ledger, is_its_day)
-    table = [{"day": day.name, "start_ms": day.start_ms, "end_ms": day.end_ms} for day in days]
-    found = {row.day: _spend(row) for row in tx.bulk_rows(added.group_by(given.c.day), table)}  # type: ignore[arg-type]
-    return [DaySpend(day=day.name, spend=found.get(day.name, Spend())) for day in days]
 
 
 def ranking_of(tx: Transaction, dimension: Dimension, span: Span, before: Span) -> Ranking:

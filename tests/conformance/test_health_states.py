@@ -9,7 +9,7 @@ from batchmill.alerts.message import Topic
 from batchmill.health.course import HealthLevel, Observation
 from db import alerts, health_states
 from db.engine import Database
-from db.health_states import FORGET_AFTER_MS, KEPT
+from db.health_states import FORGET_AFTER_MS
 from tests.support.clocks import PATIENCE_S, FakeClock
 
 OK, DEGRADED, FAILING = HealthLevel
@@ -117,11 +117,14 @@ def test_a_late_round_changes_nothing(database: Database, clock: FakeClock) -> N
     assert told(database) == ["failing"]
 
 
-def test_the_history_is_bounded(database: Database, clock: FakeClock) -> None:
+def test_the_history_is_bounded(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of each component the newest changes are kept, and what stays as it is adds nothing."""
+    monkeypatch.setattr(health_states, "KEPT", 6)
     check(database, clock, OK, OK, DEGRADED, component="disk:here")
-    check(database, clock, *[FAILING, OK] * (KEPT // 2 + 5))
-    assert len(changes(database, "broker")) == KEPT
+    check(database, clock, *[FAILING, OK] * 5)
+    assert len(changes(database, "broker")) == 6
     assert changes(database, "broker")[:2] == [OK, FAILING]
     assert changes(database, "disk:here") == [DEGRADED]
     assert told(database) == []

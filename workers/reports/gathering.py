@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from batchmill.budgets.model import Period, Scope
 from batchmill.budgets.standing import Standing
-from batchmill.periods import Day, date_of, days_between, start_of
+from batchmill.periods import date_of, days_between, start_of
 from batchmill.reports.forecast import LOOKED_BACK_DAYS, forecast_of
 from batchmill.reports.model import BudgetState, DaySpend, Dimension, Month, ProviderState, Report, Spend
 from batchmill.reports.pace import runs_out_ms
-from batchmill.reports.period import ReportPeriod, month_text
+from batchmill.reports.period import ReportPeriod, Span, month_text
 from batchmill.reports.suggestions import suggestions_for
 from batchmill.settings import Settings
 from db.budgets.standings import standings
@@ -50,7 +50,9 @@ def make_report(
             return question(tx)
 
     span, before, weekday = period.span, period.before, period.same_weekday
-    days = ask(lambda tx: sums.days_of(tx, _days_up_to(period)))
+    days = [
+        DaySpend(day=name, spend=ask(partial(sums.spend_of, span=day))) for name, day in _days_up_to(period)
+    ]
     first_ms = ask(sums.first_ms)
     since = None if first_ms is None else date_of(first_ms, period.zone)
     cache, by_type = ask(lambda tx: sums.cache_of(tx, span))
@@ -84,14 +86,16 @@ def make_report(
     return replace(report, suggestions=suggestions_for(report, alternatives))
 
 
-def _days_up_to(period: ReportPeriod) -> list[Day]:
-    """The last days up to the period's end, enough for the month, the chart and the forecast."""
+def _days_up_to(period: ReportPeriod) -> list[tuple[str, Span]]:
+    """The last days up to the period's end, enough for the month, the chart and the forecast; the last may not be
+    over."""
     zone, last = period.zone, period.last_day
     looked_back = max(CHART_DAYS, LOOKED_BACK_DAYS + 1, last.day)
     since_ms = start_of(last - timedelta(days=looked_back - 1), zone)
-    days = list(days_between(since_ms, period.end_ms, zone))
-    # The last one may not be over.
-    return [replace(day, end_ms=min(day.end_ms, period.end_ms)) for day in days]
+    return [
+        (day.name, Span(start_ms=day.start_ms, end_ms=min(day.end_ms, period.end_ms)))
+        for day in days_between(since_ms, period.end_ms, zone)
+    ]
 
 
 def _month(
