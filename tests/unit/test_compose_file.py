@@ -21,7 +21,8 @@ def test_new_env_is_all_that_compose_asks_for() -> None:
     """With what new-env.sh prints, and with that alone, every variable of the file has a value; each time others."""
     one, other = new_env(), new_env()
     assert services(one).keys() == services(other).keys()
-    assert one.keys() == other.keys() and not set(one.values()) & set(other.values())
+    assert one.keys() == other.keys()
+    assert not set(one.values()) & set(other.values())
     for missing in (
         "BATCHMILL_KEYS_SECRET",
         "BATCHMILL_METRICS_TOKEN",
@@ -51,7 +52,8 @@ def test_images_are_pinned_and_services_watched() -> None:
 def test_nothing_is_open_beyond_this_machine() -> None:
     """Ports are this machine's alone."""
     ports = [port for service in compose_file()["services"].values() for port in service.get("ports", [])]
-    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
 def test_prometheus_scrapes_services_there_are() -> None:
@@ -110,6 +112,7 @@ def test_units_start_commands_there_are(unit: object) -> None:
     parsed.read(unit)  # type: ignore[call-overload]
     service = parsed["Service"]
     command = service["ExecStart"].split()
-    assert command[0] == "/opt/batchmill/bin/batchmill" and command[1] in COMMANDS
+    assert command[0] == "/opt/batchmill/bin/batchmill"
+    assert command[1] in COMMANDS
     assert service["KillMode"] == "mixed"
     assert int(service["TimeoutStopSec"]) > 30
