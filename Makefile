@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test chaos bench check format lock ranks clean
+.PHONY: help setup demo test chaos bench check compose-check format lock ranks clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # The stamp's name is the hash of what the environment is made from: another pin, another environment.
 STAMP := $(VENV)/.made-from-$(shell cat requirements.txt pyproject.toml 2>/dev/null | cksum | tr ' ' '-')
@@ -42,14 +42,22 @@ check: setup ## Lint, formatting, types, import floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+compose-check: setup ## Check docker-compose.yml against the Compose schema
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
 format: setup ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# What the image has beside the dependencies proper; google-generativeai would double its size.
+IMAGE_EXTRAS := flower gemini otel s3 training
 
 lock: ## Pin every dependency anew (needs uv)
 	uv lock --quiet
 	uv export --format requirements-txt --no-header --no-emit-project --all-groups --output-file requirements.txt --quiet
 	sed -i 's/^google-api-core==/google-api-core[grpc]==/' requirements.txt # pip wants the extra where hashes are asked for
+	uv export --format requirements-txt --no-header --no-emit-project --no-default-groups --group build \
+	  $(addprefix --extra ,$(IMAGE_EXTRAS)) --output-file deploy/requirements.txt --quiet
 	rm -f uv.lock
 
 ranks: setup ## Rebuild the tokenizers' ranks and check their hashes (needs npm)
