@@ -189,11 +189,11 @@ def _schedules(settings: Settings, database: Database) -> Finding:
     is_forgotten = bool(late) or (is_kept is False and settings.broker.url is not None)
     if not failed and not is_forgotten:
         told = {
-            True: "somebody does",
-            False: "nobody has yet",
-            None: "the next `batchmill up` or `worker` will",
+            True: "what is due is run in time",
+            False: "nobody has kept time yet, and nobody need",
+            None: "what is due is run while `batchmill up` or `batchmill worker` runs",
         }
-        return Finding(check="schedules", level=Level.OK, message=f"look for what is due: {told[is_kept]}")
+        return Finding(check="schedules", level=Level.OK, message=told[is_kept])
     hint = "`batchmill schedules list` shows all"
     if is_forgotten:
         hint = (
