@@ -182,7 +182,7 @@ def _sweep(settings: Settings, database: Database) -> Finding:
 def _schedules(settings: Settings, database: Database) -> Finding:
     """Whether what runs by itself does, and goes well."""
     found, is_kept = standings(settings, database), is_time_kept(settings, database)
-    failed = [f"{one.job} failed: {_why(one)}" for one in found if one.has_failed]
+    failed = [f"{one.job} failed: {why_failed(one)}" for one in found if one.has_failed]
     late = [f"{one.job} is due since {time_text(one.late_since_ms)}" for one in found if one.late_since_ms]
     if is_kept is None:
         late = []
@@ -212,7 +212,8 @@ def _schedules(settings: Settings, database: Database) -> Finding:
     )
 
 
-def _why(standing: Standing) -> str:
+def why_failed(standing: Standing) -> str:
+    """Why the last run of a job, which did, has failed."""
     assert standing.last is not None
     if standing.last.is_killed:
         return KILLED
