@@ -70,7 +70,7 @@ class Contents:
 
 
 def expired(now_ms: int) -> Choice:
-    """Entries whose time is over. What somebody has verified is kept beyond it: it answers no more, but teaches."""
+    """Entries whose time is over. What somebody has verified is kept beyond it, though it answers no more."""
     return Choice(made_by_ms=now_ms, expired_by_ms=now_ms, is_verified_too=False)
 
 

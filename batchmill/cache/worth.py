@@ -18,7 +18,7 @@ ENTRY_BYTES = 300
 """What an entry takes beside its answer, with its places in two indexes; measured on both databases."""
 
 MIDDLE_RATING = 3.0
-"""Of one to five: worth as much as without a rating. A step up is worth twice as much, a step down half."""
+"""Of 0 to 5: worth as much as without a rating. A step up is worth twice as much, a step down half."""
 
 RANKS_A_DOUBLING = 32
 """Answers whose worth differs by less than the 32nd root of 2, some two per cent, may go in any order."""
@@ -34,7 +34,7 @@ def rank_of(
         cost_nanos: What its call had cost; None = that is not known.
         uses: How often it has answered without a call.
         idle_ms: For how long it has not been used, or made.
-        rating: One to five; None = nobody has rated it.
+        rating: 0 to 5; None = nobody has rated it.
     """
     doublings = (
         log2(LEAST_NANOS + max(0, cost_nanos or 0))

@@ -245,7 +245,7 @@ def test_answer_to_two_questions(database: Database) -> None:
 
 
 def test_verified_beyond_its_time(database: Database, clock: FakeClock) -> None:
-    """It answers no more, but is kept: to teach. Nor does it go for being worth little."""
+    """It answers no more, but is kept; nor does it go for being worth little."""
     ask(database, "verified", "other")
     change(database, "verified", verified=True, rating=1)
     assert clean(database, max_entries=1).fitted.gone.entries == 1
