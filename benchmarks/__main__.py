@@ -17,6 +17,7 @@ from benchmarks.page import Outcome
 from benchmarks.parts import (
     answering,
     budgets,
+    cleanup,
     client,
     direct,
     intake,
@@ -50,6 +51,7 @@ ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.QUOTA}, quota.run),
     ({Part.SERVICE}, service.run),
     ({Part.DIRECT}, direct.run),
+    ({Part.CLEANUP}, cleanup.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
@@ -64,6 +66,7 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UTILISATION: utilisation.TARGETS,
     Part.SERVICE: service.TARGETS,
     Part.DIRECT: direct.TARGETS,
+    Part.CLEANUP: cleanup.TARGETS,
     Part.RIVALS: {},
 }
 

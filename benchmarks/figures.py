@@ -24,6 +24,7 @@ class Part(StrEnum):
     UTILISATION = "utilisation"
     SERVICE = "service"
     DIRECT = "direct"
+    CLEANUP = "cleanup"
     RIVALS = "rivals"
 
 

@@ -86,6 +86,15 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " through `batchmill serve`. What the service adds is everything a batch's line has: three commits, a hold, an"
         " entry in the cache and one in the ledger.",
     ),
+    Part.CLEANUP: (
+        "Cleaning the cache up",
+        "{cache_entries:,} entries of all ages, cleaned down to half by what `batchmill cache optimize` and the hourly"
+        " job call, in a process of its own, while a worker in another claims 64 lines at a time, takes half of them"
+        " from the cache and answers the others after 20 ms, as fast as it can. Three tenths of the entries have"
+        " expired, the others go by worth; half of the answers that nobody has used go with their entries, the rest is"
+        " still some line's. A step is a transaction, waiting for others included. Memory rises by what that process"
+        " holds at its highest above what it held before.",
+    ),
     Part.RIVALS: (
         "Beside it",
         "{rival_calls:,} calls to the same sandbox in the same minutes: a loop over AsyncOpenAI with 64 calls in"

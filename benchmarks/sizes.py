@@ -25,6 +25,8 @@ class Sizes:
         quota_s: How long a provider's limits are used up.
         upload_mb: Size of a large upload, and of many together.
         uploads: How many those are.
+        cache_entries: Of the cache that is cleaned up.
+        undisturbed_s: How long the worker beside it is watched before that.
     """
 
     stores: tuple[Store, ...]
@@ -42,6 +44,8 @@ class Sizes:
     quota_s: float
     upload_mb: int
     uploads: int
+    cache_entries: int
+    undisturbed_s: float
 
 
 FULL = Sizes(
@@ -60,6 +64,8 @@ FULL = Sizes(
     quota_s=180.0,
     upload_mb=200,
     uploads=50,
+    cache_entries=1_000_000,
+    undisturbed_s=10.0,
 )
 QUICK = Sizes(
     stores=(Store.POSTGRESQL,),
@@ -77,4 +83,6 @@ QUICK = Sizes(
     quota_s=4.0,
     upload_mb=5,
     uploads=5,
+    cache_entries=2_000,
+    undisturbed_s=0.3,
 )

@@ -29,9 +29,16 @@ def settings_at(home: Path | None = None) -> Settings:
 @contextmanager
 def opened_database(home: Path | None) -> "Iterator[Database]":
     """The database in force, for those who add up; an empty one while there is none."""
+    with database_of(settings_at(home)) as database:
+        yield database
+
+
+@contextmanager
+def database_of(settings: Settings) -> "Iterator[Database]":
+    """The same of settings that have been read."""
     from workers.assembly import existing_database
 
-    database = existing_database(settings_at(home))
+    database = existing_database(settings)
     try:
         yield database
     finally:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.errors import DatabaseError
 from batchmill.requests.work import Outcome
-from db.bulk import INT, ROW, STR, Bulk, bulk_update, rows_of
+from db.bulk import BOOL, INT, ROW, STR, Bulk, bulk_update, rows_of
 from db.engine import Transaction
 from db.prepared import Prepared, among
 from db.tables import answers, cache_entries
@@ -38,13 +38,17 @@ _put_columns = {
     "request_type": STR,
     "created_ms": INT,
     "expires_ms": INT,
+    "answer_bytes": INT,
+    "cost_nanos": INT,
+    "is_shared": BOOL,
 }
+_nothing_said = {"quality": null(), "rating": null(), "verified": false()}
+"""What people said was of the answer before."""
 
 
 def _or_replace(insert: Any) -> Any:
     anew = {name: insert.excluded[name] for name in _put_columns if name != "cache_key"}
-    anew |= {"rating": null(), "verified": false()}  # what was said of the answer before
-    return insert.on_conflict_do_update(index_elements=["cache_key"], set_=anew)
+    return insert.on_conflict_do_update(index_elements=["cache_key"], set_=anew | _nothing_said)
 
 
 _put = Bulk(
@@ -126,6 +130,9 @@ def put(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
             "request_type": outcome.attempt.job.request_type,
             "created_ms": tx.now_ms,
             "expires_ms": tx.now_ms + outcome.keep_for_ms,
+            "answer_bytes": len(outcome.reply.body or b""),
+            "cost_nanos": outcome.cost.nanos,
+            "is_shared": len(outcome.attempt.keys) > 1,
         }
         for outcome in outcomes
         for key in outcome.attempt.keys

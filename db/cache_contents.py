@@ -1,44 +1,17 @@
-"""The cache's contents: counted, cleaned up and cleared beside running workers, in short steps.
+"""The cache's contents: counted, cleaned up and cleared."""
 
-An answer is deleted only with its entry, and only when nothing else points to it. What could:
-
-- the request whose call brought it, found by the answer's number, which is that call's;
-- requests that it answered as a hit: each was counted on its entry (`usage_count`), in the transaction that
-  pointed it there. That count is also the guard against a look-up that runs at the same time: it fails, and the
-  look-up is made again, when the entry it found stands no more (`db.cache.used`). A claim that answers lines
-  itself holds the locks of their entries until then (`db.hits`);
-- a mark (`db.marks`), whose line may be gone. The answers are locked before it is looked for, as a mark locks them.
-
-So nothing is searched, and no index is needed. The price: an answer that was used again stays, when its entry
-goes, for as long as any of its lines; whoever deletes lines has to look after it.
-"""
-
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    LargeBinary,
-    and_,
-    bindparam,
-    case,
-    cast,
-    delete,
-    func,
-    select,
-    true,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, and_, bindparam, case, false, func, select, text, true, tuple_
 
-from db.engine import Database, Transaction
-from db.ledger import HIT
-from db.marks import marked
-from db.tables import answers, attempts, cache_entries, ledger, marks, requests
+from db.bulk import INT
+from db.cache_drops import ENTRIES_A_STEP, FACTS, Dropped, Pace, drop_step, weigh
+from db.engine import Database
+from db.ledger import CALL, HIT
+from db.tables import answers, attempts, cache_entries, ledger, requests
 
-ENTRIES_A_STEP = 500
 TURNS = 20
 TURN_S = 0.05
 """An entry that is being used right now is left alone, and tried again that often."""
@@ -52,6 +25,7 @@ class Choice:
         made_by_ms: Only those made up to then: what comes while we are at it is not meant.
         expired_by_ms: Only those that expire up to then; None = also those that live.
         request_type: Only of this type; None = of any.
+        is_verified_too: Also those that somebody has verified.
     """
 
     made_by_ms: int
@@ -59,28 +33,7 @@ class Choice:
     request_type: str | None = None
     tenant: str | None = None
     model: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dropped:
-    """What went, or would go.
-
-    Attributes:
-        entries: Entries of the cache; their questions are asked anew when they come.
-        answers: Answers that nothing pointed to any more.
-        answer_bytes: The size of these.
-    """
-
-    entries: int = 0
-    answers: int = 0
-    answer_bytes: int = 0
-
-    def __add__(self, other: "Dropped") -> "Dropped":
-        return Dropped(
-            entries=self.entries + other.entries,
-            answers=self.answers + other.answers,
-            answer_bytes=self.answer_bytes + other.answer_bytes,
-        )
+    is_verified_too: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,23 +43,35 @@ class Contents:
     Attributes:
         live: Entries that may answer.
         expired: Entries whose time is over, and that the next clean-up drops.
+        verified: The part of both that somebody has verified.
         answer_bytes: The size of the answers that the entries point to.
+        uses: How often these entries have answered so far.
         hits: Requests answered without a call in the period asked for.
         requests: All requests in the ledger of that period.
         saved_nanos: What the calls had cost whose answers were the hits, as far as that is known.
+        calls: Calls that ended in that period.
+        failed_calls: The part of them that brought no answer.
+        latency_ms: How long these calls took together.
+        cost_nanos: What they cost together, as far as that is known.
     """
 
     live: int = 0
     expired: int = 0
+    verified: int = 0
     answer_bytes: int = 0
+    uses: int = 0
     hits: int = 0
     requests: int = 0
     saved_nanos: int = 0
+    calls: int = 0
+    failed_calls: int = 0
+    latency_ms: int = 0
+    cost_nanos: int = 0
 
 
-def _bytes_of(body: ColumnElement[Any], dialect: str) -> ColumnElement[int]:
-    size = func.octet_length(body) if dialect == "postgresql" else func.length(cast(body, LargeBinary))
-    return func.coalesce(size, 0)
+def expired(now_ms: int) -> Choice:
+    """Entries whose time is over. What somebody has verified is kept beyond it, though it answers no more."""
+    return Choice(made_by_ms=now_ms, expired_by_ms=now_ms, is_verified_too=False)
 
 
 def _is_chosen(choice: Choice) -> ColumnElement[bool]:
@@ -118,6 +83,8 @@ def _is_chosen(choice: Choice) -> ColumnElement[bool]:
         conditions.append(cache_entries.c.request_type == choice.request_type)
     if choice.tenant is not None:
         conditions.append(cache_entries.c.tenant == choice.tenant)
+    if not choice.is_verified_too:
+        conditions.append(cache_entries.c.verified == false())
     return and_(true(), *conditions)
 
 
@@ -138,52 +105,43 @@ def count(database: Database, choice: Choice) -> int:
 
 def would_drop(database: Database, choice: Choice) -> Dropped:
     """What `drop` would do now."""
-    own = requests.alias("own")
-    with database.snapshot() as tx:
-        doomed = answers.alias("doomed")
-        is_free = and_(
-            cache_entries.c.usage_count == 0,
-            own.c.id.is_(None),
-            marks.c.answer_id.is_(None),
-            doomed.c.id.is_not(None),
-        )
-        query = (
-            _chosen(
-                choice,
-                func.count().label("entries"),
-                func.count(case((is_free, 1))).label("answers"),
-                func.coalesce(func.sum(case((is_free, _bytes_of(doomed.c.body, tx.dialect)))), 0).label(
-                    "size"
-                ),
-            )
-            .join(doomed, doomed.c.id == cache_entries.c.answer_id, isouter=True)
-            .join(marks, marks.c.answer_id == cache_entries.c.answer_id, isouter=True)
-            .join(attempts, attempts.c.id == cache_entries.c.answer_id, isouter=True)
-            .join(
-                own, and_(own.c.id == attempts.c.request_id, own.c.answer_id == attempts.c.id), isouter=True
-            )
-        )
-        (found,) = tx.rows(query)
-    return Dropped(entries=found.entries, answers=found.answers, answer_bytes=int(found.size))
+    found = Dropped()
+    for page in _pages(database, choice):
+        with database.read() as tx:
+            found += weigh(tx, page).dropped
+    return found
 
 
-def drop(database: Database, choice: Choice, pause: Callable[[float], None] = time.sleep) -> Dropped:
-    """Drop entries, and with each its answer if nothing else points to it; in short transactions."""
-    dropped = Dropped()
-    for keys in _pages(database, choice):
+def drop(
+    database: Database,
+    choice: Choice,
+    pace: Pace | None = None,
+    tell: Callable[[Dropped], None] = lambda dropped: None,
+) -> Dropped:
+    """Drop entries, and with each its answer if nothing else points to it; in short transactions.
+
+    Args:
+        pace: Keeps these apart.
+        tell: Called between them with what has gone so far; what it raises ends this.
+    """
+    dropped, pace = Dropped(), pace or Pace()
+    for page in _pages(database, choice):
+        keys: Sequence[str] = [row.cache_key for row in page]
         for _ in range(TURNS):
-            step, keys = database.persist(partial(_step, choice=choice, keys=keys))
-            dropped += step
+            with pace:
+                step = drop_step(database, keys, _is_chosen(choice))
+            dropped, keys = dropped + step.dropped, step.used
+            tell(dropped)
             if not keys:
                 break
-            pause(TURN_S)
+            pace.pause(TURN_S)
     return dropped
 
 
-def _pages(database: Database, choice: Choice) -> Iterator[list[str]]:
-    """The keys of the entries that are meant, some at a time; expired ones by their index."""
+def _pages(database: Database, choice: Choice) -> Iterator[Sequence[Any]]:
+    """The entries that are meant, some at a time; expired ones by their index."""
     order = tuple_(cache_entries.c.expires_ms, cache_entries.c.cache_key)
-    page = _chosen(choice, cache_entries.c.expires_ms, cache_entries.c.cache_key)
+    page = _chosen(choice, *FACTS)
     page = page.where(order > tuple_(bindparam("expires_ms"), bindparam("after"))).order_by(*order.clauses)
     expires_ms, after = -1, ""
     while True:
@@ -192,85 +150,47 @@ def _pages(database: Database, choice: Choice) -> Iterator[list[str]]:
         if not found:
             return
         expires_ms, after = found[-1].expires_ms, found[-1].cache_key
-        yield [row.cache_key for row in found]
-
-
-def _step(tx: Transaction, *, choice: Choice, keys: list[str]) -> tuple[Dropped, list[str]]:
-    """Drop those of these entries that are still meant; and the keys of those that somebody is using right now."""
-    meant = and_(cache_entries.c.cache_key.in_(keys), _is_chosen(choice))
-    locked = select(cache_entries.c.cache_key).where(meant).with_for_update(skip_locked=True)
-    free = [row.cache_key for row in tx.rows(locked)]
-    gone = tx.rows(
-        delete(cache_entries)
-        .where(cache_entries.c.cache_key.in_(free))
-        .returning(cache_entries.c.answer_id, cache_entries.c.usage_count)
-    )
-    forgotten = _forget(tx, [row.answer_id for row in gone if row.usage_count == 0])
-    left = tx.rows(select(cache_entries.c.cache_key).where(meant))
-    return Dropped(entries=len(gone)) + forgotten, [row.cache_key for row in left]
-
-
-def _forget(tx: Transaction, ids: Sequence[int]) -> Dropped:
-    """Delete those of these answers that are neither their own request's nor marked. The entries' locks are held."""
-    if tx.dialect != "sqlite":
-        tx.rows(select(answers.c.id).where(answers.c.id.in_(ids)).order_by(answers.c.id).with_for_update())
-    own = (
-        select(attempts.c.id)
-        .join(requests, and_(requests.c.id == attempts.c.request_id, requests.c.answer_id == attempts.c.id))
-        .where(attempts.c.id.in_(ids))
-    )
-    needed = {row.id for row in tx.rows(own)} | marked(tx, ids)
-    free = [id_ for id_ in ids if id_ not in needed]
-    gone = tx.rows(
-        delete(answers)
-        .where(answers.c.id.in_(free))
-        .returning(_bytes_of(answers.c.body, tx.dialect).label("size"))
-    )
-    return Dropped(answers=len(gone), answer_bytes=sum(row.size for row in gone))
+        yield found
 
 
 def contents(database: Database, since_ms: int) -> dict[str, Contents]:
     """What the cache holds and has been good for since then, by request type; flat memory."""
     with database.snapshot() as tx:
-        held = {row.request_type: row for row in tx.rows(_held(tx))}
-        used = {row.request_type: row for row in tx.rows(_used, since_ms=since_ms)}
-    return {
-        name: Contents(
-            **{column: int(getattr(held[name], column)) for column in ("live", "expired", "answer_bytes")}
-            if name in held
-            else {},
-            **{column: int(getattr(used[name], column)) for column in ("hits", "requests", "saved_nanos")}
-            if name in used
-            else {},
-        )
-        for name in sorted({*held, *used})
-    }
+        if tx.dialect == "postgresql":
+            tx.run(_READ_IT_ALL)
+        found = [*tx.rows(_held, now_ms=tx.now_ms), *tx.rows(_used, since_ms=since_ms)]
+    sums: dict[str, dict[str, int]] = {}
+    for row in found:
+        ours = sums.setdefault(row.request_type, {})
+        ours |= {name: int(value or 0) for name, value in row._mapping.items() if name != "request_type"}
+    return {name: Contents(**sums[name]) for name in sorted(sums)}
 
 
-def _held(tx: Transaction) -> Any:
-    is_live = cache_entries.c.expires_ms > tx.now_ms
-    return (
-        select(
-            cache_entries.c.request_type,
-            func.count(case((is_live, 1))).label("live"),
-            func.count(case((~is_live, 1))).label("expired"),
-            func.coalesce(func.sum(_bytes_of(answers.c.body, tx.dialect)), 0).label("answer_bytes"),
-        )
-        .join_from(cache_entries, answers, answers.c.id == cache_entries.c.answer_id, isouter=True)
-        .group_by(cache_entries.c.request_type)
-    )
-
-
-_is_hit = ledger.c.kind == HIT
+# Of everything that there is, so not by keys: see `db.drivers`.
+_READ_IT_ALL = text("SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on")
+_is_live = cache_entries.c.expires_ms > bindparam("now_ms", type_=INT)
+_held = select(
+    cache_entries.c.request_type,
+    func.count(case((_is_live, 1))).label("live"),
+    func.count(case((~_is_live, 1))).label("expired"),
+    func.count(case((cache_entries.c.verified, 1))).label("verified"),
+    func.sum(cache_entries.c.answer_bytes).label("answer_bytes"),
+    func.sum(cache_entries.c.usage_count).label("uses"),
+).group_by(cache_entries.c.request_type)
+_is_hit, _is_call = ledger.c.kind == HIT, ledger.c.kind == CALL
 _used = (
     select(
         ledger.c.request_type,
         func.count(case((_is_hit, 1))).label("hits"),
         func.count(ledger.c.request_id.distinct()).label("requests"),
-        func.coalesce(func.sum(attempts.c.cost_nanos), 0).label("saved_nanos"),
+        func.sum(attempts.c.cost_nanos).label("saved_nanos"),
+        func.count(case((_is_call, 1))).label("calls"),
+        func.count(case((and_(_is_call, ledger.c.success == false()), 1))).label("failed_calls"),
+        func.sum(ledger.c.latency_ms).label("latency_ms"),
+        func.sum(ledger.c.cost_nanos).label("cost_nanos"),
     )
     .join_from(ledger, requests, and_(_is_hit, requests.c.id == ledger.c.request_id), isouter=True)
     .join(attempts, attempts.c.id == requests.c.answer_id, isouter=True)
-    .where(ledger.c.at_ms >= bindparam("since_ms"))
+    .where(ledger.c.at_ms >= bindparam("since_ms", type_=INT))
     .group_by(ledger.c.request_type)
 )

@@ -209,6 +209,20 @@ class CacheSettings(Group):
         "How long a request the provider refused is not sent again.",
         least=0.0,
     )
+    max_mb: int = whole(
+        10_000,
+        "BATCHMILL_CACHE_MAX_MB",
+        "Size of the answers that the clean-up leaves in the cache, in MB; 0 = no limit.",
+        least=0,
+        most=1_000_000_000,
+    )
+    max_entries: int = whole(
+        10_000_000,
+        "BATCHMILL_CACHE_MAX_ENTRIES",
+        "How many answers the clean-up leaves in the cache; 0 = no limit.",
+        least=0,
+        most=10_000_000_000,
+    )
 
 
 class BudgetSettings(Group):

@@ -259,8 +259,14 @@ cache_entries = Table(
     text_column("request_type"),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False, index=True),
+    # The size of its answer's body, and what that had cost (NULL = not known): what it is worth is told by its row.
+    count_column("answer_bytes"),
+    Column("cost_nanos", BigInteger),
+    # Another entry was made for the same answer.
+    Column("is_shared", Boolean, nullable=False, server_default=text("false")),
     Column("last_used_ms", BigInteger),
     count_column("usage_count"),
+    # What people say of this very answer; gone with it. A rating is from one to five.
     Column("quality", Float),
     Column("rating", Float),
     Column("verified", Boolean, nullable=False, server_default=text("false")),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,17 @@ def test_what_the_cache_saved(used: tuple[Mill, Sandbox]) -> None:
     assert float(total["saved_usd"]) > 0
     assert total["answer_bytes"] > 20 * 100
     assert [row["type"] for row in shown["rows"]] == [""]
-    assert "33.3%" in mill.quickly("cache", "stats", "--since", "1d").stdout
+    assert total["verdicts"] == {
+        "hit_rate": "poor",
+        "error_rate": "good",
+        "response_s": "good",
+        "cost_usd": "good",
+    }
+    people = mill.quickly("cache", "stats", "--since", "1d")
+    assert "33.3%" in people.stdout
+    assert re.search(r"hit rate +33\.3 % +poor +from 80 % +from 60 %", people.stdout)
+    assert re.search(r"cost per request +\$0\.0+[1-9]\d* +good", people.stdout)
+    assert "it holds 20 of 10,000,000 entries" in people.stderr
 
 
 def test_cleared_only_when_confirmed(used: tuple[Mill, Sandbox], tmp_path: Path) -> None:
@@ -81,11 +92,28 @@ def test_cleanup_of_what_has_expired(used: tuple[Mill, Sandbox], tmp_path: Path)
     assert json.loads(mill.quickly("cache", "stats", "--json").stdout)["total"]["entries"] == 20
 
 
+def test_fitted_into_its_size(used: tuple[Mill, Sandbox], tmp_path: Path) -> None:
+    """What is worth least goes, those questions that were asked but once; what went and why is told. Results stay."""
+    mill, witness = used
+    assert "nothing went, as there is room" in mill.quickly("cache", "optimize").stdout
+    dry = json.loads(mill.quickly("cache", "optimize", "--max-entries", "11", "--dry-run", "--json").stdout)
+    assert (dry["dropped"], dry["by_worth"]["entries"], dry["left"]["entries"]) == (False, 10, 10)
+    mill.environ["BATCHMILL_CACHE_MAX_ENTRIES"] = "11"
+    told = mill("cache", "optimize").stdout
+    assert re.search(r"worth: 10 entries .* went of 20 entries .* room for 11 entries and 10,000 MB", told)
+    assert re.search(r"the line is at \$\d+\.\d+ a MB", told)
+    assert "stays: 10 entries" in told
+    again = mill.run(tmp_path / "in.jsonl", "-o", tmp_path / "again.jsonl")
+    assert (again["calls"], len(witness.calls())) == (10, 30)
+    assert json.loads(mill.quickly("doctor", "--json", "--witness", witness.log).stdout)["well"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["stats", "--since", "ever"], '--since "ever"'),
         (["clear", "--yes", "--older-than", "long"], '--older-than "long"'),
+        (["optimize", "--max-mb", "-1"], "--max-mb"),
         (["burn"], "burn"),
     ],
 )
@@ -99,5 +127,6 @@ def test_cache_of_a_home_that_does_not_exist(mill: Mill) -> None:
     """There is nothing in it, nothing to drop, and nothing is made."""
     assert json.loads(mill.quickly("cache", "stats", "--json").stdout)["rows"] == []
     assert "dropped 0 entries" in mill.quickly("cache", "cleanup").stderr
+    assert "stays: 0 entries" in mill.quickly("cache", "optimize").stdout
     assert "dropped 0 entries" in mill.quickly("cache", "clear", "--yes").stderr
     assert not mill.home.exists()

@@ -46,6 +46,7 @@ WRITES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/admin/estimate-cost"): {"body": ASKS},
     ("POST", "/admin/cache/clear"): {},
     ("POST", "/admin/cache/cleanup"): {},
+    ("POST", "/admin/cache/optimize"): {},
     ("POST", "/admin/providers/health"): {},
 }
 ROUTES = [*(("GET", path) for path in READS), ("GET", "/metrics"), *WRITES]
@@ -363,11 +364,17 @@ def test_the_cache_is_counted_and_cleared(api: Api, books: Database) -> None:
         "entries": 2,
         "live": 2,
         "expired": 0,
+        "verified": 0,
         "answer_bytes": 0,
+        "hits_per_entry": 0.0,
         "requests": 2,
         "hits": 0,
         "hit_rate": 0.0,
+        "error_rate": 0.0,
+        "response_s": 0.0,
+        "cost_per_request_usd": "0.000001",
         "saved_usd": "0",
+        "verdicts": {"hit_rate": "poor", "error_rate": "good", "response_s": "good", "cost_usd": "good"},
     }
     only = {"tenant": "acme"}
     would = told(api.admin.post("/admin/cache/clear", json=only | {"dry_run": True}))
@@ -377,6 +384,20 @@ def test_the_cache_is_counted_and_cleared(api: Api, books: Database) -> None:
     assert (done["entries"], done["dropped"]) == (1, True)
     assert told(api.admin.post("/admin/cache/cleanup", json={}))["entries"] == 0
     assert told(api.admin.get("/admin/cache"))["total"]["entries"] == 1
+
+
+def test_the_cache_is_fitted_into_its_size(api: Api, books: Database) -> None:
+    """By the settings, or as it is said; a dry run says the same and drops nothing."""
+    worker = Worker(books)
+    add_batch(books, ["one", "two", "three"])
+    worker.answer(ANSWERED, *worker.take())
+    assert told(api.admin.post("/admin/cache/optimize", json={}))["by_worth"]["entries"] == 0
+    would = told(api.admin.post("/admin/cache/optimize", json={"max_entries": 1, "dry_run": True}))
+    done = told(api.admin.post("/admin/cache/optimize", json={"max_entries": 1}))
+    assert would["by_worth"] == done["by_worth"]
+    assert (would["dropped"], done["dropped"], done["left"]["entries"]) == (False, True, 1)
+    assert done["room"] == {"max_entries": 1, "max_mb": 10_000}
+    assert "max_mb" in refused(api.admin.post("/admin/cache/optimize", json={"max_mb": -1}))
 
 
 def test_clearing_all_of_the_cache_has_to_be_said(api: Api) -> None:

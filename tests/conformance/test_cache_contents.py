@@ -7,7 +7,8 @@ from sqlalchemy import func, select, text
 
 from batchmill.requests.model import RequestState
 from db import requests
-from db.cache_contents import Choice, Contents, Dropped, contents, count, drop, would_drop
+from db.cache_contents import Choice, Contents, contents, count, drop, expired, would_drop
+from db.cache_drops import Dropped
 from db.engine import Database
 from db.tables import answers, cache_entries
 from tests.support.audit import audit
@@ -33,11 +34,6 @@ def everything(database: Database, **which: Any) -> Choice:
     return Choice(made_by_ms=database.now_ms(), **which)
 
 
-def expired(database: Database) -> Choice:
-    """Every entry whose time is over."""
-    return Choice(made_by_ms=database.now_ms(), expired_by_ms=database.now_ms())
-
-
 def rows_in(database: Database, table: Any) -> int:
     """How many rows a table has."""
     with database.read() as tx:
@@ -53,12 +49,12 @@ def test_clean_up_drops_what_has_expired(database: Database, clock: FakeClock) -
     """Expired entries go, others stay, and results of batches stay readable."""
     batch = ask(database, "old-1", "old-2")
     clock.advance(TTL_MS - 1)
-    assert drop(database, expired(database)) == Dropped()
+    assert drop(database, expired(database.now_ms())) == Dropped()
     ask(database, "new")
     clock.advance(1)
-    assert would_drop(database, expired(database)) == Dropped(entries=2)
+    assert would_drop(database, expired(database.now_ms())) == Dropped(entries=2)
     assert rows_in(database, cache_entries) == 3
-    assert drop(database, expired(database)) == Dropped(entries=2)
+    assert drop(database, expired(database.now_ms())) == Dropped(entries=2)
     assert rows_in(database, cache_entries) == 1
     assert results_of(database, batch) == [200, 200]
     audit(database)
@@ -71,8 +67,8 @@ def test_answer_that_nothing_points_to_goes_with_its_entry(database: Database, c
     before = rows_in(database, answers)
     clock.advance(TTL_MS)
     gone = Dropped(entries=2, answers=1, answer_bytes=BODY_BYTES)
-    assert would_drop(database, expired(database)) == gone
-    assert drop(database, expired(database)) == gone
+    assert would_drop(database, expired(database.now_ms())) == gone
+    assert drop(database, expired(database.now_ms())) == gone
     assert rows_in(database, answers) == before - 1
     audit(database)
 
@@ -83,7 +79,7 @@ def test_answer_that_was_used_again_stays(database: Database, clock: FakeClock) 
     later = add_batch(database, ["late"])
     assert Worker(database).take() == []
     clock.advance(TTL_MS)
-    assert drop(database, expired(database)) == Dropped(entries=1)
+    assert drop(database, expired(database.now_ms())) == Dropped(entries=1)
     assert results_of(database, later) == [200]
     audit(database)
 
@@ -96,7 +92,9 @@ def test_answer_of_a_line_that_is_gone(database: Database, clock: FakeClock) -> 
             tx.run(text(f"DELETE FROM {table} = :batch"), batch=batch)
         tx.run(text("DELETE FROM batches WHERE id = :batch"), batch=batch)
     clock.advance(TTL_MS)
-    assert drop(database, expired(database)) == Dropped(entries=1, answers=1, answer_bytes=BODY_BYTES)
+    assert drop(database, expired(database.now_ms())) == Dropped(
+        entries=1, answers=1, answer_bytes=BODY_BYTES
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,16 +158,33 @@ def test_what_the_cache_was_good_for(database: Database, clock: FakeClock) -> No
     ask(database, "a", "a", "b", "c", request_type="spam")
     ask(database, "a", "d", request_type="ham")
     assert contents(database, 0) == {
-        "ham": Contents(live=1, answer_bytes=BODY_BYTES, hits=1, requests=2, saved_nanos=PRICE_NANOS),
+        "ham": Contents(
+            live=1,
+            answer_bytes=BODY_BYTES,
+            hits=1,
+            requests=2,
+            saved_nanos=PRICE_NANOS,
+            calls=1,
+            cost_nanos=PRICE_NANOS,
+        ),
         "spam": Contents(
-            live=3, answer_bytes=3 * BODY_BYTES, hits=3, requests=6, saved_nanos=3 * PRICE_NANOS
+            live=3,
+            answer_bytes=3 * BODY_BYTES,
+            uses=4,
+            hits=3,
+            requests=6,
+            saved_nanos=3 * PRICE_NANOS,
+            calls=3,
+            cost_nanos=3 * PRICE_NANOS,
         ),
     }
     clock.advance(TTL_MS)
     ask(database, "e", request_type="ham")
     assert contents(database, clock.now_ms()) == {
-        "ham": Contents(live=1, expired=1, answer_bytes=2 * BODY_BYTES, requests=1),
-        "spam": Contents(expired=3, answer_bytes=3 * BODY_BYTES),
+        "ham": Contents(
+            live=1, expired=1, answer_bytes=2 * BODY_BYTES, requests=1, calls=1, cost_nanos=PRICE_NANOS
+        ),
+        "spam": Contents(expired=3, answer_bytes=3 * BODY_BYTES, uses=4),
     }
 
 
@@ -180,6 +195,7 @@ def test_remembered_refusals_are_contents_too(database: Database) -> None:
     worker.answer(REFUSED, *worker.take())
     (found,) = contents(database, 0).values()
     assert (found.live, found.hits, found.saved_nanos) == (1, 1, 0)
+    assert (found.calls, found.failed_calls) == (1, 1)
 
 
 def test_nothing_in_it(database: Database) -> None:

@@ -18,6 +18,7 @@ from batchmill.requests.judge import Judge, RetryRules
 from batchmill.requests.model import CacheMode, Lane
 from db import batches, sweep
 from db.cache_contents import Choice, drop
+from db.cache_drops import Pace
 from db.engine import Database
 from db.tables import attempts, claims, requests
 from tests.support.audit import audit
@@ -119,7 +120,7 @@ class Hammer:
             with database.write() as tx:
                 do(tx, batch)
             if chance.random() < 0.1:
-                drop(database, Choice(made_by_ms=database.now_ms()), pause=lambda _: None)
+                drop(database, Choice(made_by_ms=database.now_ms()), Pace(lambda _: None))
             with database.read() as tx:
                 assert tx.rows(doubled) == [], "asked twice at the same time"
         database.close()

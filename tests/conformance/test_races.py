@@ -7,7 +7,8 @@ from sqlalchemy import text
 
 from batchmill.requests.model import BatchState, Lane, RequestState
 from db import batches, claims, requests, settle, sweep
-from db.cache_contents import Choice, Dropped, drop
+from db.cache_contents import Choice, drop
+from db.cache_drops import Dropped, Pace
 from db.engine import Database
 from db.settle import Work
 from tests.support.audit import audit
@@ -109,7 +110,7 @@ def test_entry_in_use_is_left_alone(database: Database) -> None:
     answer_late(database, "same")
     with database.write() as tx:
         settle.write(tx, Work(look_ups=jobs, open={jobs[0].claim_id: 1}), worker.id)
-        assert drop(database, everything(database), pause=lambda _: None) == Dropped()
+        assert drop(database, everything(database), Pace(lambda _: None)) == Dropped()
     assert drop(database, everything(database)) == Dropped(entries=1)
     assert states_of(database, batch) == [DONE]
     audit(database)
@@ -121,7 +122,7 @@ def test_entry_that_a_claim_uses_is_left_alone(database: Database) -> None:
     batch = add_batch(database, ["same"])
     with database.write() as tx:
         assert claims.take(tx, worker_id="w", room={Lane.NORMAL: 1}, lease_ms=1).answered == 1
-        assert drop(database, everything(database), pause=lambda _: None) == Dropped()
+        assert drop(database, everything(database), Pace(lambda _: None)) == Dropped()
     assert drop(database, everything(database)) == Dropped(entries=1)
     assert states_of(database, batch) == [DONE]
     audit(database)

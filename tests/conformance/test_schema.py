@@ -134,6 +134,17 @@ OLD_ALERTS = (
 )
 
 
+CACHED = (
+    "INSERT INTO answers (id, body, provider, model, created_ms) VALUES (7, 'Füße', 'p', 'm', 1)",
+    "INSERT INTO answers (id, provider, model, created_ms) VALUES (8, 'p', 'm', 1)",
+    "INSERT INTO attempts (id, request_id, number, claim_id, worker_id, provider, model, state, reason, sent_ms,"
+    " cost_nanos) VALUES (7, 4294967297, 1, 1, 'w', 'p', 'm', 'settled', 'first', 1, 42)",
+    "INSERT INTO cache_entries (cache_key, answer_id, tenant, created_ms, expires_ms)"
+    " VALUES ('a', 7, 't', 1, 2), ('b', 7, 't', 1, 2), ('c', 8, 't', 1, 2)",
+)
+"""Two questions to which one answer of four letters and six bytes stands, and one without a body."""
+
+
 def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:
     """What batches of the first schema hold is there, and goes on, after the upgrade."""
     database = Database(empty_url)
@@ -143,9 +154,13 @@ def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:
     assert "batchmill db upgrade" in refused.value.hint
     with database.write() as tx:
         tx.run(text("INSERT INTO requests (id, batch_id) VALUES (4294967297, 1)"))
+        for statement in CACHED:
+            tx.run(text(statement))
     assert schema.upgrade(database)
     assert schema.drift(database) == []
     with database.read() as tx:
         kept = tx.rows(text("SELECT id, state, request_type FROM requests"))
+        told = tx.rows(text("SELECT cache_key, answer_bytes, cost_nanos, is_shared FROM cache_entries"))
     assert [tuple(row) for row in kept] == [(4294967297, "pending", "")]
+    assert {tuple(row) for row in told} == {("a", 6, 42, True), ("b", 6, 42, True), ("c", 0, None, False)}
     database.close()

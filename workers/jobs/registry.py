@@ -60,6 +60,10 @@ JOBS: Mapping[JobName, Job] = {
         module="workers.jobs.training_export",
         meaning="exports training data, where answers are marked for it",
     ),
+    JobName.CACHE_CLEANUP: Job(
+        module="workers.jobs.cache_cleanup",
+        meaning="drops what has expired from the cache, then what is worth least down to its size",
+    ),
 }
 
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
     _health()
     _reports()
     _training()
+    _cache_worth()
 
 
 def _schedules() -> None:
@@ -226,7 +227,30 @@ def _training() -> None:
     op.create_index("ix_marks_marked_ms", "marks", ["marked_ms", "answer_id"])
 
 
+def _cache_worth() -> None:
+    """What an entry is worth is told by its row: no look at the answers, which are large."""
+    op.add_column(
+        "cache_entries", sa.Column("answer_bytes", sa.BigInteger(), server_default="0", nullable=False)
+    )
+    op.add_column("cache_entries", sa.Column("cost_nanos", sa.BigInteger(), nullable=True))
+    op.add_column(
+        "cache_entries", sa.Column("is_shared", sa.Boolean(), server_default=sa.text("false"), nullable=False)
+    )
+    size = (
+        "octet_length(body)" if op.get_bind().dialect.name == "postgresql" else "length(CAST(body AS BLOB))"
+    )
+    op.execute(
+        f"UPDATE cache_entries SET answer_bytes = coalesce((SELECT {size} FROM answers"
+        " WHERE answers.id = cache_entries.answer_id), 0), cost_nanos = (SELECT cost_nanos FROM attempts"
+        " WHERE attempts.id = cache_entries.answer_id), is_shared = answer_id IN (SELECT answer_id"
+        " FROM cache_entries GROUP BY answer_id HAVING count(*) > 1)"
+    )
+
+
 def downgrade() -> None:
+    op.drop_column("cache_entries", "is_shared")
+    op.drop_column("cache_entries", "cost_nanos")
+    op.drop_column("cache_entries", "answer_bytes")
     op.drop_table("health_changes")
     op.drop_table("health_states")
     _budget_alerts()
