@@ -150,7 +150,7 @@ def test_every_command_named_exists(document):
             assert command is not None, f"batchmill {name}{rest}"
         options = {option for param in command.params for option in param.opts} | {"--help"}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options, f"batchmill {name}{rest}"
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^\s*make ([a-z-]+)", code, re.MULTILINE)) <= targets
 
 
