@@ -9,9 +9,10 @@ the figures of today, the pace of a batch.
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, case, null, or_, select, union_all
+from sqlalchemy import ColumnElement, FromClause, and_, case, func, null, or_, select, union_all
 
 from batchmill.requests.judge import NOT_KNOWN
+from db.engine import Transaction
 from db.ledger import CALL, CORRECTION, HIT
 from db.tables import ledger, ledger_days
 
@@ -52,6 +53,11 @@ def both(*names: str) -> FromClause:
     """
     entries = [(_counted[name] if name in _counted else ledger.c[name]).label(name) for name in names]
     return union_all(select(*entries), select(*(ledger_days.c[name] for name in names))).subquery("books")
+
+
+def rolled_up_to(tx: Transaction) -> int:
+    """The last moment that daily rows stand at; 0 = there are none."""
+    return int(tx.rows(select(func.max(ledger_days.c.at_ms)))[0][0] or 0)
 
 
 def cost_together(one: Any, other: Any) -> Any:

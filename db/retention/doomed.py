@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, u
 from batchmill.requests.model import AttemptState
 from db.audit.check import is_of_batch
 from db.engine import Database, Transaction
-from db.tables import attempts, batch_faults, batches, claims, webhooks, word
+from db.tables import attempts, batch_faults, batches, claims, requests, webhooks, word
 from db.webhooks import WebhookState
 
 IDS_A_LOOK = 5_000
@@ -54,6 +54,7 @@ HAS_UNKNOWNS = or_(
 )
 """Their money is open: what they cost is still to be found out."""
 _is_claimed = exists(select(1).where(claims.c.batch_id == _b.id)).correlate(batches)
+_has_lines = exists(select(1).where(is_of_batch(requests.c.id))).correlate(batches)
 _is_begun = and_(_b.removed_ms.is_not(None), _b.cleared_ms.is_(None))
 
 
@@ -89,13 +90,18 @@ def begun(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
     return tx.rows(select(batches).where(_b.id.in_(list(ids)), _is_begun).order_by(_b.id))
 
 
-def clear(tx: Transaction, ids: Sequence[int]) -> None:
-    """Note that nothing is left of these batches but their rows; those of single requests go too, unless an entry of
-    the ledger still is of them."""
+def clear(tx: Transaction, ids: Sequence[int]) -> Sequence[Any]:
+    """Note that nothing is left of these batches but their rows, where that is so; those of single requests go too,
+    unless an entry of the ledger still is of them. Rows of (id, is_direct) of those that are cleared now.
+
+    What somebody has marked for training stays, and its batch is looked at again the next time.
+    """
     for table in (batch_faults, webhooks):
         tx.run(delete(table).where(table.c.batch_id.in_(list(ids))))
-    tx.run(update(batches).where(_b.id.in_(list(ids)), _is_begun).values(cleared_ms=tx.now_ms))
+    bare = update(batches).where(_b.id.in_(list(ids)), _is_begun, ~_has_lines)
+    cleared = tx.rows(bare.values(cleared_ms=tx.now_ms).returning(_b.id, _b.is_direct))
     forget_single(tx, ids)
+    return cleared
 
 
 def forget_single(tx: Transaction, ids: Sequence[int]) -> None:

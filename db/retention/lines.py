@@ -5,21 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from batchmill.requests.model import AttemptState
 from db.budgets.holds import periods_of
 from db.engine import Transaction
 from db.prepared import Prepared, among
 from db.requests import span
-from db.tables import answers, attempts, budget_periods, inputs, orphans, paths, requests
+from db.tables import answers, attempts, budget_periods, inputs, marks, orphans, paths, requests
 
 _page = (
     select(requests.c.id)
-    .where(requests.c.id.between(bindparam("first"), bindparam("last")))
+    .where(requests.c.id > bindparam("after"), requests.c.id <= bindparam("last"))
     .order_by(requests.c.id)
     .limit(bindparam("most"))
 )
+_lock = Prepared(
+    select(requests.c.id).where(among(requests.c.id, "ids")).order_by(requests.c.id).with_for_update()
+)
+_marked_by_it = and_(marks.c.answer_id == requests.c.answer_id, marks.c.request_id == requests.c.id)
+_marked = Prepared(select(requests.c.id).join(marks, _marked_by_it).where(among(requests.c.id, "ids")))
 _calls = Prepared(
     delete(attempts)
     .where(among(attempts.c.request_id, "ids"))
@@ -53,14 +58,16 @@ class Gone:
         return Gone(self.lines + other.lines, self.calls + other.calls)
 
 
-def page(tx: Transaction, batch: int, most: int) -> list[int]:
-    """The first lines that are left of a batch, up to so many."""
+def page(tx: Transaction, batch: int, *, after: int, most: int) -> list[int]:
+    """The lines that are left of a batch, up to so many from behind that one on; 0 = from the first."""
     first, last = span(batch)
-    return [row.id for row in tx.rows(_page, first=first, last=last, most=most)]
+    return [row.id for row in tx.rows(_page, after=max(after, first - 1), last=last, most=most)]
 
 
 def remove(tx: Transaction, ids: Sequence[int]) -> Gone:
-    """Remove lines of batches that are marked as removed.
+    """Remove lines of batches that are marked as removed, but those that somebody has marked for training.
+
+    Who marks an answer holds its line meanwhile (`db.marks`); so lines are locked before marks are looked for.
 
     What providers answered becomes orphaned: an entry of the cache or another's line may point to it. To our own words
     nobody else ever does. What the calls came to stays on the budgets that they were held on.
@@ -68,7 +75,11 @@ def remove(tx: Transaction, ids: Sequence[int]) -> Gone:
     Raises:
         RuntimeError: One of their calls is still open: a bug. Nothing is removed.
     """
-    lines = list(ids)
+    tx.rows(_lock, ids=list(ids))
+    stay = {row.id for row in tx.rows(_marked, ids=list(ids))}
+    lines = [id_ for id_ in ids if id_ not in stay]
+    if not lines:
+        return Gone()
     calls = tx.rows(_calls, ids=lines)
     if any(call.state != AttemptState.SETTLED for call in calls):
         raise RuntimeError("a call of a batch that was to be removed is still open; nothing was removed")

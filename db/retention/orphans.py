@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, select
 
 from db.engine import Database, Transaction
+from db.marks import marked
 from db.prepared import Prepared, among
 from db.retention.steps import Steps
 from db.sizes import bytes_of
@@ -121,6 +122,11 @@ def _pointed(database: Database, first: int, last: int, check: Callable[[], None
 
 
 def _delete(tx: Transaction, *, ids: list[int]) -> Deleted:
+    """Those of them that are not marked: who marks an answer locks it, and whoever deletes it looks after that."""
+    if tx.dialect != "sqlite":
+        tx.rows(select(answers.c.id).where(answers.c.id.in_(ids)).order_by(answers.c.id).with_for_update())
+    stay = marked(tx, ids)
+    ids = [id_ for id_ in ids if id_ not in stay]
     doomed = delete(answers).where(answers.c.id.in_(ids))
     gone = tx.rows(doomed.returning(bytes_of(answers.c.body, tx.dialect).label("size")))
     tx.run(_forget, ids=ids)

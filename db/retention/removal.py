@@ -20,6 +20,7 @@ class Removed:
     """What went.
 
     Attributes:
+        batches: Of which nothing is left now.
         single: Single requests, which are not counted as batches.
         lines: Of both.
     """
@@ -55,8 +56,9 @@ def remove(
         for batch in others:
             gone += _remove_lines(steps, batch)
         if going:
-            steps.take(partial(doomed.clear, ids=[row.id for row in going]))
-        batches, single = batches + len(others), single + len(direct)
+            cleared = steps.take(partial(doomed.clear, ids=[row.id for row in going]))
+            single += sum(row.is_direct for row in cleared)
+            batches += sum(not row.is_direct for row in cleared)
     return Removed(batches=batches, single=single, lines=gone.lines, calls=gone.calls)
 
 
@@ -78,14 +80,15 @@ def _mark(steps: Steps, rows: Sequence[Any], old: Old, is_attended: Callable[[An
 
 
 def _remove_lines(steps: Steps, batch: int) -> Gone:
-    gone = Gone()
+    gone, after = Gone(), 0
     while True:
-        step = steps.take_measured(partial(_remove_page, batch=batch, most=steps.most))
-        if not step.lines:
+        step, after = steps.take_measured(partial(_remove_page, batch=batch, after=after, most=steps.most))
+        if not after:
             return gone
         gone += step
 
 
-def _remove_page(tx: Transaction, *, batch: int, most: int) -> Gone:
-    ids = lines.page(tx, batch, most)
-    return lines.remove(tx, ids) if ids else Gone()
+def _remove_page(tx: Transaction, *, batch: int, after: int, most: int) -> tuple[Gone, int]:
+    """What went of the next lines, and the last of them; 0 = there were none."""
+    ids = lines.page(tx, batch, after=after, most=most)
+    return (lines.remove(tx, ids), ids[-1]) if ids else (Gone(), 0)

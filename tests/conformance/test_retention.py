@@ -13,11 +13,13 @@ from batchmill.money.summary import Column
 from batchmill.requests.model import OnUnknown, RequestState
 from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
-from db import cache_contents, files, requests, sweep
+from batchmill.training.marks import Mark
+from db import cache_contents, files, marks, requests, sweep
 from db.audit import audit as findings
 from db.budgets import unknowns
 from db.cache_contents import Choice
 from db.engine import Database
+from db.marks import Marking
 from db.retention import old_files, orphans, removal
 from db.retention.doomed import NEVER, Old
 from db.retention.removal import Removed
@@ -27,7 +29,7 @@ from db.tables import requests as requests_rows
 from tests.support.audit import Books, audit
 from tests.support.budgets import add_budget, amounts_of, periods_of
 from tests.support.clocks import FakeClock
-from tests.support.hands import Worker, add_batch, answer_late, batch_of, states_of
+from tests.support.hands import Worker, add_batch, answer_late, batch_of, request_of, states_of
 from tests.support.keeping import (
     DAY_MS,
     KilledError,
@@ -209,6 +211,28 @@ def test_orphans_in_portions(database: Database, clock: FakeClock, monkeypatch: 
     assert orphans.delete_unpointed(database).answers == 3  # one has gone with its entry
     assert answers_in(database) == pointed_to(database)
     assert [row.status_code for row in requests.results(database, users)] == [200, 200]
+    audit(database)
+
+
+def test_what_is_marked_for_training_stays(database: Database, clock: FakeClock) -> None:
+    """Its line with its question, and its answer; all others of the batch go, and the rest when the mark is off."""
+    batch = ask(database, None, None, None)
+    line = batch << 32 | 2
+    answer = request_of(database, line).answer_id
+    marking = Marking(request_id=line, answer_id=answer, mark=Mark(rating=5))
+    with database.write() as tx:
+        assert marks.put(tx, [marking], "me") == 1
+    clock.advance(DAY_MS)
+    assert remove(database) == Removed(batches=0, lines=2, calls=2)
+    assert remove(database) == Removed()
+    assert (answers_in(database), left_of(audit(database), batch)) == ({answer}, 2)
+    assert [one.answer_id for one in marks.answered(database, marks.ALL)] == [answer]
+    with database.write() as tx:
+        marks.remove(tx, [marking])
+    assert remove(database) == Removed(batches=1, lines=1, calls=1)
+    assert answers_in(database) == set()
+    with database.write() as tx:
+        assert marks.put(tx, [marking], "me") == 0
     audit(database)
 
 
