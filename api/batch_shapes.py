@@ -266,6 +266,8 @@ class Batch(BaseModel):
     request_type: str | None
     user: str | None
     last_error: str | None
+    removed_at: int | None
+    """From then on its lines and answers are removed: they were kept long enough."""
     webhook: Webhook | None
 
 

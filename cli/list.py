@@ -1,5 +1,6 @@
 """`batchmill list`: the batches there are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,20 @@ def list(
     if as_json:
         print_json(views)
     else:
-        print_table([_line(shown, row.spent_nanos) for shown, row in zip(views, rows, strict=False)])
+        print_table(_lines(views, rows))
     if database is None:
         narrate(f"no batches: there is no database yet at {settings.database.path}")
     elif not views:
         narrate("no batches" if not (states or job_name or tenant or after) else "no such batches")
     elif len(rows) > limit:
         narrate(f"there are more: `batchmill list --after {views[-1]['id']}`")
+
+
+def _lines(views: Sequence[dict[str, Any]], rows: Sequence[Any]) -> Sequence[dict[str, object]]:
+    lines = [_line(shown, row.spent_nanos) for shown, row in zip(views, rows, strict=False)]
+    if any(shown["removed_at"] for shown in views):
+        return [line | {"removed": shown["removed_at"]} for line, shown in zip(lines, views, strict=True)]
+    return lines
 
 
 def _line(shown: dict[str, Any], spent_nanos: int) -> dict[str, object]:

@@ -40,7 +40,7 @@ def results(
     _refuse_misuse(output, errors, partial, follow)
     settings = settings_at(home)
     with open_batch(settings, batch) as (database, row):
-        _refuse_never_started(row)
+        _refuse_without_results(row)
         if output is not None:
             return _write(database, settings, row, output, errors, partial)
         if not follow:
@@ -61,7 +61,10 @@ def _refuse_misuse(output: Path | None, errors: Path | None, partial: bool, foll
         )
 
 
-def _refuse_never_started(row: Any) -> None:
+def _refuse_without_results(row: Any) -> None:
+    from workers.removed import refuse_removed
+
+    refuse_removed(row)
     if row.state == BatchState.FAILED:
         raise ConflictError(
             f"batch {row.public_id} was not accepted: {row.last_error}", "correct that, then submit it again"

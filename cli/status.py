@@ -116,6 +116,7 @@ def _lines(shown: dict[str, Any], spent_nanos: int) -> Iterator[tuple[str, str |
     for name in (*_PLAIN, *_TIMES):
         yield name.removesuffix("_at").replace("_", " "), shown[name]
     yield "last error", shown["last_error"]
+    yield "removed", _removed(shown)
 
 
 def _unknown(shown: dict[str, Any]) -> str | None:
@@ -124,6 +125,12 @@ def _unknown(shown: dict[str, Any]) -> str | None:
     calls = counted(shown["unknown_attempts"], "call")
     see = f"`batchmill budget reconcile --batch {shown['id']}`"
     return f"{calls} that may have been billed, not in the cost; {see} shows and settles them"
+
+
+def _removed(shown: dict[str, Any]) -> str | None:
+    if shown["removed_at"] is None:
+        return None
+    return f"its lines and answers, {shown['removed_at']}: they are kept so long as BATCHMILL_KEEP_BATCHES_DAYS says"
 
 
 def _waits_for(shown: dict[str, Any]) -> str:

@@ -6,12 +6,12 @@ A row comes before its object and goes after it, so that whatever is in the stor
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, select, text, update
 
 from batchmill.files.model import FileState
 from db.bulk import INT
 from db.engine import Transaction
-from db.tables import files, word
+from db.tables import batches, files, word
 
 _is_there = files.c.state == FileState.PROCESSED
 _expired = (
@@ -39,6 +39,20 @@ _dropped = (
     .order_by(files.c.id)
     .limit(bindparam("most", type_=INT))
 )
+_old = (
+    select(files.c.id)
+    .where(
+        _is_there,
+        files.c.expires_ms.is_(None),
+        files.c.created_ms <= bindparam("before_ms", type_=INT),
+        files.c.id > bindparam("after", type_=INT),
+    )
+    .order_by(files.c.id)
+    .limit(bindparam("most", type_=INT))
+)
+_is_read = exists(
+    select(1).where(batches.c.ended_ms.is_(None), batches.c.input_file == files.c.public_id)
+).correlate(files)
 _lock_quota = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 7))")
 
 
@@ -188,6 +202,26 @@ def drop_abandoned(tx: Transaction, *, idle_ms: int, most: int) -> int:
     before_ms = tx.now_ms - idle_ms
     is_still = (files.c.state == FileState.UPLOADING) & (files.c.touched_ms < before_ms)
     return _drop_all(tx, tx.rows(_abandoned, before_ms=before_ms, most=most), is_still)
+
+
+def old(tx: Transaction, *, before_ms: int, after: int, most: int) -> list[int]:
+    """Whole files without an expiry that were made by then, up to so many from behind that row on."""
+    return [row.id for row in tx.rows(_old, before_ms=before_ms, after=after, most=most)]
+
+
+def drop_unread(tx: Transaction, ids: Sequence[int]) -> int:
+    """Let those of these files be gone that no batch still reads; how many. Who makes a batch of one holds it."""
+    held = select(files.c.id).where(files.c.id.in_(list(ids)), _is_there)
+    free = [row.id for row in tx.rows(held.order_by(files.c.id).with_for_update(skip_locked=True))]
+    # A statement of its own: it sees the batches of those who held them until just now.
+    unread = update(files).where(files.c.id.in_(free), _is_there, ~_is_read)
+    return tx.run(unread.values(state=FileState.DELETED, touched_ms=tx.now_ms))
+
+
+def hold(tx: Transaction, public_id: str, tenant: str) -> bool:
+    """Keep a file from being dropped for its age until this transaction ends; False when it is not there any more."""
+    held = select(files.c.id).where(files.c.public_id == public_id, files.c.tenant == tenant, _is_there)
+    return bool(tx.rows(held.with_for_update(read=True)))
 
 
 def _drop_all(tx: Transaction, found: Sequence[Any], is_still: ColumnElement[bool]) -> int:

@@ -184,15 +184,21 @@ def _line(row: Any) -> Line:
 
 
 def put(tx: Transaction, markings: Sequence[Marking], marked_by: str) -> int:
-    """Mark these answers, up to some thousand; how many that changed. What is gone meanwhile is passed over."""
+    """Mark these answers, up to some thousand; how many that changed. What is gone meanwhile is passed over.
+
+    Their lines are held until this transaction ends: whoever removes lines leaves those out that are marked.
+    """
     keys = _lock(tx, [(one.answer_id, one.request_id) for one in markings])
     ids = [one.answer_id for one in markings]
     there = {row.id for row in tx.rows(select(answers.c.id).where(answers.c.id.in_(ids)))}
+    lines = select(requests.c.id).where(requests.c.id.in_([one.request_id for one in markings]))
+    held = {row.id for row in tx.rows(lines.order_by(requests.c.id).with_for_update(read=True))}
     before = {row.answer_id: row for row in tx.rows(select(marks).where(marks.c.answer_id.in_(ids)))}
     after = {
         one.answer_id: merged
         for one in markings
         if one.answer_id in there
+        and one.request_id in held
         and (merged := _merged(before.get(one.answer_id), one)) != _as_is(before.get(one.answer_id))
     }
     tx.bulk(_put, [row | {"marked_by": marked_by} for row in after.values()], at_ms=tx.now_ms)

@@ -11,6 +11,7 @@ from batchmill.results.lines import error_line, note_of, output_line
 from batchmill.routing.names import Target
 from db import batches, requests
 from db.engine import Database
+from workers.removed import refuse_removed_meanwhile
 
 _ENDED_EARLY = {
     RequestState.CANCELLED: ("batch_cancelled", "This request was not made because the batch was cancelled."),
@@ -46,10 +47,15 @@ def write_files(
 
 
 def ended_lines(database: Database, batch: Any) -> Iterator[tuple[bytes, bool]]:
-    """The lines of a batch that have ended, in input order, and whether each is answered. Memory stays flat."""
+    """The lines of a batch that have ended, in input order, and whether each is answered. Memory stays flat.
+
+    Raises:
+        NotFoundError: They were removed meanwhile: these are not all.
+    """
     for row in requests.results(database, batch.id):
         if row.state in ENDED:
             yield result_line(batch.public_id, row)
+    refuse_removed_meanwhile(database, batch)
 
 
 def result_line(batch_public_id: str, row: Any) -> tuple[bytes, bool]:

@@ -32,6 +32,7 @@ from workers.addresses import ENDPOINTS, addressing_of, misfit_of, upstreams_of
 from workers.assembly import make_providers
 from workers.choosing import Choosing
 from workers.prices import file_prices, read_terms
+from workers.removed import refuse_removed
 
 
 class Whose(StrEnum):
@@ -237,7 +238,7 @@ class Explainer:
             batch: Its row.
 
         Raises:
-            NotFoundError: There is no such line.
+            NotFoundError: There is no such line, or it is removed.
             ConflictError: The batch has no lines yet.
         """
         if not batch.endpoint:
@@ -245,6 +246,7 @@ class Explainer:
                 f"batch {batch.public_id} is {batch.state}: it has no lines that could be explained",
                 f"`batchmill status {batch.public_id}` shows how it gets on",
             )
+        refuse_removed(batch)
         with self.database.read() as tx:
             row = requests.named(tx, batch.id, custom_id)
             if row is None:

@@ -13,6 +13,7 @@ from batchmill.settings import Settings
 from db import batches, results
 from db.engine import Database, Transaction
 from workers.delivery import result_line
+from workers.removed import refuse_removed_meanwhile
 from workers.watching import patiently
 
 T = TypeVar("T")
@@ -95,6 +96,8 @@ class Follower:
         while self._looked_to < last:
             first, to = request_id(self._batch.id, self._looked_to + 1), request_id(self._batch.id, last)
             page = self._read(partial(results.states, first=first, last=to, most=self._ids_at_once))
+            if not page or page[0].id != first:
+                refuse_removed_meanwhile(self._database, self._batch)
             for row in page:
                 has_ended = row.state in ENDED
                 if not has_ended and len(self._open) >= self._most_open:
@@ -123,11 +126,16 @@ class Follower:
         """The same in portions that may be held in memory."""
         for some in _portions(ids, self.sizes(ids)):
             found = {row.id: row for row in self._read(partial(results.of, ids=some))}
+            if len(found) < len(some):
+                refuse_removed_meanwhile(self._database, self._batch)
             yield [result_line(self._batch.public_id, found[id_]) for id_ in some]
 
     def sizes(self, ids: Sequence[int]) -> dict[int, int]:
         """About how many bytes the answers of these requests take."""
-        return self._read(partial(results.sizes, ids=ids))
+        found = self._read(partial(results.sizes, ids=ids))
+        if len(found) < len(ids):
+            refuse_removed_meanwhile(self._database, self._batch)
+        return found
 
     def _read(self, read: Callable[[Transaction], T]) -> T:
         return patiently(self._database, self._settings, read)

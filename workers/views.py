@@ -59,6 +59,7 @@ def view(row: Any) -> dict[str, Any]:
         "paused_reason": row.paused_reason if row.state == BatchState.PAUSED else None,
         "last_error": row.last_error or None,
         "output": row.output_path,
+        "removed_at": time_text(row.removed_ms),
     }
 
 

@@ -85,6 +85,7 @@ class BatchBody(BaseModel):
     paused_reason: str | None
     last_error: str | None
     output: str | None
+    removed_at: str | None
 
 
 @router.get("/health", response_model=Health, summary="Findings of the doctor")

@@ -45,6 +45,7 @@ from batchmill.settings.providers import (
     OpenRouterSettings,
     ProviderSettings,
 )
+from batchmill.settings.retention import RetentionSettings
 from batchmill.settings.schedules import ScheduleSettings
 from batchmill.settings.secrets_file import SECRETS_VARIABLE
 from batchmill.settings.service import ServiceSettings
@@ -316,6 +317,7 @@ class Settings(Group):
     mail: MailSettings
     webhook: WebhookSettings
     schedules: ScheduleSettings
+    retention: RetentionSettings
     health: HealthSettings
     training: TrainingSettings
     privacy: PrivacySettings

@@ -9,9 +9,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from batchmill.money.nanos import usd_text
 from batchmill.requests.model import AttemptState
-from db.audit.check import Check
+from db.audit.check import Check, batch_of
 from db.engine import Transaction
-from db.tables import attempts, budget_periods, budgets, ledger
+from db.tables import attempts, batches, budget_periods, budgets, ledger
 
 _entered = (
     select(ledger.c.attempt_id, func.sum(ledger.c.cost_nanos).label("cost_nanos"))
@@ -43,8 +43,9 @@ def _named_in(held_on: Any) -> FromClause:
     return _texts_of('["' + listed + '"]').table_valued("value", joins_implicitly=True)
 
 
-# What the ledger does not know either is charged at its hold.
-_cost = func.coalesce(_entered.c.cost_nanos, attempts.c.hold_nanos)
+# What the ledger does not know either is charged at its hold. Where it is rolled up, the call says what it said.
+_rolled_up = case((batches.c.rolled_ms.is_not(None), attempts.c.cost_nanos))
+_cost = func.coalesce(_entered.c.cost_nanos, _rolled_up, attempts.c.hold_nanos)
 
 
 def _sum(state: AttemptState, amount: Any) -> Any:
@@ -64,6 +65,7 @@ _groups = (
         ).label("overrun"),
     )
     .join_from(attempts, _entered, _entered.c.attempt_id == attempts.c.id, isouter=True)
+    .join(batches, batches.c.id == batch_of(attempts.c.request_id), isouter=True)
     .where(attempts.c.held_on != "")
     .group_by(attempts.c.held_on)
     .subquery("groups")
@@ -81,7 +83,14 @@ _of_calls = (
     .join_from(budget_periods, _sums, _sums.c.value == cast(budget_periods.c.id, Text), isouter=True)
     .subquery("of_calls")
 )
-_spent = budget_periods.c.opening_nanos + _of_calls.c.settled + _of_calls.c.unknown
+# Calls that are removed have left what they came to.
+_spent = (
+    budget_periods.c.opening_nanos
+    + budget_periods.c.removed_nanos
+    + _of_calls.c.settled
+    + _of_calls.c.unknown
+)
+_overrun = budget_periods.c.removed_overrun_nanos + _of_calls.c.overrun
 # What had been spent before there was the budget may be above it.
 _allowed = case(
     (budget_periods.c.opening_nanos > budget_periods.c.ceiling_nanos, budget_periods.c.opening_nanos),
@@ -112,7 +121,7 @@ _compared = (
         _spent.label("spent"),
         _of_calls.c.held,
         _of_calls.c.unknown,
-        _of_calls.c.overrun,
+        _overrun.label("overrun"),
     )
     .join_from(budget_periods, _of_calls, _of_calls.c.id == budget_periods.c.id)
     .join(budgets, budgets.c.id == budget_periods.c.budget_id)
@@ -128,7 +137,7 @@ balances = Check(
             budget_periods.c.spent_nanos != _spent,
             budget_periods.c.held_nanos != _of_calls.c.held,
             budget_periods.c.unknown_nanos != _of_calls.c.unknown,
-            budget_periods.c.overrun_nanos != _of_calls.c.overrun,
+            budget_periods.c.overrun_nanos != _overrun,
         )
     ),
     tell=lambda row: (

@@ -4,7 +4,7 @@ from sqlalchemy import and_, case, func, or_, select
 
 from batchmill.requests.model import AttemptState, RequestState
 from batchmill.requests.work import FIRST
-from db.audit.check import STARTED, Check, is_of_batch
+from db.audit.check import HAS_LINES, Check, is_of_batch
 from db.tables import attempts, batches, requests
 
 _is_sent = attempts.c.state == AttemptState.SENT
@@ -101,7 +101,7 @@ of_batches = Check(
         _unpriced.label("found_unpriced"),
     )
     .join_from(batches, attempts, is_of_batch(attempts.c.request_id), isouter=True)
-    .where(STARTED)
+    .where(HAS_LINES)
     .group_by(batches.c.id)
     .having(
         or_(

@@ -22,6 +22,9 @@ STARTED = and_(
 )
 """Before that, and where nothing was accepted, lines come and go."""
 
+HAS_LINES = and_(STARTED, batches.c.removed_ms.is_(None))
+"""From when its lines are removed on, only a batch's row says what they were."""
+
 REPORT_IT = "this is an error of batchmill's, or somebody has written to the database: keep a copy of it and report it"
 
 
@@ -85,6 +88,11 @@ def is_of_batch(request_id: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether a request is one of the batch beside it: a range, which an index on requests' numbers serves."""
     first = batches.c.id * (1 << PLACE_BITS)
     return and_(request_id > first, request_id <= first + MAX_PLACES)
+
+
+def batch_of(request_id: ColumnElement[int]) -> ColumnElement[int]:
+    """The batch that a request is of."""
+    return request_id // (1 << PLACE_BITS)
 
 
 def place_in_batch() -> ColumnElement[int]:

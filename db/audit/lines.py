@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Text, and_, case, cast, exists, func, literal, or_, select
 
 from batchmill.requests.model import ENDED, RequestState
-from db.audit.check import ENDED_BATCH, STARTED, Check, is_of_batch, place_in_batch
+from db.audit.check import ENDED_BATCH, HAS_LINES, STARTED, Check, is_of_batch, place_in_batch
 from db.tables import answers, batches, cache_entries, claims, flights, requests
 
 _counted = {state: func.count(case((requests.c.state == state, 1))) for state in ENDED}
@@ -36,7 +36,7 @@ counters = Check(
         *(counted.label(f"found_{state}") for state, counted in _counted.items()),
     )
     .join_from(batches, requests, _its_batch, isouter=True)
-    .where(STARTED)
+    .where(HAS_LINES)
     .group_by(batches.c.id)
     .having(
         or_(

@@ -6,20 +6,24 @@ from sqlalchemy import and_, case, func, literal, null, or_, select, union_all
 
 from batchmill.money.nanos import usd_text
 from batchmill.requests.model import AttemptState, RequestState
-from db.audit.check import STARTED, Check
+from db.audit.check import STARTED, Check, batch_of
+from db.books import both
 from db.ledger import CALL, CORRECTION, HIT
 from db.tables import attempts, batches, ledger, requests
 
-_of_ledger = (
+_books = both("batch_id", "cost_nanos", "hits")
+_of_books = (
     select(
-        func.coalesce(func.sum(ledger.c.cost_nanos), 0).label("spent"),
-        func.count(case((ledger.c.kind == HIT, 1))).label("hits"),
-        ledger.c.batch_id,
+        func.coalesce(func.sum(_books.c.cost_nanos), 0).label("spent"),
+        func.sum(_books.c.hits).label("hits"),
+        _books.c.batch_id,
     )
-    .group_by(ledger.c.batch_id)
-    .subquery("of_ledger")
+    .group_by(_books.c.batch_id)
+    .subquery("of_books")
 )
-_spent, _hits = func.coalesce(_of_ledger.c.spent, 0), func.coalesce(_of_ledger.c.hits, 0)
+_spent, _hits = func.coalesce(_of_books.c.spent, 0), func.coalesce(_of_books.c.hits, 0)
+# Daily rows tell single requests no longer apart.
+_is_told_apart = or_(~batches.c.is_direct, batches.c.rolled_ms.is_(None))
 
 spent = Check(
     name="spent",
@@ -32,13 +36,16 @@ spent = Check(
         _spent.label("spent"),
         _hits.label("hits"),
     )
-    .join_from(batches, _of_ledger, _of_ledger.c.batch_id == batches.c.id, isouter=True)
-    .where(STARTED, or_(batches.c.spent_nanos != _spent, batches.c.cached != _hits)),
+    .join_from(batches, _of_books, _of_books.c.batch_id == batches.c.id, isouter=True)
+    .where(STARTED, _is_told_apart, or_(batches.c.spent_nanos != _spent, batches.c.cached != _hits)),
     tell=lambda row: (
         f"${usd_text(row.spent_nanos)} on the batch, ${usd_text(int(row.spent))} in the ledger;"
-        f" from the cache: {row.cached} and {row.hits}"
+        f" from the cache: {row.cached} and {int(row.hits)}"
     ),
 )
+
+# With either of them gone they can be compared no more.
+_HAS_BOTH = and_(batches.c.removed_ms.is_(None), batches.c.rolled_ms.is_(None))
 
 
 def _sides() -> Any:
@@ -54,7 +61,9 @@ def _sides() -> Any:
         nothing.label("corrections"),
         none.label("entered"),
     )
-    # Entries outlive the batch that they are of.
+    made = made.join_from(
+        attempts, batches, batches.c.id == batch_of(attempts.c.request_id), isouter=True
+    ).where(_HAS_BOTH)
     entered = (
         select(
             ledger.c.attempt_id,
@@ -67,7 +76,7 @@ def _sides() -> Any:
             ledger.c.cost_nanos,
         )
         .join_from(ledger, batches, batches.c.id == ledger.c.batch_id)
-        .where(ledger.c.attempt_id.is_not(None))
+        .where(ledger.c.attempt_id.is_not(None), _HAS_BOTH)
     )
     return union_all(made, entered).subquery("sides")
 

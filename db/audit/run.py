@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from batchmill.findings import Finding
-from db.audit import budgets, calls, hosted, lines, money
+from db.audit import budgets, calls, hosted, lines, money, retained
 from db.engine import Database
 
 CHECKS = (
@@ -13,6 +13,8 @@ CHECKS = (
     lines.waiting,
     lines.kept,
     hosted.owed,
+    retained.cleared,
+    retained.answer_of_nobody,
     calls.numbers,
     calls.doubled,
     calls.counted,
@@ -23,15 +25,25 @@ CHECKS = (
     money.entries,
     money.hits,
     money.spent,
+    retained.days,
     budgets.periods,
     budgets.balances,
     lines.counters,
     calls.of_batches,
+    retained.calls,
 )
 """By the number of their promise."""
 
 
-OF_MONEY = (budgets.limits, money.entries, money.hits, money.spent, budgets.periods, budgets.balances)
+OF_MONEY = (
+    budgets.limits,
+    money.entries,
+    money.hits,
+    money.spent,
+    retained.days,
+    budgets.periods,
+    budgets.balances,
+)
 
 
 def audit(database: Database) -> Iterator[Finding]:

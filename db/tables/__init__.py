@@ -18,6 +18,7 @@ from db.tables.owner import (
     provider_checks,
 )
 from db.tables.reports import installation, report_deliveries, reports
+from db.tables.retained import ledger_days, orphans
 from db.tables.service import api_keys, batch_faults, files, idempotency, webhooks
 from db.tables.training import marks
 from db.tables.upkeep import schedule_runs, schedules
@@ -62,9 +63,11 @@ __all__ = [
     "inputs",
     "installation",
     "ledger",
+    "ledger_days",
     "limits",
     "marks",
     "metadata",
+    "orphans",
     "paths",
     "provider_checks",
     "report_deliveries",

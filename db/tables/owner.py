@@ -100,6 +100,9 @@ budget_periods = Table(
     count_column("unknown_nanos"),
     # By how much calls were dearer than their hold: only that can bring it above its limit.
     count_column("overrun_nanos"),
+    # Of what was spent and overrun: calls whose own rows have been removed.
+    count_column("removed_nanos"),
+    count_column("removed_overrun_nanos"),
     # The limit in force: its owner may change it in mid-period. Calls are held against it under this row's lock.
     Column("limit_nanos", BigInteger, nullable=False),
     # The highest limit that was in force while it has lasted.

@@ -74,6 +74,11 @@ batches = Table(
     Column("finalizing_ms", BigInteger),
     Column("cancelling_ms", BigInteger),
     Column("ended_ms", BigInteger),
+    # From then on its lines are removed, with all that is only theirs; and from then on none is left.
+    Column("removed_ms", BigInteger),
+    Column("cleared_ms", BigInteger),
+    # From then on its entries in the ledger are rolled up to daily rows.
+    Column("rolled_ms", BigInteger),
     sqlite_autoincrement=True,
 )
 Index(

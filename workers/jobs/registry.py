@@ -56,6 +56,10 @@ JOBS: Mapping[JobName, Job] = {
         module="workers.jobs.weekly_report",
         meaning="makes the report of the week before, and mails it to ADMIN_EMAILS",
     ),
+    JobName.RETENTION: Job(
+        module="workers.jobs.retention",
+        meaning="removes what has been kept long enough, and adds old entries of the ledger up to daily rows",
+    ),
     JobName.TRAINING_EXPORT: Job(
         module="workers.jobs.training_export",
         meaning="exports training data, where answers are marked for it",

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from batchmill.budgets.model import Period, Scope
 from batchmill.budgets.standing import Standing
+from batchmill.errors import MisuseError
 from batchmill.periods import date_of, days_between, start_of
 from batchmill.reports.forecast import LOOKED_BACK_DAYS, forecast_of
 from batchmill.reports.model import BudgetState, DaySpend, Dimension, Month, ProviderState, Report, Spend
@@ -15,6 +16,7 @@ from batchmill.reports.pace import runs_out_ms
 from batchmill.reports.period import ReportPeriod, Span, month_text
 from batchmill.reports.suggestions import suggestions_for
 from batchmill.settings import Settings
+from db.books import rolled_up_to
 from db.budgets.standings import standings
 from db.engine import Database, Transaction
 from db.reports import standing, store, sums
@@ -41,6 +43,7 @@ def make_report(
 
     Raises:
         DatabaseError: It cannot be asked.
+        MisuseError: It reaches further back than single entries of the ledger are kept.
         SettingsError: The file of prices is wrong.
     """
 
@@ -50,6 +53,7 @@ def make_report(
             return question(tx)
 
     span, before, weekday = period.span, period.before, period.same_weekday
+    _refuse_rolled_up(min(span.start_ms, before.start_ms), ask(rolled_up_to))
     days = [
         DaySpend(day=name, spend=ask(partial(sums.spend_of, span=day))) for name, day in _days_up_to(period)
     ]
@@ -84,6 +88,15 @@ def make_report(
     )
     alternatives = ask(lambda tx: alternatives_for(tx, settings, report))
     return replace(report, suggestions=suggestions_for(report, alternatives))
+
+
+def _refuse_rolled_up(since_ms: int, rolled_ms: int) -> None:
+    if since_ms <= rolled_ms:
+        raise MisuseError(
+            "the report, or the period before that it is compared with, reaches further back than single entries of"
+            " the ledger are kept",
+            "`batchmill usage` adds up any period; BATCHMILL_KEEP_LEDGER_DAYS says how long entries are kept",
+        )
 
 
 def _days_up_to(period: ReportPeriod) -> list[tuple[str, Span]]:

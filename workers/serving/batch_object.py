@@ -97,6 +97,7 @@ def _ours(row: Any, state: BatchState) -> dict[str, Any]:
         "request_type": row.request_type or None,
         "user": row.user_id or None,
         "last_error": row.last_error or None,
+        "removed_at": _seconds(row.removed_ms),
     }
 
 

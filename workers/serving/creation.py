@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
-from batchmill.errors import ParameterError
+from batchmill.errors import NotFoundError, ParameterError
 from batchmill.files.model import Purpose
 from batchmill.requests.model import BatchOptions, Endpoint
 from db import batches, hosted, webhooks
+from db import files as file_rows
 from db.engine import Transaction
 from workers.budgets import define_environment_budgets, grant_budget
 from workers.serving import files
@@ -80,6 +81,8 @@ def create(service: Service, wanted: WantedBatch, idempotency_key: str | None = 
 
 
 def _make(tx: Transaction, wanted: WantedBatch) -> Any:
+    if not file_rows.hold(tx, wanted.input_file, wanted.options.tenant):
+        raise NotFoundError(f"No such File object: {wanted.input_file}")
     made = batches.create(tx, wanted.options, deadline_ms=tx.now_ms + wanted.window_s * 1000)
     row = hosted.describe(
         tx,

@@ -11,6 +11,7 @@ from batchmill.results.cursor import MOST_OPEN, CursorError, read_cursor
 from batchmill.settings import Settings
 from db.engine import Database
 from workers.following import Follower
+from workers.removed import refuse_removed
 from workers.watching import is_all_said
 
 MOST_LINES: Final = 1_000
@@ -116,6 +117,7 @@ def has_ended(row: Any) -> bool:
 def _follower(
     database: Database, settings: Settings, batch: Any, after: str, *, ids_at_once: int
 ) -> Follower:
+    refuse_removed(batch)
     check_after(batch, after)
     return Follower(
         database,

@@ -24,6 +24,7 @@ def upgrade() -> None:
     _reports()
     _training()
     _cache_worth()
+    _retention()
 
 
 def _schedules() -> None:
@@ -247,7 +248,47 @@ def _cache_worth() -> None:
     )
 
 
+def _retention() -> None:
+    for name in ("removed_ms", "cleared_ms", "rolled_ms"):
+        op.add_column("batches", sa.Column(name, sa.BigInteger(), nullable=True))
+    for name in ("removed_nanos", "removed_overrun_nanos"):
+        op.add_column("budget_periods", sa.Column(name, sa.BigInteger(), server_default="0", nullable=False))
+    op.create_table(
+        "orphans",
+        sa.Column("answer_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("answer_id", name=op.f("pk_orphans")),
+    )
+    texts = ("job_name", "request_type", "user_id", "agent")
+    named = ("endpoint", "tenant", "provider", "model", "selection_mode")
+    counted = ("requests", "calls", "failed", "hits", "corrections", "unpriced")
+    tokens = ("input", "cached", "cache_write", "output", "reasoning", "audio")
+    op.create_table(
+        "ledger_days",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("cohort", sa.BigInteger(), nullable=False),
+        sa.Column("day", sa.Text(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        *(sa.Column(name, sa.Text(), server_default="", nullable=False) for name in texts),
+        *(sa.Column(name, sa.Text(), nullable=False) for name in named),
+        *(
+            sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
+            for name in (*counted, *(f"{kind}_tokens" for kind in tokens))
+        ),
+        sa.Column("cost_nanos", sa.BigInteger(), nullable=True),
+        sa.Column("latency_ms", sa.BigInteger(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_ledger_days")),
+    )
+    op.create_index("ix_ledger_days_at_ms", "ledger_days", ["at_ms"])
+
+
 def downgrade() -> None:
+    op.drop_table("ledger_days")
+    op.drop_table("orphans")
+    for name in ("removed_overrun_nanos", "removed_nanos"):
+        op.drop_column("budget_periods", name)
+    for name in ("rolled_ms", "cleared_ms", "removed_ms"):
+        op.drop_column("batches", name)
     op.drop_column("cache_entries", "is_shared")
     op.drop_column("cache_entries", "cost_nanos")
     op.drop_column("cache_entries", "answer_bytes")
