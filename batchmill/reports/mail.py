@@ -13,20 +13,6 @@ from batchmill.reports.text import text_of
 from batchmill.reports.verdict import verdict_of
 
 
-def message_id_of(report: Report, *, installation: str, recipient: str, domain: str) -> str:
-    """The Message-ID, without brackets: always the same of an installation, a report and a recipient, so that a mail
-    that comes twice is known to be the same.
-
-    Args:
-        installation: Its id, by which the mails of two of them are told apart.
-        domain: The sender's.
-    """
-    period = report.period
-    facts = "\n".join((installation, period.kind, str(period.start_ms), recipient))
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:24]
-    return f"report-{period.name}-{digest}@{domain}"
-
-
 def mail_of(report: Report, *, sender: Address, recipient: Address, message_id: str) -> EmailMessage:
     """The mail: byte for byte the same at every try."""
     mail = new_mail(

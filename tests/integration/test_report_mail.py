@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-import workers.reports.delivery as report_delivery
+import workers.reports.handing as handing
 from batchmill.reports.delivery import DeliveryState
 from batchmill.settings import Settings, load_settings
 from batchmill.settings.schedules import JobName
@@ -176,7 +176,7 @@ def test_what_the_server_says_decides(
     database: Database, behave: Behave, state: DeliveryState, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only silence after the mail leaves it open whether it was taken."""
-    monkeypatch.setattr(report_delivery, "DATA_S", 0.5)
+    monkeypatch.setattr(handing, "DATA_S", 0.5)
 
     async def go() -> None:
         async with misbehaving(behave) as url:

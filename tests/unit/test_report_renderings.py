@@ -18,7 +18,8 @@ from batchmill.reports.chart import HEIGHT, WIDTH, axis_labels, chart_png, chart
 from batchmill.reports.facts import read_facts, write_facts
 from batchmill.reports.formats import ReportFormat, rendered
 from batchmill.reports.html import html_of
-from batchmill.reports.mail import mail_of, message_id_of
+from batchmill.reports.identity import message_id_of
+from batchmill.reports.mail import mail_of
 from batchmill.reports.model import (
     BudgetState,
     CacheUse,

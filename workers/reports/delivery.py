@@ -5,7 +5,6 @@ down that the mail is being handed over; then it is; then that it has been. Who 
 of which nobody knows, and that is said.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.headerregistry import Address
@@ -13,10 +12,8 @@ from email.headerregistry import Address
 import structlog
 
 from batchmill.errors import DeliveryError, RefusedMailError, UncertainMailError
-from batchmill.mail.session import connected
-from batchmill.reports.delivery import DATA_S, OPENING_S, DeliveryState
-from batchmill.reports.mail import mail_of, message_id_of
-from batchmill.reports.model import Report
+from batchmill.reports.delivery import DeliveryState
+from batchmill.reports.identity import message_id_of
 from batchmill.settings.alerts import MailServer, MailSettings, read_mailbox
 from db.engine import Database, Transaction
 from db.reports import deliveries, store
@@ -24,8 +21,6 @@ from db.reports.deliveries import Turn
 from db.reports.store import StoredReport
 
 log = structlog.get_logger()
-
-HINT = "check SMTP_URL and MAIL_FROM; `batchmill budget alerts --test` tries them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +91,13 @@ def deliver_owed(database: Database, post: Post, *, checkpoint: Callable[[], Non
 
 def deliver(database: Database, post: Post, turn: Turn) -> DeliveryState:
     """Deliver what was taken; what has become of it."""
+    from workers.reports.handing import (
+        hand_in,
+    )  # brings templates and pictures, of which most rounds have no need
+
     error: DeliveryError | None = None
     try:
-        asyncio.run(_hand_in(database, post, turn))
+        hand_in(database, post, turn)
     except DeliveryError as failed:
         error = failed
     match error:
@@ -117,32 +116,6 @@ def deliver(database: Database, post: Post, turn: Turn) -> DeliveryState:
             database.persist(lambda tx: deliveries.note_failed(tx, turn, error.message))
             log.warning("report_mail_not_sent", error=error.message, **_told(turn))
             return DeliveryState.PENDING
-
-
-async def _hand_in(database: Database, post: Post, turn: Turn) -> None:
-    with database.read() as tx:
-        report = store.named(tx, str(turn.report_id)).report
-    recipient = read_mailbox(turn.recipient)
-    mail = mail_of(report, sender=post.sender, recipient=recipient, message_id=turn.message_id)
-    async with connected(post.server, domain=post.sender.domain, within_s=OPENING_S, hint=HINT) as session:
-        await session.address(post.sender, [recipient])
-        if not await asyncio.to_thread(database.persist, lambda tx: deliveries.begin(tx, turn)):
-            raise DeliveryError("another has taken over the delivery", "it goes on by itself")
-        await session.hand_in(mail, within_s=DATA_S)
-        await asyncio.to_thread(database.persist, lambda tx: deliveries.note_sent(tx, turn))
-
-
-async def send_now(report: Report, post: Post, recipient: str, message_id: str) -> None:
-    """Send a report that is not kept.
-
-    Raises:
-        DeliveryError: The server has not taken it, or has not said so.
-    """
-    to = read_mailbox(recipient)
-    mail = mail_of(report, sender=post.sender, recipient=to, message_id=message_id)
-    async with connected(post.server, domain=post.sender.domain, within_s=OPENING_S, hint=HINT) as session:
-        await session.address(post.sender, [to])
-        await session.hand_in(mail, within_s=DATA_S)
 
 
 def _told(turn: Turn) -> dict[str, object]:

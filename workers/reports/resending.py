@@ -1,6 +1,5 @@
 """Reports that a person sends: again, or at once."""
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 
@@ -10,7 +9,8 @@ from batchmill.reports.model import Report
 from batchmill.settings import Settings
 from db.engine import Database
 from db.reports import deliveries, store
-from workers.reports.delivery import Post, addresses_of, deliver, flag_lost, owe, post_of, send_now
+from workers.reports.delivery import Post, addresses_of, deliver, flag_lost, owe, post_of
+from workers.reports.handing import send_now
 
 
 def resend(database: Database, settings: Settings, name: str, recipients: Sequence[str]) -> dict[str, str]:
@@ -62,7 +62,7 @@ def send_at_once(report: Report, settings: Settings, recipient: str) -> None:
     """
     post = _post(settings, recipient)
     message_id = f"report-{report.period.name}-{uuid.uuid4().hex[:24]}@{post.sender.domain}"
-    asyncio.run(send_now(report, post, recipient, message_id))
+    send_now(report, post, recipient, message_id)
 
 
 def _post(settings: Settings, or_from: str) -> Post:
