@@ -23,6 +23,7 @@ class Sizes:
         slow_lines: Of the batch it answers slowly.
         latency_s: Shortest and longest time of such an answer.
         quota_s: How long a provider's limits are used up.
+        quota_processes: By so many worker processes.
         upload_mb: Size of a large upload, and of many together.
         uploads: How many those are.
         cache_entries: Of the cache that is cleaned up.
@@ -42,6 +43,7 @@ class Sizes:
     slow_lines: int
     latency_s: tuple[float, float]
     quota_s: float
+    quota_processes: int
     upload_mb: int
     uploads: int
     cache_entries: int
@@ -62,6 +64,7 @@ FULL = Sizes(
     slow_lines=7_000,
     latency_s=(0.5, 2.0),
     quota_s=180.0,
+    quota_processes=4,
     upload_mb=200,
     uploads=50,
     cache_entries=1_000_000,
@@ -81,6 +84,7 @@ QUICK = Sizes(
     slow_lines=300,
     latency_s=(0.05, 0.2),
     quota_s=4.0,
+    quota_processes=2,
     upload_mb=5,
     uploads=5,
     cache_entries=2_000,

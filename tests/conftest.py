@@ -13,6 +13,7 @@ from batchmill.settings import Settings, load_settings
 from db import schema
 from db.engine import Database
 from tests.support.clocks import FakeClock
+from tests.support.compiled import share_compiled
 from tests.support.mill import Mill, heed_signals
 from tests.support.planted import planted_key, pytest_runtest_logreport
 from tests.support.servers import PostgresCluster, postgres_cluster, valkey_server
@@ -23,6 +24,8 @@ __all__ = ["planted_key", "pytest_runtest_logreport"]
 settings.register_profile("batchmill", deadline=None)
 settings.load_profile("batchmill")
 
+share_compiled()
+
 
 @pytest.fixture(autouse=True)
 def signals() -> None:
@@ -30,11 +33,22 @@ def signals() -> None:
     heed_signals()
 
 
+def log_plainly() -> None:
+    """Events as structlog prints them, yet tracebacks without the value of every variable: those can take minutes."""
+    structlog.reset_defaults()
+    *processors, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, plain])
+
+
+log_plainly()
+
+
 @pytest.fixture(autouse=True)
 def forget_logs() -> Iterator[None]:
     """A command that ran in this process sends no later test's events to the standard error it had."""
     yield
-    structlog.reset_defaults()
+    log_plainly()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Part `quota`: four worker processes against a provider with true sliding windows: none refused, nearly all used."""
+"""Part `quota`: worker processes against a provider with true sliding windows: none refused, nearly all used."""
 
 from collections.abc import Iterator, Mapping
 
@@ -19,9 +19,9 @@ TARGETS: Mapping[str, AtLeast | AtMost] = {
 
 def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
     """Once for each way of holding, and once with a FLUSHALL in the middle."""
-    seconds = stage.sizes.quota_s
+    seconds, processes = stage.sizes.quota_s, stage.sizes.quota_processes
     for way, per_second in WAYS.items():
-        used = use_up(stage.empty_folder(), seconds=seconds, per_second=per_second)
+        used = use_up(stage.empty_folder(), seconds=seconds, per_second=per_second, processes=processes)
         yield (
             Part.QUOTA,
             {
@@ -30,7 +30,13 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
                 f"held to {way}: made, calls": used.calls,
             },
         )
-    used = use_up(stage.empty_folder(), seconds=seconds, per_second=True, flush_after_s=[seconds / 2])
+    used = use_up(
+        stage.empty_folder(),
+        seconds=seconds,
+        per_second=True,
+        flush_after_s=[seconds / 2],
+        processes=processes,
+    )
     yield (
         Part.QUOTA,
         {FORGOTTEN: used.refused, "all forgotten in the middle: of the tighter limit used, %": used.percent},

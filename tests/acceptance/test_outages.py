@@ -57,8 +57,18 @@ def lines(model: str, prefix: str, count: int = LINES) -> list[str]:
     return [chat_line(f"{prefix}{n}", f"{prefix} question {n}", model=model) for n in range(count)]
 
 
-@pytest.mark.parametrize("fault", ["500", "529", "timeout", "drip", "reset-before", "reset-after", "quota"])
-@pytest.mark.parametrize("model", ["gpt-4o-mini", "anthropic/claude-sonnet-5"])
+@pytest.mark.parametrize(
+    ("fault", "model"),
+    [  # what each fault means to each provider, tests/conformance/test_provider_faults.py shows
+        ("500", "gpt-4o-mini"),
+        ("529", "anthropic/claude-sonnet-5"),
+        ("timeout", "gpt-4o-mini"),
+        ("drip", "anthropic/claude-sonnet-5"),
+        ("reset-before", "gpt-4o-mini"),
+        ("reset-after", "anthropic/claude-sonnet-5"),
+        ("quota", "gpt-4o-mini"),
+    ],
+)
 def test_the_fallback_answers_every_line(
     mill: Mill, tmp_path: Path, primary: Sandbox, fallback: Sandbox, fault: str, model: str
 ) -> None:

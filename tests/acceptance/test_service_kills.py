@@ -19,6 +19,8 @@ from tests.support.mill import Mill, Sandbox, chat_line, sandbox, wait_until
 CLIENTS = int(os.environ.get("CHAOS_CLIENTS", "4"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
 LINES = 15
+PAUSE_S = 0.5
+"""Between two batches of a client: on a slow machine, too, only so many are to be answered in the end."""
 
 
 def lines_of(name: str, number: int = LINES) -> bytes:
@@ -63,6 +65,7 @@ class Producer(threading.Thread):
                 if nth % 2:
                     self.client.ended(self.batches[name], within_s=110)
                 nth += 1
+                self.is_over.wait(PAUSE_S)
         except BaseException as error:
             self.error = error
 

@@ -10,8 +10,10 @@ PATIENCE_S = 110.0
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something to become true, patiently."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.01)
+        pause_s = 0.01
+        while not condition():
+            await asyncio.sleep(pause_s)
+            pause_s = min(0.05, pause_s * 1.2)
 
 
 class FakeClock:

@@ -19,6 +19,7 @@ from tests.support.forked import run_forked
 
 BATCHMILL = str(Path(sys.executable).with_name("batchmill"))
 PATIENCE_S = 90.0
+LONGEST_PAUSE_S = 0.1
 OURS = (
     *("BATCHMILL_", "DATABASE_", "REDIS_", "BROKER_", "SMTP_", "MAIL_", "ADMIN_", "AI_"),
     *("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "OPENROUTER_", "LOCAL_"),
@@ -215,11 +216,13 @@ class Mill:
 
     def worker_parents(self) -> list[int]:
         """The workers' first processes, which a run starts."""
-        return [pid for pid in self._named("worker") if _parent(pid) not in self._named("worker")]
+        found = self._named("worker")
+        return [pid for pid in found if _parent(pid) not in found]
 
     def worker_children(self) -> list[int]:
         """The processes that make the calls."""
-        return [pid for pid in self._named("worker") if _parent(pid) in self._named("worker")]
+        found = self._named("worker")
+        return [pid for pid in found if _parent(pid) in found]
 
     def fronts(self) -> list[int]:
         """The processes that answer HTTP."""
@@ -288,11 +291,13 @@ def _is_zombie(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, every_s: float = 0.02) -> None:
-    """Wait for something to become true; an AssertionError when it does not."""
+    """Wait for something to become true; an AssertionError when it does not. Looked for less often as time passes:
+    who waits for long takes processor time from whom he waits for."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s"
         time.sleep(every_s)
+        every_s = max(every_s, min(LONGEST_PAUSE_S, every_s * 1.2))
 
 
 def chat_line(custom_id: str, text: str, **body: Any) -> str:

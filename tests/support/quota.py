@@ -53,6 +53,7 @@ def use_up(
     per_second: bool = False,
     flush_after_s: Sequence[float] = (),
     are_set: bool = True,
+    processes: int = PROCESSES,
     seed: int = 1,
 ) -> Used:
     """Send as fast as the limits let one, from a cold start.
@@ -77,7 +78,7 @@ def use_up(
                 _set_limits(mill)
             source = write_lines(folder / "in.jsonl", lines)
             process = mill.start(
-                "run", source, "-o", folder / "out.jsonl", "--workers", str(PROCESSES), "--concurrency", "128"
+                "run", source, "-o", folder / "out.jsonl", "--workers", str(processes), "--concurrency", "128"
             )
             first_s = _wait_for_first(provider.log)
             for after_s in flush_after_s:
@@ -102,7 +103,9 @@ def use_up(
 
 
 def _set_limits(mill: Mill) -> None:
-    done = mill("providers", "limit", "openai", "--model", MODEL, "--rpm", str(RPM), "--tpm", str(TPM))
+    done = mill.quickly(
+        "providers", "limit", "openai", "--model", MODEL, "--rpm", str(RPM), "--tpm", str(TPM)
+    )
     assert done.returncode == 0, done.stderr
 
 
