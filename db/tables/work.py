@@ -271,7 +271,7 @@ cache_entries = Table(
     Column("is_shared", Boolean, nullable=False, server_default=text("false")),
     Column("last_used_ms", BigInteger),
     count_column("usage_count"),
-    # What people say of this very answer; gone with it. A rating is from one to five.
+    # What people say of this very answer: its mark's.
     Column("quality", Float),
     Column("rating", Float),
     Column("verified", Boolean, nullable=False, server_default=text("false")),

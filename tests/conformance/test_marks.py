@@ -12,7 +12,8 @@ from batchmill.requests.model import LineError
 from batchmill.training.marks import Mark
 from batchmill.training.orders import read_orders
 from db import marks
-from db.cache_contents import Choice, Dropped, drop, would_drop
+from db.cache_contents import Choice, drop, would_drop
+from db.cache_drops import Dropped
 from db.engine import Database
 from db.marks import Filter, Marking
 from db.tables import answers, cache_entries, inputs, requests
