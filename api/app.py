@@ -1,12 +1,14 @@
 """The service over HTTP: every route, and what holds for all of them."""
 
 import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import structlog
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import batches, completions, files, health, results
@@ -16,7 +18,10 @@ from api.document import complete
 from api.door import Door
 from api.errors import answer_errors, error_response
 from api.limits import BodyLimit, RequestLimit
-from api.metrics import measure
+from api.metrics import NO_ROUTE, measure
+from batchmill.request_log import AccessLog
+from batchmill.settings.groups import LogRequests
+from batchmill.trace_parent import trace_parent
 from workers.serving.desk import Desk
 from workers.serving.service import Service
 
@@ -54,7 +59,11 @@ def make_app(service: Service) -> FastAPI:
     limits = service.settings.service
     app.add_middleware(BodyLimit, most_bytes=limits.max_body_bytes, unless=("/v1/files",))
     app.add_middleware(Door, service=service, limit=RequestLimit(limits.key_rpm))
-    app.add_middleware(RequestIds)  # outside of these: whatever is answered has one
+    which = service.settings.log.requests
+    access = None if which is LogRequests.OFF else AccessLog(which)
+    is_traced = service.settings.traces.url is not None
+    # Outside of these: whatever is answered has one.
+    app.add_middleware(RequestIds, access=access, is_traced=is_traced)
     measure(app, service)
     return app
 
@@ -63,10 +72,16 @@ class RequestIds:
     """Gives every request an id, which its answer and what is logged of it bear; and answers what nobody caught.
 
     Of more than so many at a time, it answers that the service is busy.
+
+    Args:
+        access: Logs how each was answered; None = nobody does.
+        is_traced: Whether spans of calls are to be told whose request they are for.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, access: AccessLog | None = None, *, is_traced: bool = False) -> None:
         self._app = app
+        self._access = access
+        self._is_traced = is_traced
         self._at_work = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,31 +91,45 @@ class RequestIds:
             return
         request_id = f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        has_begun = False
+        status: int | None = None
+        begun_s = time.monotonic()
+        if self._is_traced:
+            trace_parent.set(Headers(scope=scope).get("traceparent", ""))
 
         async def send_named(message: Message) -> None:
-            nonlocal has_begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                has_begun = True
+                status = message["status"]
                 told = {"x-request-id": request_id, **scope["state"].get(TOLD_HEADERS, {})}
                 more = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            if self._at_work >= MOST_AT_A_TIME:
-                told = f"{MOST_AT_A_TIME:,} requests are being answered; try again in a while."
-                busy = error_response(503, "overloaded", told, headers={"retry-after": "1"})
-                await busy(scope, receive, send_named)
-                return
-            self._at_work += 1
             try:
-                await self._app(scope, receive, send_named)
-            except Exception as error:
-                log.exception("request_failed", path=scope["path"], error=f"{type(error).__name__}: {error}")
-                if has_begun:
-                    raise
-                told = f"Something went wrong on our side; the service's log knows more, by {request_id}."
-                await error_response(500, "internal_error", told)(scope, receive, send_named)
+                await self._answer(scope, receive, send_named, lambda: status is not None)
             finally:
-                self._at_work -= 1
+                if self._access is not None:
+                    route = getattr(scope.get("route"), "path", NO_ROUTE)
+                    took_ms = int((time.monotonic() - begun_s) * 1000)
+                    self._access.write(scope["method"], route, status, took_ms)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, has_begun: Callable[[], bool]
+    ) -> None:
+        if self._at_work >= MOST_AT_A_TIME:
+            told = f"{MOST_AT_A_TIME:,} requests are being answered; try again in a while."
+            busy = error_response(503, "overloaded", told, headers={"retry-after": "1"})
+            await busy(scope, receive, send)
+            return
+        self._at_work += 1
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            log.exception("request_failed", path=scope["path"], error=f"{type(error).__name__}: {error}")
+            if has_begun():
+                raise
+            told = f"Something went wrong on our side; the service's log knows more, by {scope['state']['request_id']}."
+            await error_response(500, "internal_error", told)(scope, receive, send)
+        finally:
+            self._at_work -= 1

@@ -32,7 +32,16 @@ from batchmill.budgets.model import OnLimit
 from batchmill.limits.gate import NoPass, Pass
 from batchmill.limits.measure import NOTHING, planned
 from batchmill.limits.model import Demand
-from batchmill.providers.base import CALL_CANCELLED, DEFAULT_OUTPUT_CAP_TOKENS, Call, Provider, Reply, Verdict
+from batchmill.logs import about_request
+from batchmill.providers.base import (
+    CALL_CANCELLED,
+    DEFAULT_OUTPUT_CAP_TOKENS,
+    NOT_MADE,
+    Call,
+    Provider,
+    Reply,
+    Verdict,
+)
 from batchmill.requests.ids import client_request_id
 from batchmill.requests.judge import Judge
 from batchmill.requests.model import Lane, RequestState
@@ -58,7 +67,7 @@ _WANTED = {Why.UNBOUNDED: Bounded.ROUGHLY, Why.ROUGH: Bounded.CLOSELY}
 
 NOT_SENT = Reply(
     verdict=Verdict.THROTTLED,
-    error_code="not_sent",
+    error_code=NOT_MADE,
     error_message="the call was written down and then not made, as its moment did not come",
     retry_after_s=0.0,
 )
@@ -178,6 +187,7 @@ class Pipeline:
         now_ms: The database's clock.
         settled: What has become of requests so far: `done`, `failed`, `pending` for those to be tried again.
         redact: Takes what is somebody's out of a reply, before anything of it is kept; None = it is kept as it is.
+        watch: Told how each attempt has ended, before that is written; None = nobody wants to know.
     """
 
     journal: Journal
@@ -192,6 +202,7 @@ class Pipeline:
     aside: SetAside = field(default_factory=SetAside)
     settled: Counter[RequestState] = field(default_factory=Counter, init=False)
     redact: Callable[[Reply], Awaitable[Reply]] | None = None
+    watch: Callable[[Outcome], None] | None = None
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
     _coming: Counter[Target] = field(default_factory=Counter, init=False)
     _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
@@ -207,6 +218,7 @@ class Pipeline:
         self._coming[job.asked] -= 1
         if not self._coming[job.asked]:
             del self._coming[job.asked]
+        about_request(job.batch.public_id, job.request_id)
         try:
             sent = await self._route(job)
             reply = await self._call(sent) if isinstance(sent, Ready) else None
@@ -220,6 +232,8 @@ class Pipeline:
             if self.redact is not None:
                 reply = await self.redact(reply)
             outcome = self.judge.judge(sent.attempt, reply)
+            if self.watch is not None:
+                self.watch(outcome)
             await self.journal.settle(outcome)
             self.settled[outcome.state] += 1
 

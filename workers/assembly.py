@@ -10,14 +10,17 @@ from batchmill.errors import SettingsError
 from batchmill.money.prices import Pricer
 from batchmill.providers.base import Provider, Reply
 from batchmill.providers.names import ProviderName
+from batchmill.request_log import CallLog
 from batchmill.requests.judge import Judge, RetryRules
 from batchmill.routing.circuits import CircuitRules
 from batchmill.settings import Settings
+from batchmill.settings.groups import LogRequests
 from batchmill.settings.providers import GeminiSettings, GeminiTransport, ProviderSettings
 from db import schema
 from db.engine import Database
 from workers.addresses import missing_key, upstreams_of
 from workers.prices import file_prices
+from workers.watchers import Watchers
 
 MOST_OPEN = 150
 """A circuit stays open so many times as long as at first, at most."""
@@ -225,3 +228,17 @@ def make_redaction(settings: Settings) -> Callable[[Reply], Awaitable[Reply]] | 
 
     patterns()
     return redact
+
+
+def make_watchers(settings: Settings) -> Watchers | None:
+    """Who is told how each call has ended; None where nobody wants to know. Call it after the fork.
+
+    Traces without the extra are warned of, and not sent: OpenTelemetry's variables are often set for a whole machine.
+    """
+    tracer = None
+    if settings.traces.url is not None:
+        from batchmill.tracing import make_tracer
+
+        tracer = make_tracer(settings.traces, settings.traces.url)
+    log = None if settings.log.requests is LogRequests.OFF else CallLog(settings.log.requests)
+    return None if tracer is None and log is None else Watchers(log=log, tracer=tracer)

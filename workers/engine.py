@@ -13,6 +13,7 @@ from typing import IO
 from batchmill.budgets.aside import SetAside
 from batchmill.errors import BatchmillError
 from batchmill.limits.gate import Gate
+from batchmill.logs import name_worker
 from batchmill.pipeline import Journal as JournalLike
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Provider, Reply
@@ -22,11 +23,19 @@ from db import workers as worker_rows
 from db.engine import Database
 from db.journal import Journal
 from workers.addresses import ENDPOINTS, misfit_of, upstreams_of
-from workers.assembly import circuit_rules, make_database, make_judge, make_providers, make_redaction
+from workers.assembly import (
+    circuit_rules,
+    make_database,
+    make_judge,
+    make_providers,
+    make_redaction,
+    make_watchers,
+)
 from workers.budgets import define_environment_budgets
 from workers.life import life_signs, show_life
 from workers.limits import make_gate
 from workers.prices import FollowedPrices, file_prices
+from workers.watchers import Watchers
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +45,7 @@ class Engine:
     Attributes:
         life_sign: Held for as long as the process lives.
         redact: Takes what is somebody's out of replies before they are kept; None = they are kept as they are.
+        watchers: Who is told how each call has ended; None = nobody.
     """
 
     settings: Settings
@@ -47,6 +57,7 @@ class Engine:
     worker_id: str
     life_sign: IO[bytes]
     redact: Callable[[Reply], Awaitable[Reply]] | None = None
+    watchers: Watchers | None = None
     aside: SetAside = field(default_factory=SetAside)
 
     @property
@@ -95,6 +106,7 @@ class Engine:
             output_cap_tokens=self.settings.budgets.output_cap_tokens,
             aside=self.aside,
             redact=self.redact,
+            watch=None if self.watchers is None else self.watchers.tell,
         )
 
     async def stop(self) -> None:
@@ -102,6 +114,8 @@ class Engine:
         await self.gate.close()
         for provider in self.providers.values():
             await provider.close()
+        if self.watchers is not None:
+            await asyncio.to_thread(self.watchers.close)
 
     def leave(self) -> None:
         """Strike the worker off the list, unless it still holds something, and close the database."""
@@ -125,6 +139,7 @@ def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engi
     """
     database = make_database(settings)
     worker_id = worker_rows.new_id(kind)
+    name_worker(worker_id)
     life_sign = show_life(settings.home, worker_id)
     with database.write() as tx:
         worker_rows.register(tx, worker_id, str(settings.home))
@@ -151,4 +166,5 @@ def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engi
         worker_id=worker_id,
         life_sign=life_sign,
         redact=make_redaction(settings),
+        watchers=make_watchers(settings),
     )

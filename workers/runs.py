@@ -160,6 +160,8 @@ class Run:
                 self._take_in(batch)
             self._wanted.source.release()
             self._attend(batch, crew)
+            if self._is_traced:
+                crew.worker.stop()
         except DatabaseError:
             crew.worker.stop()  # what it has in hand may yet be written; we can tell nobody anything
             raise
@@ -184,6 +186,11 @@ class Run:
             prices=price_guard(self._database, self._settings, batch),
         )
 
+    @property
+    def _is_traced(self) -> bool:
+        """Whether a worker that has nothing in hand any more may still have spans to send."""
+        return self._settings.traces.url is not None
+
     def _dismiss(self, batch: Any, crew: Crew) -> None:
         """Let the calls in flight finish and leave nothing behind; an unfinished batch stands still from here on."""
         with contextlib.suppress(DatabaseError, BrokerError):
@@ -193,6 +200,7 @@ class Run:
                 is_busy = claims.any_of(tx, batch.id)
             if is_busy:
                 self._watch(progress_of(row, "stopping"))
+            if is_busy or self._is_traced:
                 crew.worker.stop()
         crew.worker.kill()
         with contextlib.suppress(DatabaseError, BrokerError):

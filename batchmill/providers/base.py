@@ -14,6 +14,8 @@ from batchmill.requests.model import Endpoint
 
 CALL_CANCELLED: Final = "call_cancelled"
 """The error code of a call that was cut off on our own side."""
+NOT_MADE: Final = "not_sent"
+"""The error code of a call that was written down and then not made."""
 WORKER_LOST: Final = "worker_lost"
 """The error code of a call whose worker died."""
 DEFAULT_OUTPUT_CAP_TOKENS: Final = 4_096
@@ -113,6 +115,12 @@ class Reply:
     quotas: tuple[Quota, ...] = ()
     is_empty: bool = False
     latency_ms: int = 0
+
+    @property
+    def is_of_a_call(self) -> bool:
+        """Whether a call was made: a refusal without a status is our own, as is that of one whose moment never came."""
+        is_our_refusal = self.verdict is Verdict.REFUSED and self.status_code is None
+        return not is_our_refusal and self.error_code != NOT_MADE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ from batchmill.settings.retention import RetentionSettings
 from batchmill.settings.schedules import ScheduleSettings
 from batchmill.settings.secrets_file import SECRETS_VARIABLE
 from batchmill.settings.service import ServiceSettings
+from batchmill.settings.traces import TraceSettings
 from batchmill.settings.training import PrivacySettings, TrainingSettings
 
 _USD_LIMIT = "US dollars as plain decimals: 5 or 5.00"
@@ -258,6 +259,14 @@ class BudgetSettings(Group):
         return {period: limit_nanos(usd) for period, usd in given.items() if usd is not None}
 
 
+class LogRequests(StrEnum):
+    """Which calls to providers, and which requests to the service, are logged one by one."""
+
+    OFF = "off"
+    ERRORS = "errors"
+    ALL = "all"
+
+
 class LogSettings(Group):
     """What is said on standard error while working."""
 
@@ -266,6 +275,11 @@ class LogSettings(Group):
     )
     format: Annotated[LogFormat, LowerCase] = choice(
         LogFormat.CONSOLE, "BATCHMILL_LOG_FORMAT", "For people, or one JSON object a line."
+    )
+    requests: Annotated[LogRequests, LowerCase] = choice(
+        LogRequests.OFF,
+        "BATCHMILL_LOG_REQUESTS",
+        "Which calls to providers and requests to the service are logged; never what they say.",
     )
 
 
@@ -325,6 +339,7 @@ class Settings(Group):
     flower: FlowerSettings
     client: ClientSettings
     log: LogSettings
+    traces: TraceSettings
 
     _sources: Mapping[tuple[str, ...], Source] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())

@@ -44,6 +44,7 @@ def set_up(mill: Mill, tmp_path: Path, keys: dict[str, str]) -> Path:
     mill.environ |= {
         "BATCHMILL_SECRETS": str(path),
         "BATCHMILL_LOG_LEVEL": "debug",
+        "BATCHMILL_LOG_REQUESTS": "all",
         "BATCHMILL_MAX_TRIES": "2",
         "BATCHMILL_BACKOFF_BASE_S": "0.02",
         "BATCHMILL_GIVE_UP_S": "5",

@@ -45,6 +45,7 @@ def test_every_fault_at_once(mill: Mill, tmp_path: Path, seed: int) -> None:
         calls = {call["client_request_id"]: call for call in witness.calls()}
         assert len(calls) == len(witness.calls()) == report["calls"]
     assert (report["completed"], report["failed"]) == (150, 0)
+    assert "call_ended" not in mill.worker_log(), "single calls are logged only where that is asked for"
     assert [line["custom_id"] for line in read_lines(tmp_path / "out.jsonl")] == ids
     assert set(RATES) - {"timeout"} <= {call["fault"] for call in calls.values()}
     attempts = {

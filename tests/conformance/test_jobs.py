@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from batchmill.errors import InputError, StoppedError
 from batchmill.settings import Settings, load_settings
@@ -229,3 +231,20 @@ def test_a_job_that_does_not_stop_holds_nothing_up(
         going_on.set()
         wait_until(lambda: not keeper.is_at_work, PATIENCE_S)
     assert [row.state for row in runs(database)] == [RunState.DONE]
+
+
+def test_what_a_job_logs_says_whose_it_is(database: Database, settings: Settings, due_ms: int) -> None:
+    """Whatever is logged on a job's behalf, however deep inside, bears its name and who runs it."""
+    said = LogCapture()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, said])
+
+    def do(_: JobRun) -> Detail:
+        structlog.get_logger().info("something_done")
+        return {}
+
+    perform(settings, database, HEALTH, due_ms, do)
+    structlog.get_logger().info("something_else")
+    job, other = said.entries
+    assert job["job"] == HEALTH
+    assert job["worker"].count("/") == 2
+    assert not other.keys() & {"job", "worker"}

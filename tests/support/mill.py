@@ -22,7 +22,7 @@ PATIENCE_S = 90.0
 LONGEST_PAUSE_S = 0.1
 OURS = (
     *("BATCHMILL_", "DATABASE_", "REDIS_", "BROKER_", "SMTP_", "MAIL_", "ADMIN_", "AI_"),
-    *("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "OPENROUTER_", "LOCAL_"),
+    *("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "OPENROUTER_", "LOCAL_", "OTEL_"),
 )
 """How the names of our variables begin."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from batchmill.errors import BatchmillError, DatabaseError, StoppedError
 from batchmill.settings import Settings
@@ -87,7 +88,7 @@ def perform(
         return None
     run = JobRun(job=job, due_ms=due_ms, settings=settings, database=database, stopping=stopping)
     try:
-        with _renewing(database, turn, run):
+        with bound_contextvars(job=job.value, worker=owner), _renewing(database, turn, run):
             detail = do(run)
     except StoppedError:
         database.persist(lambda tx: schedules.hand_back(tx, turn))

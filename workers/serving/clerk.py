@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from batchmill.errors import BatchmillError, StoppedError
 from batchmill.requests.model import BatchState
@@ -67,7 +68,8 @@ class Clerk:
         with leased(self._service.database, self._name, self._stopping) as lease:
             if lease is None:
                 return False
-            log.debug("clerk_took", batch=lease.row.public_id, state=lease.row.state)
+            bind_contextvars(batch=lease.row.public_id)
+            log.debug("clerk_took", state=lease.row.state)
             self._see_to(lease)
         return True
 
@@ -97,6 +99,8 @@ class Clerk:
             log.warning("clerk_failed", code=error.code, error=error.message, hint=error.hint)
         except Exception as error:
             log.exception("clerk_failed", error=f"{type(error).__name__}: {error}")
+        finally:
+            unbind_contextvars("batch")
         return False
 
 

@@ -147,12 +147,12 @@ class Postman:
             return webhooks.claim(tx, AT_ONCE)
 
     def _deliver(self, all_owed: Sequence[Owed], key: bytes) -> int:
+        with self._database.read() as tx:
+            rows = batches.rows(tx, [owed.batch_id for owed in all_owed])
         for owed in all_owed:
             if owed.is_given_up:
-                log.error("webhook_given_up", batch=owed.batch_id, tries=owed.tries)
+                log.error("webhook_given_up", batch=rows[owed.batch_id].public_id, tries=owed.tries)
         to_try = [owed for owed in all_owed if not owed.is_given_up]
-        with self._database.read() as tx:
-            rows = batches.rows(tx, [owed.batch_id for owed in to_try])
         return sum(asyncio.run(self._post_all([(owed, rows[owed.batch_id]) for owed in to_try], key)))
 
     async def _post_all(self, to_try: Sequence[tuple[Owed, Any]], key: bytes) -> list[bool]:
@@ -174,16 +174,16 @@ class Postman:
             )
             await receiver.post(id_, body)
         except Exception as error:  # one that cannot be told must not keep the others from it
-            await asyncio.to_thread(self._note_failed, owed, _reason(error))
+            await asyncio.to_thread(self._note_failed, owed, row, _reason(error))
             return False
         await asyncio.to_thread(self._database.persist, lambda tx: webhooks.note_sent(tx, owed))
         return True
 
-    def _note_failed(self, owed: Owed, reason: str) -> None:
+    def _note_failed(self, owed: Owed, row: Any, reason: str) -> None:
         self._database.persist(lambda tx: webhooks.note_failed(tx, owed, reason))
         log.warning(
             "webhook_not_delivered",
-            batch=owed.batch_id,
+            batch=row.public_id,
             tries=owed.tries,
             next_try_s=wait_ms(owed.tries) // 1000,
             error=reason,
