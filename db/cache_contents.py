@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, false, func, select, text, true, tuple_
 
 from db.bulk import INT
-from db.cache_drops import ENTRIES_A_STEP, FACTS, Dropped, Pace, drop_step, weigh
+from db.cache_drops import FACTS, Dropped, Pace, drop_step, weigh
 from db.engine import Database
 from db.ledger import CALL, HIT
 from db.tables import answers, attempts, cache_entries, ledger, requests
@@ -106,7 +106,7 @@ def count(database: Database, choice: Choice) -> int:
 def would_drop(database: Database, choice: Choice) -> Dropped:
     """What `drop` would do now."""
     found = Dropped()
-    for page in _pages(database, choice):
+    for page in _pages(database, choice, Pace()):
         with database.read() as tx:
             found += weigh(tx, page).dropped
     return found
@@ -125,7 +125,7 @@ def drop(
         tell: Called between them with what has gone so far; what it raises ends this.
     """
     dropped, pace = Dropped(), pace or Pace()
-    for page in _pages(database, choice):
+    for page in _pages(database, choice, pace):
         keys: Sequence[str] = [row.cache_key for row in page]
         for _ in range(TURNS):
             with pace:
@@ -138,7 +138,7 @@ def drop(
     return dropped
 
 
-def _pages(database: Database, choice: Choice) -> Iterator[Sequence[Any]]:
+def _pages(database: Database, choice: Choice, pace: Pace) -> Iterator[Sequence[Any]]:
     """The entries that are meant, some at a time; expired ones by their index."""
     order = tuple_(cache_entries.c.expires_ms, cache_entries.c.cache_key)
     page = _chosen(choice, *FACTS)
@@ -146,7 +146,7 @@ def _pages(database: Database, choice: Choice) -> Iterator[Sequence[Any]]:
     expires_ms, after = -1, ""
     while True:
         with database.read() as tx:
-            found = tx.rows(page.limit(ENTRIES_A_STEP), expires_ms=expires_ms, after=after)
+            found = tx.rows(page.limit(pace.size), expires_ms=expires_ms, after=after)
         if not found:
             return
         expires_ms, after = found[-1].expires_ms, found[-1].cache_key

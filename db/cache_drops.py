@@ -30,7 +30,12 @@ from db.prepared import Prepared, among
 from db.tables import answers, attempts, cache_entries, requests
 
 ENTRIES_A_STEP = 250
-"""Some ten milliseconds' work, for which SQLite lets nobody else write."""
+"""At most: some ten milliseconds' work, for which SQLite lets nobody else write."""
+
+LEAST_A_STEP = 20
+LONG_S = 0.04
+"""A step that takes longer is followed by one half as large, one that takes a quarter of it by a larger one: a slow
+disk, or a machine with much to do, makes no step long."""
 
 REST = 1.5
 """After each step so many times as long is left to others: whoever polls for SQLite's lock must find it free."""
@@ -76,17 +81,22 @@ class Dropped:
 
 @dataclass(slots=True)
 class Pace:
-    """Keeps steps apart, so that other work goes on.
+    """Keeps steps short and apart, so that other work goes on.
 
     Attributes:
+        size: How many entries the next step is to take.
         longest_s: The longest that a step took, its wait for locks included.
         steps: How many there were.
     """
 
     pause: Callable[[float], None] = time.sleep
-    longest_s: float = 0.0
-    steps: int = 0
+    size: int = field(init=False)
+    longest_s: float = field(default=0.0, init=False)
+    steps: int = field(default=0, init=False)
     _begun: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.size = ENTRIES_A_STEP
 
     def __enter__(self) -> None:
         self._begun = time.monotonic()
@@ -95,6 +105,10 @@ class Pace:
         took_s = time.monotonic() - self._begun
         self.longest_s = max(self.longest_s, took_s)
         self.steps += 1
+        if took_s > LONG_S:
+            self.size = max(min(LEAST_A_STEP, self.size), self.size // 2)
+        elif took_s < LONG_S / 4:
+            self.size = min(ENTRIES_A_STEP, self.size * 2)
         self.pause(took_s * REST)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, false, func, select, tupl
 from batchmill.cache.room import Cut, Ranks, Room, Size
 from batchmill.cache.worth import rank_of
 from db.bulk import INT, STR
-from db.cache_drops import ENTRIES_A_STEP, FACTS, Dropped, Pace, drop_step, weigh
+from db.cache_drops import FACTS, Dropped, Pace, drop_step, weigh
 from db.engine import Database
 from db.prepared import Prepared
 from db.tables import cache_entries
@@ -106,7 +106,7 @@ def fit(database: Database, room: Room, pace: Pace, tell: Tell, *, is_dry: bool 
     if cut is None:
         return Fitted(held=size, gone=Size(), dropped=Dropped())
     gone, dropped, rank = Size(), Dropped(), cut.rank
-    for rows in _doomed(database, now_ms, cut):
+    for rows in _doomed(database, now_ms, cut, pace):
         if is_dry:
             with database.read() as tx:
                 step = weigh(tx, rows)
@@ -133,14 +133,14 @@ def _ranks(database: Database, now_ms: int, size: Size, tell: Tell) -> Ranks:
     return ranks
 
 
-def _doomed(database: Database, now_ms: int, cut: Cut) -> Iterator[Sequence[Any]]:
+def _doomed(database: Database, now_ms: int, cut: Cut, pace: Pace) -> Iterator[Sequence[Any]]:
     """What is below the line, in steps; the next to expire first."""
     rows: list[Any] = []
     for page in _pages(database, now_ms):
         for row in page:
             if cut.takes(_rank(row, now_ms), row.answer_bytes):
                 rows.append(row)
-            if len(rows) == ENTRIES_A_STEP:
+            if len(rows) >= pace.size:
                 yield rows
                 rows = []
     if rows:

@@ -133,7 +133,7 @@ def test_clear_what_is_older(database: Database, clock: FakeClock) -> None:
 
 def test_many_entries_go_in_steps(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, each is dropped once, also where all expire at the same moment."""
-    monkeypatch.setattr("db.cache_contents.ENTRIES_A_STEP", 7)
+    monkeypatch.setattr("db.cache_drops.ENTRIES_A_STEP", 7)
     ask(database, *(f"key-{nth}" for nth in range(40)))
     assert drop(database, everything(database)).entries == 40
     assert rows_in(database, cache_entries) == 0

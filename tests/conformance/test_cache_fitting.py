@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import Phase as Part
+from hypothesis import settings as run_with
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
@@ -122,7 +123,7 @@ def make(database: Database, drawn: Sequence[dict[str, Any]]) -> list[int]:
     return batches
 
 
-@settings(
+@run_with(
     max_examples=12, phases=[Part.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(drawn=entries, share=st.sampled_from([0.1, 0.4, 0.7, 0.9, 1.0]), is_by_bytes=st.booleans())
@@ -198,7 +199,7 @@ def test_row_of_an_entry_tells_its_worth(database: Database, clock: FakeClock) -
 @pytest.mark.parametrize(("when", "left"), [(Phase.RANKING, 2), (Phase.DROPPING, 8)])
 def test_used_meanwhile(database: Database, monkeypatch: pytest.MonkeyPatch, when: Phase, left: int) -> None:
     """What is used after its worth was counted, or told from its row, is worth more by then, and stays."""
-    monkeypatch.setattr("db.cache_fitting.ENTRIES_A_STEP", 2)
+    monkeypatch.setattr("db.cache_drops.ENTRIES_A_STEP", 2)
     ask(database, *(f"key-{nth}" for nth in range(10)))
     used: set[str] = set()
 
@@ -258,33 +259,26 @@ def test_verified_beyond_its_time(database: Database, clock: FakeClock) -> None:
     assert not stands(database)["verified"].verified
 
 
-def test_job_stops_and_goes_on(database: Database, clock: FakeClock, tmp_path: Any) -> None:
+def test_job_stops_and_goes_on(
+    database: Database, clock: FakeClock, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Told to stop, it ends between two steps, and hands its turn back; the next one does the rest. What came of it
     is told."""
     ask(database, *(f"key-{nth}" for nth in range(30)))
     clock.advance(31 * DAY_MS)
     ask(database, *(f"key-{nth}" for nth in range(30, 40)))
-    in_force = _settings(max_entries=5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("db.cache_contents.ENTRIES_A_STEP", 7)
-        patch.setattr("db.cache_fitting.ENTRIES_A_STEP", 2)
-        calls = iter([False, False, True])
-        due = (in_force, database, JobName.CACHE_CLEANUP, clock.now_ms(), cache_cleanup.run)
-        assert perform(*due, stopping=lambda: next(calls), by_hand=True) is None
-        assert len(stands(database)) == 40 - 3 * 7
-        detail = perform(*due, by_hand=True)
+    in_force = settings.model_copy(update={"cache": settings.cache.model_copy(update={"max_entries": 5})})
+    monkeypatch.setattr("db.cache_drops.ENTRIES_A_STEP", 7)
+    calls = iter([False, False, True])
+    due = (in_force, database, JobName.CACHE_CLEANUP, clock.now_ms(), cache_cleanup.run)
+    assert perform(*due, stopping=lambda: next(calls), by_hand=True) is None
+    assert len(stands(database)) == 40 - 3 * 7
+    detail = perform(*due, by_hand=True)
     assert detail is not None
     assert (detail["expired"], detail["dropped_by_worth"], detail["entries"]) == (9, 5, 5)
     with database.read() as tx:
         assert schedules.last_runs(tx)[JobName.CACHE_CLEANUP].state is RunState.DONE
     audit(database)
-
-
-def _settings(**cache: int) -> Settings:
-    from batchmill.settings import load_settings
-
-    found = load_settings({}, None)
-    return found.model_copy(update={"cache": found.cache.model_copy(update=cache)})
 
 
 @pytest.fixture(autouse=True)

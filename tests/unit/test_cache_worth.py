@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from batchmill.cache.room import Ranks, Room, Size, filled
 from batchmill.cache.verdicts import Figure, Sums, Verdict, verdict_of
 from batchmill.cache.worth import HALF_LIFE_MS, RANKS_A_DOUBLING, nanos_per_kb, rank_of
+from db.cache_drops import ENTRIES_A_STEP, LEAST_A_STEP, REST, Pace
 
 ANY: dict[str, Any] = {
     "answer_bytes": 1_000,
@@ -141,3 +142,23 @@ def test_figures_are_for_each_request():
         Figure.RESPONSE_S: Decimal("1.4"),
         Figure.COST_USD: Decimal("0.006"),
     }
+
+
+def test_steps_are_as_large_as_they_are_quick(monkeypatch):
+    """Slow ones get smaller, down to a few entries; quick ones larger again. After each, others have more time than it
+    took."""
+    paused: list[float] = []
+    pace = Pace(paused.append)
+    monkeypatch.setattr("db.cache_drops.LONG_S", 0.0)
+    for size in (ENTRIES_A_STEP, ENTRIES_A_STEP // 2, ENTRIES_A_STEP // 4, ENTRIES_A_STEP // 8):
+        assert pace.size == size
+        with pace:
+            pass
+    assert pace.size == LEAST_A_STEP
+    monkeypatch.setattr("db.cache_drops.LONG_S", 1e9)
+    for _ in range(8):
+        with pace:
+            pass
+    assert pace.size == ENTRIES_A_STEP
+    assert pace.steps == len(paused) == 12
+    assert max(paused) == pytest.approx(pace.longest_s * REST)
