@@ -14,6 +14,8 @@ from api.auth import Admin
 from api.errors import ERRORS
 from api.gauges import families
 from batchmill.errors import BatchmillError
+from workers.meters.readings import HomeReadings, build_info, metrics_of, samples_of, summed
+from workers.meters.recorder import recorder_here
 from workers.serving.figures import FigureReader
 from workers.serving.service import Service
 
@@ -45,6 +47,7 @@ class Metrics:
             registry=None,
         )
         self._figures = FigureReader(service.settings, service.database)
+        self._home = HomeReadings(service.settings.home)
         self._registry.register(self)
 
     def count(self, method: str, route: str, status: str, duration_s: float) -> None:
@@ -54,10 +57,15 @@ class Metrics:
         self._durations.labels(method, route).observe(duration_s)
 
     def collect(self) -> Iterator[Metric]:
-        """What it counted, and what the database says; without it only that it is away."""
+        """What it counted, what the workers of its home did, and what the database says; without that, that it is
+        away."""
+        yield build_info()
         for family in (*self._requests.collect(), *self._durations.collect()):
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family
+        own = recorder_here().registry
+        assert own is not None
+        yield from metrics_of(summed([samples_of(own.collect()), self._home.read()]))
         try:
             figures = self._figures.read()
         except BatchmillError as error:

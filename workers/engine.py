@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from batchmill.budgets.aside import SetAside
 from batchmill.errors import BatchmillError
 from batchmill.limits.gate import Gate
+from batchmill.metering.meter import Meter
 from batchmill.pipeline import Journal as JournalLike
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Provider, Reply
@@ -28,6 +29,11 @@ from workers.life import life_signs, show_life
 from workers.limits import make_gate
 from workers.prices import FollowedPrices, file_prices
 
+if TYPE_CHECKING:
+    from workers.meters.recorder import Recorder
+
+RECORD_EVERY_S = 1.0
+
 
 @dataclass(slots=True, kw_only=True)
 class Engine:
@@ -36,6 +42,8 @@ class Engine:
     Attributes:
         life_sign: Held for as long as the process lives.
         redact: Takes what is somebody's out of replies before they are kept; None = they are kept as they are.
+        meter: Counts what happens to calls.
+        recorder: Writes down what it has counted; None = nobody reads that.
     """
 
     settings: Settings
@@ -47,6 +55,8 @@ class Engine:
     worker_id: str
     life_sign: IO[bytes]
     redact: Callable[[Reply], Awaitable[Reply]] | None = None
+    meter: Meter
+    recorder: "Recorder | None" = None
     aside: SetAside = field(default_factory=SetAside)
 
     @property
@@ -70,16 +80,22 @@ class Engine:
             runs_too=runs_too,
             call_timeout_s=settings.calls.timeout_s,
             rules=circuit_rules(settings),
+            meter=self.meter,
         )
         self.prices.outlook.open_circuits = journal.open_circuits
         async with journal.open(), self.prices.followed(every_s=self.renew_every_s):
-            renewing = asyncio.create_task(self.gate.renew_on(), name="limits")
+            beside = [
+                asyncio.create_task(self.gate.renew_on(), name="limits"),
+                asyncio.create_task(self._record_on(), name="meters"),
+            ]
             try:
                 yield journal
             finally:
-                renewing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await renewing
+                for task in beside:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+                self._record()
 
     def pipeline(self, journal: JournalLike) -> Pipeline:
         """A pipeline that writes into this journal."""
@@ -95,7 +111,17 @@ class Engine:
             output_cap_tokens=self.settings.budgets.output_cap_tokens,
             aside=self.aside,
             redact=self.redact,
+            meter=self.meter,
         )
+
+    async def _record_on(self) -> None:
+        while True:
+            self._record()
+            await asyncio.sleep(RECORD_EVERY_S)
+
+    def _record(self) -> None:
+        if self.recorder is not None:
+            self.recorder.record(self.meter.tally)
 
     async def stop(self) -> None:
         """Close what belongs to the event loop."""
@@ -113,12 +139,15 @@ class Engine:
         self.life_sign.close()
 
 
-def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engine:
+def make_engine(
+    settings: Settings, *, concurrency: int, kind: str = "", recorder: "Recorder | None" = None
+) -> Engine:
     """The engine as the settings say, entered as a worker under a fresh name.
 
     Args:
         concurrency: Most calls in flight in this process.
         kind: What its name begins with (`db.workers`).
+        recorder: Writes down what it counts; None = nobody reads that.
 
     Raises:
         BatchmillError: The database cannot be used, or a setting.
@@ -129,7 +158,8 @@ def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engi
     with database.write() as tx:
         worker_rows.register(tx, worker_id, str(settings.home))
     define_environment_budgets(database, settings)
-    gate = make_gate(settings, concurrency=concurrency)
+    meter = Meter()
+    gate = make_gate(settings, concurrency=concurrency, meter=meter)
     made = make_providers(settings, concurrency)
     providers: Mapping[str, Provider] = {name.value: provider for name, provider in made.items()}
     prices = FollowedPrices(
@@ -151,4 +181,6 @@ def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engi
         worker_id=worker_id,
         life_sign=life_sign,
         redact=make_redaction(settings),
+        meter=meter,
+        recorder=recorder,
     )
