@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import Admin
 from api.errors import ERRORS
+from api.families import HTTP_DURATION, HTTP_REQUESTS
 from api.gauges import families
 from batchmill.errors import BatchmillError
 from workers.meters.readings import HomeReadings, build_info, metrics_of, samples_of, summed
@@ -25,7 +26,6 @@ router = APIRouter(tags=["metrics"])
 NO_ROUTE = "(none)"
 NOT_ANSWERED = "none"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Metrics:
@@ -33,18 +33,10 @@ class Metrics:
 
     def __init__(self, service: Service) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._requests = Counter(
-            "batchmill_http_requests",
-            "Requests over HTTP by the route that answered them.",
-            ["method", "route", "status"],
-            registry=None,
-        )
+        requests, durations = HTTP_REQUESTS, HTTP_DURATION
+        self._requests = Counter(requests.name, requests.meaning, requests.labels, registry=None)
         self._durations = Histogram(
-            "batchmill_http_request_duration_seconds",
-            "From the first byte of a request until its answer began.",
-            ["method", "route"],
-            buckets=BUCKETS_S,
-            registry=None,
+            durations.name, durations.meaning, durations.labels, buckets=durations.buckets, registry=None
         )
         self._figures = FigureReader(service.settings, service.database)
         self._home = HomeReadings(service.settings.home)

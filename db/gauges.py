@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import Select, and_, bindparam, case, func, select
 
 from batchmill.requests.model import AttemptState
+from db.batches import claimable
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.ledger import CALL, HIT
 from db.prepared import Prepared
-from db.tables import attempts, batches, claims, files, ledger, webhooks, word
+from db.tables import attempts, batches, claims, files, ledger, requests, webhooks, word
+from db.tables import cache_entries as cache_entries_table
 
 _b = batches.c
 _open = (
@@ -47,6 +49,29 @@ def _called(dialect: str) -> Select[tuple[str, int]]:
 
 _out = Prepared(_called)
 _unknown = select(func.count()).where(attempts.c.state == word(AttemptState.UNKNOWN))
+_first_due = (
+    select(func.min(requests.c.next_run_ms))
+    .where(requests.c.batch_id == _b.id, requests.c.next_run_ms <= bindparam("now_ms"))
+    .correlate(batches)
+    .scalar_subquery()
+)
+_oldest = (
+    select(_b.lane, func.min(case((_b.cursor < _b.total, _b.started_ms), else_=_first_due)).label("since_ms"))
+    .where(claimable)
+    .group_by(_b.lane)
+)
+_cached = select(func.count()).select_from(cache_entries_table)
+_saved = (
+    select(
+        ledger.c.provider,
+        ledger.c.model,
+        func.coalesce(func.sum(attempts.c.cost_nanos), 0).label("saved_nanos"),
+    )
+    .join_from(ledger, requests, requests.c.id == ledger.c.request_id)
+    .join(attempts, attempts.c.id == requests.c.answer_id)
+    .where(ledger.c.kind == HIT)
+    .group_by(ledger.c.provider, ledger.c.model)
+)
 _kept = select(func.count(), func.coalesce(func.sum(files.c.bytes), 0)).select_from(files)
 _owed = select(func.count()).select_from(webhooks).where(webhooks.c.state == "pending")
 
@@ -67,6 +92,23 @@ def in_flight(tx: Transaction) -> dict[str, int]:
         for id_ in orjson.loads(row.request_ids)
     ]
     return {row.lane: int(row.calls) for row in tx.bulk_rows(_out, table)}
+
+
+def queue_ages(tx: Transaction) -> dict[str, int]:
+    """By lane: for how many milliseconds the oldest request has waited that could be claimed now."""
+    return {row.lane: max(0, tx.now_ms - row.since_ms) for row in tx.rows(_oldest, now_ms=tx.now_ms)}
+
+
+def cache_entries(tx: Transaction) -> int:
+    """How many entries the cache has, expired ones included."""
+    return int(tx.rows(_cached)[0][0])
+
+
+def saved(tx: Transaction, since_ms: int, until_ms: int | None = None) -> Sequence[Any]:
+    """What answers without a call had cost when they were first given, of a period of the ledger: rows of (provider,
+    model, saved_nanos)."""
+    query = _saved.where(ledger.c.at_ms >= since_ms)
+    return tx.rows(query if until_ms is None else query.where(ledger.c.at_ms < until_ms))
 
 
 def unknown_attempts(tx: Transaction) -> int:
