@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
+import structlog
+
 from batchmill.budgets.aside import SetAside
 from batchmill.errors import BatchmillError
 from batchmill.limits.gate import Gate
@@ -31,6 +33,8 @@ from workers.prices import FollowedPrices, file_prices
 
 if TYPE_CHECKING:
     from workers.meters.recorder import Recorder
+
+log = structlog.get_logger()
 
 RECORD_EVERY_S = 1.0
 
@@ -121,7 +125,10 @@ class Engine:
 
     def _record(self) -> None:
         if self.recorder is not None:
-            self.recorder.record(self.meter.tally)
+            try:
+                self.recorder.record(self.meter.tally)
+            except OSError as error:
+                log.warning("metrics_not_written", error=str(error))
 
     async def stop(self) -> None:
         """Close what belongs to the event loop."""

@@ -130,7 +130,7 @@ def _faults(title: str, query: str, used: list[str], scrape: Scrape) -> Iterator
     )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_every_query_finds_what_it_asks_for(mill: Mill, valkey_url: str, tmp_path: Path) -> None:
     """Whatever the dashboard and the rules select is told by a service and workers that have seen good and bad, with
     the labels they go by; only who shows the token is told; and what is told is what the reference says."""

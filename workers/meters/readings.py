@@ -1,6 +1,9 @@
 """Readings: the metrics of several processes put together, as Prometheus is told them."""
 
+import contextlib
+import struct
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
@@ -17,6 +20,8 @@ from workers.meters.folder import APART, MeterFolder, folders
 
 BUILD = gauge("batchmill_build_info", "1; its label says which batchmill it is.", "version")
 
+TRIES, TRY_AGAIN_S = 5, 0.01
+
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
 """Of a sample: its family's name, its own, its labels."""
 
@@ -31,9 +36,18 @@ def build_info() -> Metric:
 
 
 def read_folder(folder: MeterFolder) -> dict[Key, float]:
-    """What the processes of one launcher have told so far."""
+    """What the processes of one launcher have told so far.
+
+    Raises:
+        OSError: It is gone, or cannot be read.
+    """
     with folder.reading() as files:
-        return samples_of(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+        for _ in range(TRIES):
+            # A process that has just begun makes its files, and then writes into them.
+            with contextlib.suppress(struct.error, RuntimeError):
+                return samples_of(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+            time.sleep(TRY_AGAIN_S)
+    raise OSError(f"files of metrics in {folder.path} cannot be read")
 
 
 def samples_of(metrics: Iterable[Metric]) -> dict[Key, float]:
@@ -91,11 +105,13 @@ class HomeReadings:
             return self._read()
 
     def _read(self) -> dict[Key, float]:
-        now = {
-            folder.path: read_folder(folder)
-            for folder in folders(self._home)
-            if folder.path.suffix != APART and folder.is_alive
-        }
+        now = {}
+        for folder in folders(self._home):
+            if folder.path.suffix != APART and folder.is_alive:
+                try:
+                    now[folder.path] = read_folder(folder)
+                except OSError:  # it is just ending; it has ended, for us, when it is no longer there
+                    now[folder.path] = self._last.get(folder.path, {})
         ended = [reading for path, reading in self._last.items() if path not in now]
         self._gone = summed([self._gone, *map(_counted, ended)])
         self._last = now
