@@ -70,6 +70,17 @@ QUEUE_AGE: Final = gauge(
     "lane",
     note="of a batch's lines that were never taken up: since the batch began; 0 where none waits",
 )
+QUEUE_UNSERVED: Final = gauge(
+    "batchmill_queue_unserved_seconds",
+    "The same, where nobody is at work on anything of the same lane and tenant.",
+    "lane",
+)
+HEALTH: Final = gauge(
+    "batchmill_health_level",
+    "How each component was when it was last checked: 0 ok, 1 degraded, 2 failing.",
+    "component",
+    note="what `batchmill health` shows: `database`, `broker`, `beat`, `provider:openai`, `disk:a-host`",
+)
 WORKERS: Final = gauge(
     "batchmill_workers",
     "Workers: alive and dead in the service's home; elsewhere those on the list.",
@@ -130,6 +141,8 @@ OF_THE_MILL: Final = (
     PENDING,
     IN_FLIGHT,
     QUEUE_AGE,
+    QUEUE_UNSERVED,
+    HEALTH,
     WORKERS,
     CIRCUIT_STATE,
     UNKNOWN,

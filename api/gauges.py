@@ -101,12 +101,15 @@ def _lanes(figures: Figures) -> Iterator[tuple[Family, Series]]:
     )
     yield told.PENDING, [((lane,), load.pending) for lane, load in lanes]
     yield told.IN_FLIGHT, [((lane,), load.in_flight) for lane, load in lanes]
-    yield told.QUEUE_AGE, [((lane,), age_ms / 1000) for lane, age_ms in figures.ages_ms.items()]
+    waits = figures.waits.items()
+    yield told.QUEUE_AGE, [((lane,), wait.longest_ms / 1000) for lane, wait in waits]
+    yield told.QUEUE_UNSERVED, [((lane,), wait.unserved_ms / 1000) for lane, wait in waits]
 
 
 def _health(figures: Figures) -> Iterator[tuple[Family, Series]]:
     roll = figures.roll
     workers = (("alive", roll.alive), ("dead", len(roll.dead)), ("elsewhere", roll.elsewhere))
+    yield told.HEALTH, [((component,), level.rank) for component, level in figures.health.items()]
     yield told.WORKERS, [((state,), count) for state, count in workers]
     yield told.CIRCUIT_STATE, [(model, _STATES[state]) for model, state in figures.circuits.items()]
     yield told.UNKNOWN, _one(figures.unknown_attempts)

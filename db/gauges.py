@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, and_, bindparam, case, func, select
+from sqlalchemy import Select, and_, case, func, select
 
 from batchmill.requests.model import AttemptState
-from db.batches import claimable
 from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.ledger import CALL, HIT
@@ -49,17 +48,6 @@ def _called(dialect: str) -> Select[tuple[str, int]]:
 
 _out = Prepared(_called)
 _unknown = select(func.count()).where(attempts.c.state == word(AttemptState.UNKNOWN))
-_first_due = (
-    select(func.min(requests.c.next_run_ms))
-    .where(requests.c.batch_id == _b.id, requests.c.next_run_ms <= bindparam("now_ms"))
-    .correlate(batches)
-    .scalar_subquery()
-)
-_oldest = (
-    select(_b.lane, func.min(case((_b.cursor < _b.total, _b.started_ms), else_=_first_due)).label("since_ms"))
-    .where(claimable)
-    .group_by(_b.lane)
-)
 _cached = select(func.count()).select_from(cache_entries_table)
 _saved = (
     select(
@@ -92,11 +80,6 @@ def in_flight(tx: Transaction) -> dict[str, int]:
         for id_ in orjson.loads(row.request_ids)
     ]
     return {row.lane: int(row.calls) for row in tx.bulk_rows(_out, table)}
-
-
-def queue_ages(tx: Transaction) -> dict[str, int]:
-    """By lane: for how many milliseconds the oldest request has waited that could be claimed now."""
-    return {row.lane: max(0, tx.now_ms - row.since_ms) for row in tx.rows(_oldest, now_ms=tx.now_ms)}
 
 
 def cache_entries(tx: Transaction) -> int:

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from api.families import OF_HTTP, OF_THE_MILL
+from batchmill.health.course import HealthLevel, Observation
 from batchmill.metering.families import FAMILIES
 from batchmill.settings.schedules import JobName
-from db import schedules
+from db import health_states, schedules
 from db.engine import Database
 from tests.support.http_client import free_port
 from tests.support.mill import PATIENCE_S, Mill, chat_line, sandbox, wait_until, write_lines
@@ -95,6 +96,9 @@ def work(mill: Mill, folder: Path, urls: dict[tuple[str, str], str], broker_url:
             turn = schedules.take(tx, job, now_ms, "tester", by_hand=True)
             assert turn is not None
             schedules.finish(tx, turn, {"answer_bytes": 1_000})
+    with database.write() as tx:
+        seen = Observation(component="database", level=HealthLevel.OK, message="fine")
+        health_states.record(tx, now_ms, [seen])
     database.close()
     app = make_app(broker_url, as_current=False)
     due = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_ms // 1000 + 1))

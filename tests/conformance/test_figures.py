@@ -1,11 +1,11 @@
-"""Figures for who watches the mill: queues' ages, savings, budgets, circuits, what runs by itself."""
+"""Figures for who watches the mill: savings, budgets, circuits, health, what runs by itself."""
 
 from batchmill.budgets.model import Period, Scope
-from batchmill.requests.model import Lane
+from batchmill.health.course import HealthLevel, Observation
 from batchmill.routing.circuits import CircuitRules, CircuitState
 from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
-from db import gauges, schedules
+from db import health_states, schedules
 from db.engine import Database
 from tests.support.budgets import add_budget
 from tests.support.clocks import FakeClock
@@ -19,38 +19,6 @@ MODEL = ("openai", "gpt-4o-mini")
 def figures(database: Database, settings: Settings) -> Figures:
     """As they are now."""
     return FigureReader(settings, database).read()
-
-
-def ages(database: Database) -> dict[str, int]:
-    """How long the oldest of each lane has waited."""
-    with database.read() as tx:
-        return gauges.queue_ages(tx)
-
-
-def test_the_oldest_request_that_could_be_taken_up_counts(database: Database, clock: FakeClock) -> None:
-    """Fresh ones wait since their batch began, those to be tried again since they were due; those that somebody holds,
-    or that are not due yet, wait for nobody."""
-    add_batch(database, 2, lane=Lane.LOW)
-    clock.advance(5_000)
-    add_batch(database, 1, lane=Lane.LOW)
-    assert ages(database) == {"low": 5_000}
-    worker = Worker(database)
-    jobs = worker.take()
-    assert ages(database) == {}
-    worker.hand_back(*jobs, delay_ms=4_000)
-    clock.advance(3_000)
-    assert ages(database) == {}
-    clock.advance(3_000)
-    assert ages(database) == {"low": 2_000}
-
-
-def test_lanes_where_nothing_waits_are_at_zero(
-    database: Database, clock: FakeClock, settings: Settings
-) -> None:
-    """So that a rule sees that it is over."""
-    add_batch(database, 1, lane=Lane.HIGH)
-    clock.advance(1_000)
-    assert figures(database, settings).ages_ms == {Lane.HIGH: 1_000, Lane.NORMAL: 0, Lane.LOW: 0}
 
 
 def test_a_hit_saves_what_its_answer_had_cost(database: Database, settings: Settings) -> None:
@@ -129,3 +97,11 @@ def test_the_cache_is_counted_now_and_then(database: Database, settings: Setting
     assert reader.read().cache_entries == 1
     at_s = COUNT_CACHE_EVERY_S
     assert reader.read().cache_entries == 2
+
+
+def test_components_are_told_as_they_were_last_checked(database: Database, settings: Settings) -> None:
+    """By name."""
+    with database.write() as tx:
+        seen = Observation(component="database", level=HealthLevel.DEGRADED, message="slow")
+        health_states.record(tx, tx.now_ms, [seen])
+    assert figures(database, settings).health == {"database": HealthLevel.DEGRADED}

@@ -12,15 +12,17 @@ from typing import NamedTuple
 from batchmill.budgets.calendar import span_of
 from batchmill.budgets.model import Period, Scope
 from batchmill.budgets.standing import Standing
+from batchmill.health.course import HealthLevel
 from batchmill.money.bounds import Model
 from batchmill.requests.model import Lane
 from batchmill.routing.circuits import CircuitState
 from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
 from batchmill.timetable import OFF
-from db import circuits, gauges, health, schedules
+from db import circuits, gauges, health, health_states, schedules
 from db.budgets.standings import standings
 from db.engine import Database, Transaction
+from db.health import Wait
 from db.schedules import RunRow, RunState
 from workers.queues import LaneLoad, lane_loads
 from workers.roll import Roll, call_roll
@@ -90,9 +92,10 @@ class Figures:
         used: By model, since this process began.
         today: By model, since midnight in BATCHMILL_TIMEZONE.
         budgets: The fullest first; those of single batches and users are left out.
-        ages_ms: By lane: how long the oldest request has waited that could be claimed now.
+        waits: By lane: how long the oldest request has waited that could be claimed now.
         circuits: Of models that have failed lately.
         sweep_age_ms: How long ago the last sweep ended; None = there was none.
+        health: By component, as the last checks have shown it.
         jobs: Those that are due at times.
         cache_bytes: As the last clean-up of the cache has left it; None = nobody knows.
         disks: Where things are kept, by what it is for.
@@ -103,11 +106,12 @@ class Figures:
     used: Mapping[Model, Used]
     today: Mapping[Model, Used]
     budgets: Sequence[Standing]
-    ages_ms: Mapping[Lane, int]
+    waits: Mapping[Lane, Wait]
     circuits: Mapping[Model, CircuitState]
     unknown_attempts: int
     lost_claims: int
     sweep_age_ms: int | None
+    health: Mapping[str, HealthLevel]
     jobs: Mapping[str, JobFigures]
     cache_entries: int
     cache_bytes: int | None
@@ -196,8 +200,9 @@ class FigureReader:
             return Figures(
                 lanes=lane_loads(tx),
                 budgets=_fullest(tx),
-                ages_ms=_ages_ms(tx),
+                waits=health.waits(tx),
                 circuits=_circuits(tx),
+                health={one.component: one.level for one in health_states.states(tx)},
                 jobs=self._jobs(tx, runs),
                 cache_entries=self._count_cache(tx),
                 cache_bytes=_cache_bytes(runs),
@@ -261,11 +266,6 @@ def _fullest(tx: Transaction) -> list[Standing]:
     """Budgets that are few: how many those of batches and users are, nobody knows."""
     found = [one for one in standings(tx) if one.budget.scope not in (Scope.BATCH, Scope.USER)]
     return sorted(found, key=lambda one: one.used_percent or 0.0, reverse=True)[:MOST_BUDGETS]
-
-
-def _ages_ms(tx: Transaction) -> dict[Lane, int]:
-    ages = gauges.queue_ages(tx)
-    return {lane: ages.get(lane.value, 0) for lane in Lane}
 
 
 def _circuits(tx: Transaction) -> dict[Model, CircuitState]:
