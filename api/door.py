@@ -1,5 +1,7 @@
 """The door: who calls is found out before anything of a request is read, and counted."""
 
+import hmac
+
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
@@ -15,6 +17,9 @@ from workers.serving.service import Service
 
 OPEN = frozenset({"/health/live", "/health/ready", "/openapi.json"})
 """What anybody may ask."""
+METRICS = "/metrics"
+WATCHER = Caller(tenant="metrics", scope=Scope.ADMIN)
+"""Whoever shows the token for metrics; let in there and nowhere else."""
 LOCAL = Caller(tenant="local", scope=Scope.ADMIN)
 """Whoever calls on this machine a service that is for this machine only."""
 
@@ -35,7 +40,7 @@ class Door:
         """Pass a request on, or answer it."""
         if scope["type"] == "http" and scope["path"] not in OPEN:
             try:
-                caller = await self._caller(Headers(scope=scope))
+                caller = await self._caller(Headers(scope=scope), scope["path"])
                 state = scope.setdefault("state", {})
                 state["caller"] = caller
                 if caller.key_id:
@@ -48,8 +53,10 @@ class Door:
                 return
         await self._app(scope, receive, send)
 
-    async def _caller(self, headers: Headers) -> Caller:
+    async def _caller(self, headers: Headers, path: str) -> Caller:
         token = _bearer(headers)
+        if token is not None and path == METRICS and self._is_for_metrics(token):
+            return WATCHER
         if token is not None:
             ring = self._service.keyring
             caller = ring.remembered(token) or await run_in_threadpool(ring.caller_of, token)
@@ -59,6 +66,12 @@ class Door:
             self._refuse_strangers(headers)
             return LOCAL
         raise _no_key() if token is None else _wrong_key()
+
+    def _is_for_metrics(self, token: str) -> bool:
+        expected = self._service.settings.metrics.token
+        return expected is not None and hmac.compare_digest(
+            token.encode(), expected.get_secret_value().encode()
+        )
 
     def _refuse_strangers(self, headers: Headers) -> None:
         """Without keys, a page in somebody's browser must not be able to speak for him."""

@@ -12,8 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import Admin
 from api.errors import ERRORS
+from api.families import HTTP_DURATION, HTTP_REQUESTS
 from api.gauges import families
 from batchmill.errors import BatchmillError
+from workers.meters.readings import HomeReadings, build_info, metrics_of, samples_of, summed
+from workers.meters.recorder import recorder_here
 from workers.serving.figures import FigureReader
 from workers.serving.service import Service
 
@@ -23,7 +26,6 @@ router = APIRouter(tags=["metrics"])
 NO_ROUTE = "(none)"
 NOT_ANSWERED = "none"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Metrics:
@@ -31,20 +33,13 @@ class Metrics:
 
     def __init__(self, service: Service) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._requests = Counter(
-            "batchmill_http_requests",
-            "Requests over HTTP by the route that answered them.",
-            ["method", "route", "status"],
-            registry=None,
-        )
+        requests, durations = HTTP_REQUESTS, HTTP_DURATION
+        self._requests = Counter(requests.name, requests.meaning, requests.labels, registry=None)
         self._durations = Histogram(
-            "batchmill_http_request_duration_seconds",
-            "From the first byte of a request until its answer began.",
-            ["method", "route"],
-            buckets=BUCKETS_S,
-            registry=None,
+            durations.name, durations.meaning, durations.labels, buckets=durations.buckets, registry=None
         )
         self._figures = FigureReader(service.settings, service.database)
+        self._home = HomeReadings(service.settings.home)
         self._registry.register(self)
 
     def count(self, method: str, route: str, status: str, duration_s: float) -> None:
@@ -54,10 +49,15 @@ class Metrics:
         self._durations.labels(method, route).observe(duration_s)
 
     def collect(self) -> Iterator[Metric]:
-        """What it counted, and what the database says; without it only that it is away."""
+        """What it counted, what the workers of its home did, and what the database says; without that, that it is
+        away."""
+        yield build_info()
         for family in (*self._requests.collect(), *self._durations.collect()):
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family
+        own = recorder_here().registry
+        assert own is not None
+        yield from metrics_of(summed([samples_of(own.collect()), self._home.read()]))
         try:
             figures = self._figures.read()
         except BatchmillError as error:

@@ -33,6 +33,7 @@ from batchmill.limits.gate import NoPass, Pass
 from batchmill.limits.measure import NOTHING, planned
 from batchmill.limits.model import Demand
 from batchmill.logs import about_request
+from batchmill.metering.meter import Meter
 from batchmill.providers.base import (
     CALL_CANCELLED,
     DEFAULT_OUTPUT_CAP_TOKENS,
@@ -203,6 +204,7 @@ class Pipeline:
     settled: Counter[RequestState] = field(default_factory=Counter, init=False)
     redact: Callable[[Reply], Awaitable[Reply]] | None = None
     watch: Callable[[Outcome], None] | None = None
+    meter: Meter = field(default_factory=Meter)
     _bounded: dict[int, Bounded] = field(default_factory=dict, init=False)
     _coming: Counter[Target] = field(default_factory=Counter, init=False)
     _waiting: dict[asyncio.Task[object], int] = field(default_factory=dict, init=False)
@@ -234,12 +236,9 @@ class Pipeline:
             outcome = self.judge.judge(sent.attempt, reply)
             if self.watch is not None:
                 self.watch(outcome)
+            self.meter.note_end(outcome, is_cheaper=sent.given is None)
             await self.journal.settle(outcome)
             self.settled[outcome.state] += 1
-
-    async def _reject(self, rejection: Rejection) -> None:
-        await self.journal.reject(rejection)
-        self.settled[RequestState.FAILED] += 1
 
     def must_wait(self, job: Job) -> bool:
         """Whether a job had better not be started yet: all it may go to are left alone, or the first that is not has
@@ -360,6 +359,7 @@ class Pipeline:
     async def _withhold(self, job: Job, withheld: Withheld) -> None:
         if withheld.why is Why.ANSWERED:
             return
+        self.meter.note_withheld(withheld)
         if withheld.why in (Why.CLOSED, Why.FULL):
             wait_ms = min(max(withheld.until_ms - self.now_ms(), SHORTEST_WAIT_MS), LONGEST_WAIT_MS)
             await self.journal.hand_back(job, wait_ms)
@@ -376,6 +376,11 @@ class Pipeline:
         else:
             await self.journal.hand_back(job, withheld=withheld)
 
+    async def _reject(self, rejection: Rejection) -> None:
+        self.meter.note_withheld(rejection)
+        await self.journal.reject(rejection)
+        self.settled[RequestState.FAILED] += 1
+
     async def _call(self, ready: Ready) -> Reply:
         """Make a call at its moment. It may be cut off before as well as after."""
         task, given = _this_task(), None
@@ -388,7 +393,7 @@ class Pipeline:
                 await self.limits.give_back(start)
                 return NOT_SENT
             given = start
-            reply = await self.providers[ready.attempt.provider].call(self._call_of(ready.attempt, given))
+            reply = await self._answer(self._call_of(ready.attempt, given), ready.attempt.provider)
         except asyncio.CancelledError:
             # We cut it off: a settled "unknown" is the truth, an attempt left open would not be.
             task.uncancel()
@@ -402,6 +407,14 @@ class Pipeline:
             reply.verdict is Verdict.THROTTLED and self.limits.has_other_key(given)
         )
         return replace(reply, verdict=Verdict.THROTTLED, retry_after_s=0.0) if is_for_other_key else reply
+
+    async def _answer(self, call: Call, provider: str) -> Reply:
+        in_flight = self.meter.in_flight(provider)
+        in_flight.value += 1
+        try:
+            return await self.providers[provider].call(call)
+        finally:
+            in_flight.value -= 1
 
     async def _start(self, ready: Ready) -> Pass | Reply:
         """Wait for the moment of a call that is written down; or what stands in for its reply, as it is not made."""

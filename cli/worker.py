@@ -37,6 +37,12 @@ MAINTENANCE_PROCESSES = 2
 )
 @processes_option
 @concurrency_option
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    help="Tell Prometheus how its processes do, at GET /metrics; 0 = the service of its home does."
+    "  [default: BATCHMILL_METRICS_PORT, 0]",
+)
 @home_option
 @click.option("--batch", type=int, hidden=True)
 @click.option("--queue", hidden=True)
@@ -48,6 +54,7 @@ def worker(
     until_idle: bool,
     processes: int | None,
     concurrency: int | None,
+    metrics_port: int | None,
     home: Path | None,
     batch: int | None,
     queue: str | None,
@@ -67,7 +74,7 @@ def worker(
 
     if until_idle and maintenance:
         raise MisuseError("--until-idle and --maintenance exclude each other", "leave out one of them")
-    settings = settings_at(home)
+    settings = _as_told(settings_at(home), metrics_port)
     if not maintenance:
         require_account(settings)
     # A price file, a time to live or a webhook that cannot be used stops us here, not at the first claim or alert.
@@ -132,7 +139,21 @@ def _serve(duty: "Duty", processes: int, maintenance: bool, queue: str | None, p
     if parent is None:
         _announce(queues)
     app = make_app(broker_url, queues)
-    return serve(app, duty, processes=processes, queues=queues, parent=parent)
+    return serve(
+        app,
+        duty,
+        processes=processes,
+        queues=queues,
+        parent=parent,
+        metrics_port=duty.settings.metrics.port,
+    )
+
+
+def _as_told(settings: Settings, metrics_port: int | None) -> Settings:
+    if metrics_port is None:
+        return settings
+    metrics = settings.metrics.model_copy(update={"port": metrics_port})
+    return settings.model_copy(update={"metrics": metrics})
 
 
 def _announce(queues: tuple[str, ...], where: str = "") -> None:

@@ -123,6 +123,7 @@ class Panel:
 
     Attributes:
         circuits: Those that are not as new.
+        changes: Which of them changed to which state, in order.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Panel:
         self._tx = tx
         self._call_timeout_ms = call_timeout_ms
         self._rules = rules
+        self.changes: list[tuple[Key, CircuitState]] = []
         self.circuits = read(tx)
         told: dict[Key, list[Event]] = defaultdict(list)
         for outcome, sent_ms in ended:
@@ -192,6 +194,8 @@ class Panel:
             self._write(key, circuit)
 
     def _write(self, key: Key, circuit: Circuit) -> None:
+        if circuit.state is not self.circuits.get(key, NEW).state:
+            self.changes.append((key, circuit.state))
         self.circuits[key] = circuit
         is_as_new = circuit.state is CircuitState.CLOSED and not circuit.failures
         if is_as_new and circuit.counts_from_ms < self._tx.now_ms - _GUARDED_FROM_MS:

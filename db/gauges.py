@@ -15,7 +15,8 @@ from db.bulk import INT, STR, rows_of
 from db.engine import Transaction
 from db.ledger import CALL, HIT
 from db.prepared import Prepared
-from db.tables import attempts, batches, claims, files, ledger, webhooks, word
+from db.tables import attempts, batches, claims, files, ledger, requests, webhooks, word
+from db.tables import cache_entries as cache_entries_table
 
 _b = batches.c
 _open = (
@@ -47,6 +48,18 @@ def _called(dialect: str) -> Select[tuple[str, int]]:
 
 _out = Prepared(_called)
 _unknown = select(func.count()).where(attempts.c.state == word(AttemptState.UNKNOWN))
+_cached = select(func.count()).select_from(cache_entries_table)
+_saved = (
+    select(
+        ledger.c.provider,
+        ledger.c.model,
+        func.coalesce(func.sum(attempts.c.cost_nanos), 0).label("saved_nanos"),
+    )
+    .join_from(ledger, requests, requests.c.id == ledger.c.request_id)
+    .join(attempts, attempts.c.id == requests.c.answer_id)
+    .where(ledger.c.kind == HIT)
+    .group_by(ledger.c.provider, ledger.c.model)
+)
 _kept = select(func.count(), func.coalesce(func.sum(files.c.bytes), 0)).select_from(files)
 _owed = select(func.count()).select_from(webhooks).where(webhooks.c.state == "pending")
 
@@ -67,6 +80,18 @@ def in_flight(tx: Transaction) -> dict[str, int]:
         for id_ in orjson.loads(row.request_ids)
     ]
     return {row.lane: int(row.calls) for row in tx.bulk_rows(_out, table)}
+
+
+def cache_entries(tx: Transaction) -> int:
+    """How many entries the cache has, expired ones included."""
+    return int(tx.rows(_cached)[0][0])
+
+
+def saved(tx: Transaction, since_ms: int, until_ms: int | None = None) -> Sequence[Any]:
+    """What answers without a call had cost when they were first given, of a period of the ledger: rows of (provider,
+    model, saved_nanos)."""
+    query = _saved.where(ledger.c.at_ms >= since_ms)
+    return tx.rows(query if until_ms is None else query.where(ledger.c.at_ms < until_ms))
 
 
 def unknown_attempts(tx: Transaction) -> int:

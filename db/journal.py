@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from batchmill.metering.meter import Meter
 from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
 from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules, closed_until_ms
@@ -68,8 +69,10 @@ class Journal:
         runs_too: bool = True,
         call_timeout_s: float = 600.0,
         rules: CircuitRules = DEFAULT_RULES,
+        meter: Meter | None = None,
     ) -> None:
         self.database = database
+        self.meter = meter or Meter()
         self.worker_id = worker_id
         self.lease_ms = lease_ms
         self.upstreams = upstreams
@@ -120,6 +123,7 @@ class Journal:
                 passed_over=passed_over,
             )
         )
+        self.meter.note_claim(taken.lines, taken.answered)
         if not taken.jobs:
             return taken.lines, []
         self._open.update(job.claim_id for job in taken.jobs)
@@ -239,6 +243,7 @@ class Journal:
         )
         work.open = {claim: self._open[claim] for claim in work.claim_ids()}
         others = [*(f for _, f in outcomes), *(f for _, f in backs), *(f for _, f in rejections)]
+        begun_s = asyncio.get_running_loop().time()
         try:
             written = await self._in_thread(
                 lambda tx: settling.write(
@@ -258,11 +263,21 @@ class Journal:
                 if not waiter.done():
                     waiter.set_exception(error)
             return
+        self._measure(written, asyncio.get_running_loop().time() - begun_s)
         self._note(written)
         self._tell(written, looks, others)
         for entry, entered in entries:
             _answer(entered, written.entered[entry.public_id])
         self._tell_sends(written, sends)
+
+    def _measure(self, written: Written, took_s: float) -> None:
+        self.meter.note_commit(took_s)
+        if written.looked_up:
+            misses = len(written.leaders)
+            hits = written.looked_up - misses - written.shared
+            self.meter.note_lookups(hits=hits, shared=written.shared, misses=misses)
+        for key, state in written.circuit_changes:
+            self.meter.note_circuit(key, state.value)
 
     def _note(self, written: Written) -> None:
         if written.circuits:

@@ -17,6 +17,13 @@ from db.engine import Transaction
 from db.page import Page, state_of
 
 
+class Looked(NamedTuple):
+    """What came of look-ups: the jobs to be called, and how many wait behind another that asks the same."""
+
+    leaders: list[Job]
+    shared: int
+
+
 class Found(NamedTuple):
     """An answer in the cache, and what it is known by there."""
 
@@ -33,7 +40,7 @@ def by_key(jobs: Sequence[Job]) -> dict[str, list[Job]]:
     return groups
 
 
-def look_up(tx: Transaction, jobs: Sequence[Job], page: Page) -> list[Job]:
+def look_up(tx: Transaction, jobs: Sequence[Job], page: Page) -> Looked:
     """Answer from the cache what can be, park what another is asking for; the jobs to be called, with their bodies."""
     unkeyed = [job for job in jobs if job.cache_key is None]
     keyed = by_key(jobs)
@@ -43,11 +50,13 @@ def look_up(tx: Transaction, jobs: Sequence[Job], page: Page) -> list[Job]:
         tx, [(key, group[0].request_id, len(group) - 1) for key, group in missing.items()]
     )
     _use(tx, {key: (hit, keyed[key]) for key, hit in hits.items()}, page)
-    leaders = list(unkeyed)
+    leaders, shared = list(unkeyed), 0
     for key, group in missing.items():
         leaders += [job for job in group if job.request_id == leading[key]]
-        _park(tx, [job for job in group if job.request_id != leading[key]])
-    return _with_bodies(tx, leaders)
+        parked = [job for job in group if job.request_id != leading[key]]
+        _park(tx, parked)
+        shared += len(parked)
+    return Looked(_with_bodies(tx, leaders), shared)
 
 
 def answered_elsewhere(tx: Transaction, sends: Sequence[Send]) -> list[tuple[Job, Found]]:

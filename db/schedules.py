@@ -198,6 +198,11 @@ def last_runs(tx: Transaction) -> dict[str, RunRow]:
     return {row.job: _run(row) for row in tx.rows(wanted, now_ms=tx.now_ms)}
 
 
+def known_since_ms(tx: Transaction) -> dict[str, int]:
+    """By job: since when it has been heard of."""
+    return {row.name: row.since_ms for row in tx.rows(select(_s.name, _s.since_ms))}
+
+
 def last_done_ms(tx: Transaction) -> dict[str, int]:
     """By job: when it was last done."""
     done = select(_r.job, func.max(_r.ended_ms).label("ms")).where(_r.state == RunState.DONE.value)

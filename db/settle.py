@@ -14,7 +14,7 @@ from batchmill.budgets.balance import Charge
 from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, BatchState, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
-from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules
+from batchmill.routing.circuits import DEFAULT_RULES, Circuit, CircuitRules, CircuitState
 from db import answers, attempts, batches, cache, claims, direct, flights, ledger, lookup, paths, requests
 from db.budgets.holds import Held, Till, periods_of
 from db.circuits import Key, Panel
@@ -71,6 +71,9 @@ class Written:
         left: How many jobs have left each claim.
         circuits: Those that are not as new, as they are now.
         entered: By the name of its batch, what came of each entry.
+        looked_up: How many jobs were looked up.
+        shared: How many of them wait behind another that asks the same.
+        circuit_changes: Which circuits changed to which state.
     """
 
     leaders: list[Job] = field(default_factory=list)
@@ -79,6 +82,9 @@ class Written:
     left: Counter[int] = field(default_factory=Counter)
     circuits: Mapping[Key, Circuit] = field(default_factory=dict)
     entered: Mapping[str, Entered] = field(default_factory=dict)
+    looked_up: int = 0
+    shared: int = 0
+    circuit_changes: Sequence[tuple[Key, CircuitState]] = ()
 
 
 def write(
@@ -113,7 +119,7 @@ def write(
     ended = _settle(tx, work.outcomes, leases, page)
     _reject(tx, rejections, page)
     lookup.use_found(tx, found, page)
-    leaders = lookup.look_up(tx, look_ups, page)
+    leaders, shared = lookup.look_up(tx, look_ups, page)
     flights.release(tx, reserved)
     backs = [back for back in work.hand_backs if back.job.claim_id in leases]
     hand_back(tx, backs, page)
@@ -140,7 +146,17 @@ def write(
     left.update(job.claim_id for job, _ in found)
     open_ = {**work.open, **{job.claim_id: 1 for job in entered.values()}}
     claims.drop(tx, [claim for claim, gone in left.items() if gone >= open_.get(claim, 0)])
-    return Written(leaders, attempts_made, withheld, left, panel.circuits, _entered(tx, entered, leaders))
+    return Written(
+        leaders=leaders,
+        attempts=attempts_made,
+        withheld=withheld,
+        left=left,
+        circuits=panel.circuits,
+        entered=_entered(tx, entered, leaders),
+        looked_up=len(look_ups),
+        shared=shared,
+        circuit_changes=panel.changes,
+    )
 
 
 def _entered(tx: Transaction, jobs: Mapping[str, Job], leaders: Sequence[Job]) -> dict[str, Entered]:

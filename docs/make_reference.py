@@ -12,6 +12,7 @@ from batchmill.settings.fields import accepted_by, as_text, variables_of
 from batchmill.settings.groups import Group, Settings
 from cli.main import batchmill
 from docs.http_page import http_page, openapi_document
+from docs.metrics_page import metrics_page
 from docs.provider_page import providers_page
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -103,6 +104,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "providers.md": providers_page,
     "http.md": http_page,
+    "metrics.md": metrics_page,
     "openapi.json": openapi_document,
 }
 

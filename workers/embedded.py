@@ -32,6 +32,7 @@ class EmbeddedWorker:
         batch: Row number of the one batch; None = whatever is submitted.
         queue: The queue in which the doorbell for that one batch rings; "" = the lanes' own.
         concurrency: Most calls in flight over all its processes.
+        metrics_port: Where it tells its metrics; 0 = the service of its home does, if there is one.
         restarts: How often it had to be started again.
         trouble: The last error it logged; "" without one.
     """
@@ -43,6 +44,7 @@ class EmbeddedWorker:
     lanes: tuple[Lane, ...] = tuple(Lane)
     processes: int
     concurrency: int
+    metrics_port: int = 0
     restarts: int = 0
     trouble: str = ""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -117,6 +119,7 @@ class EmbeddedWorker:
             *(sys.executable, "-P", "-m", "cli.main", "worker", "--parent", str(os.getpid())),
             *self._share(),
             *("--processes", str(self.processes), "--concurrency", str(each)),
+            *("--metrics-port", str(self.metrics_port)),
         ]
         with self.log_path.open("ab") as output:
             return subprocess.Popen(

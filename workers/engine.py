@@ -8,12 +8,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+import structlog
 
 from batchmill.budgets.aside import SetAside
 from batchmill.errors import BatchmillError
 from batchmill.limits.gate import Gate
 from batchmill.logs import name_worker
+from batchmill.metering.meter import Meter
 from batchmill.pipeline import Journal as JournalLike
 from batchmill.pipeline import Pipeline
 from batchmill.providers.base import Provider, Reply
@@ -37,6 +40,13 @@ from workers.limits import make_gate
 from workers.prices import FollowedPrices, file_prices
 from workers.watchers import Watchers
 
+if TYPE_CHECKING:
+    from workers.meters.recorder import Recorder
+
+log = structlog.get_logger()
+
+RECORD_EVERY_S = 1.0
+
 
 @dataclass(slots=True, kw_only=True)
 class Engine:
@@ -46,6 +56,8 @@ class Engine:
         life_sign: Held for as long as the process lives.
         redact: Takes what is somebody's out of replies before they are kept; None = they are kept as they are.
         watchers: Who is told how each call has ended; None = nobody.
+        meter: Counts what happens to calls.
+        recorder: Writes down what it has counted; None = nobody reads that.
     """
 
     settings: Settings
@@ -57,6 +69,8 @@ class Engine:
     worker_id: str
     life_sign: IO[bytes]
     redact: Callable[[Reply], Awaitable[Reply]] | None = None
+    meter: Meter
+    recorder: "Recorder | None" = None
     watchers: Watchers | None = None
     aside: SetAside = field(default_factory=SetAside)
 
@@ -81,16 +95,22 @@ class Engine:
             runs_too=runs_too,
             call_timeout_s=settings.calls.timeout_s,
             rules=circuit_rules(settings),
+            meter=self.meter,
         )
         self.prices.outlook.open_circuits = journal.open_circuits
         async with journal.open(), self.prices.followed(every_s=self.renew_every_s):
-            renewing = asyncio.create_task(self.gate.renew_on(), name="limits")
+            beside = [
+                asyncio.create_task(self.gate.renew_on(), name="limits"),
+                asyncio.create_task(self._record_on(), name="meters"),
+            ]
             try:
                 yield journal
             finally:
-                renewing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await renewing
+                for task in beside:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+                self._record()
 
     def pipeline(self, journal: JournalLike) -> Pipeline:
         """A pipeline that writes into this journal."""
@@ -107,7 +127,20 @@ class Engine:
             aside=self.aside,
             redact=self.redact,
             watch=None if self.watchers is None else self.watchers.tell,
+            meter=self.meter,
         )
+
+    async def _record_on(self) -> None:
+        while True:
+            self._record()
+            await asyncio.sleep(RECORD_EVERY_S)
+
+    def _record(self) -> None:
+        if self.recorder is not None:
+            try:
+                self.recorder.record(self.meter.tally)
+            except OSError as error:
+                log.warning("metrics_not_written", error=str(error))
 
     async def stop(self) -> None:
         """Close what belongs to the event loop."""
@@ -127,12 +160,15 @@ class Engine:
         self.life_sign.close()
 
 
-def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engine:
+def make_engine(
+    settings: Settings, *, concurrency: int, kind: str = "", recorder: "Recorder | None" = None
+) -> Engine:
     """The engine as the settings say, entered as a worker under a fresh name.
 
     Args:
         concurrency: Most calls in flight in this process.
         kind: What its name begins with (`db.workers`).
+        recorder: Writes down what it counts; None = nobody reads that.
 
     Raises:
         BatchmillError: The database cannot be used, or a setting.
@@ -144,7 +180,8 @@ def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engi
     with database.write() as tx:
         worker_rows.register(tx, worker_id, str(settings.home))
     define_environment_budgets(database, settings)
-    gate = make_gate(settings, concurrency=concurrency)
+    meter = Meter()
+    gate = make_gate(settings, concurrency=concurrency, meter=meter)
     made = make_providers(settings, concurrency)
     providers: Mapping[str, Provider] = {name.value: provider for name, provider in made.items()}
     prices = FollowedPrices(
@@ -167,4 +204,6 @@ def make_engine(settings: Settings, *, concurrency: int, kind: str = "") -> Engi
         life_sign=life_sign,
         redact=make_redaction(settings),
         watchers=make_watchers(settings),
+        meter=meter,
+        recorder=recorder,
     )

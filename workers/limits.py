@@ -7,6 +7,7 @@ from hashlib import blake2b
 from batchmill.limits.gate import Gate
 from batchmill.limits.memory import MemoryLimiter
 from batchmill.limits.model import Limiter, Limits
+from batchmill.metering.meter import Meter
 from batchmill.settings import Settings
 from db import limits
 from db.engine import Transaction
@@ -14,13 +15,14 @@ from db.engine import Transaction
 _REDIS = ("redis://", "rediss://", "redis+socket://", "unix://")
 
 
-def make_gate(settings: Settings, *, concurrency: int) -> Gate:
+def make_gate(settings: Settings, *, concurrency: int, meter: Meter | None = None) -> Gate:
     """The gate of one process; its limits are shared over Redis or Valkey where there is one.
 
     Where there is none, tell it how many processes divide them (`Gate.divide`); they come and go.
 
     Args:
         concurrency: Calls in flight in this process: half of them may wait for one model.
+        meter: Counts who has to wait.
     """
     return Gate(
         _limiter(settings),
@@ -30,6 +32,7 @@ def make_gate(settings: Settings, *, concurrency: int) -> Gate:
         },
         room=concurrency // 2,
         clock=time.monotonic,
+        meter=meter,
     )
 
 

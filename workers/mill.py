@@ -77,6 +77,7 @@ class EmbeddedMill:
             lanes=lanes,
             processes=processes,
             concurrency=concurrency * processes,
+            metrics_port=settings.metrics.port if front is None else 0,
         )
         self._name = workers.new_id()
         self._deaths: deque[float] = deque(maxlen=MOST_RESTARTS + 1)

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Celery, signals
@@ -22,27 +22,59 @@ from workers.alerts import warn_of_half_set_up
 from workers.app import MAINTENANCE
 from workers.child import Child, Duty, set_duty
 
+if TYPE_CHECKING:
+    from workers.meters.launch import Meters
+
 log = structlog.get_logger()
 
 WATCH_S = 0.2
 
 
 def serve(
-    app: Celery, duty: Duty, *, processes: int, queues: Sequence[str], parent: int | None = None
+    app: Celery,
+    duty: Duty,
+    *,
+    processes: int,
+    queues: Sequence[str],
+    parent: int | None = None,
+    metrics_port: int = 0,
 ) -> int:
     """Work until stopped; the exit status. SIGTERM or SIGINT to this process stops claiming and drains.
 
     Args:
         parent: Drain and leave as soon as this process, which started this one, is gone; it may be by now.
+        metrics_port: Where the metrics of its processes are told; 0 = by the service of its home.
+
+    Raises:
+        BatchmillError: Metrics cannot be told where they are to be.
     """
+    if (
+        duty.only_batch is not None
+    ):  # its command lasts for one batch, and nobody is there to ask for its metrics
+        return _serve(app, duty, None, processes=processes, queues=queues, parent=parent)
+    from workers.meters.launch import metered
+
+    with metered(duty.settings, metrics_port) as meters:
+        return _serve(app, duty, meters, processes=processes, queues=queues, parent=parent)
+
+
+def _serve(
+    app: Celery,
+    duty: Duty,
+    meters: "Meters | None",
+    *,
+    processes: int,
+    queues: Sequence[str],
+    parent: int | None,
+) -> int:
     configure_logs(duty.settings.log)
     if MAINTENANCE in queues:
         warn_of_half_set_up(duty.settings)
     # Celery warns of pickled messages run as root; ours are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    child = set_duty(duty)
+    child = set_duty(duty, meters)
     list_prices.load()  # once, for all the processes forked from here
-    _connect_signals(child)
+    _connect_signals(child, "maintenance" if MAINTENANCE in queues else "worker")
     if parent is not None:
         threading.Thread(target=_follow_parent, args=(parent,), daemon=True, name="follow-parent").start()
     kind = MAINTENANCE if MAINTENANCE in queues else "worker"
@@ -66,12 +98,12 @@ def keep_time(app: Celery, entries: dict[str, dict[str, Any]]) -> None:
     app.Beat(scheduler="celery.beat:Scheduler", loglevel="WARNING", quiet=True).run()
 
 
-def _connect_signals(child: Child) -> None:
+def _connect_signals(child: Child, role: str) -> None:
     def wind_up(**_: Any) -> None:
         child.duty.stopping.set()
 
     def begin(**_: Any) -> None:
-        child.begin()
+        child.begin(role)
 
     def end(**_: Any) -> None:
         child.end()

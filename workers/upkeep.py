@@ -13,6 +13,7 @@ from db.sweep import Judging
 from workers import attendance
 from workers.doorbell import Doorbell
 from workers.life import is_alive
+from workers.meters.folder import remove_dead
 
 log = structlog.get_logger()
 
@@ -38,6 +39,7 @@ def ring(
 def clear_up(database: Database, settings: Settings, judge: Judging) -> None:
     """Put right what killed commands and workers of this home left, without waiting for any lease to run out."""
     bury_the_dead(database, settings, judge)
+    remove_dead(settings.home)
     if not settings.database.is_embedded:
         return  # commands of other machines share it, whose locks we do not see
     with database.read() as tx:

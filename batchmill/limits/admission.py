@@ -30,10 +30,15 @@ class InPlay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """When a call leaves, or when to ask again; neither when it never can."""
+    """When a call leaves, or when to ask again; neither when it never can.
+
+    Attributes:
+        by: What it waits for: a dimension, or `TOLD`; None when it need not wait.
+    """
 
     start_us: int | None = None
     retry_us: int | None = None
+    by: int | None = None
 
 
 def answer(buckets: Sequence[InPlay], permit: str, costs: Sequence[int], now_us: int) -> Answer:
@@ -41,15 +46,15 @@ def answer(buckets: Sequence[InPlay], permit: str, costs: Sequence[int], now_us:
     if any(0 < bucket.limits[d] < costs[d] for bucket in buckets for d in EVERY_RATE):
         return Answer()
     if any(_has_no_slot(bucket, permit) for bucket in buckets):
-        return Answer(retry_us=SLOT_POLL_US)
+        return Answer(retry_us=SLOT_POLL_US, by=CONCURRENCY)
     turn, last = _find_turn(buckets, costs, now_us)
     if turn.at_us > now_us + HORIZON_US:
-        return Answer(retry_us=_refuse(last, turn, costs, now_us) - HORIZON_US - now_us)
+        return Answer(retry_us=_refuse(last, turn, costs, now_us) - HORIZON_US - now_us, by=turn.by)
     for bucket in buckets:
         bucket.state.take(now_us, turn.at_us, costs, bucket.limits)
         if bucket.limits[CONCURRENCY]:
             bucket.leases[permit] = turn.at_us + LEASE_US
-    return Answer(start_us=turn.at_us)
+    return Answer(start_us=turn.at_us, by=turn.by)
 
 
 def _refuse(waited_for: InPlay | None, turn: Turn, costs: Sequence[int], now_us: int) -> int:
@@ -72,7 +77,7 @@ def _find_turn(buckets: Sequence[InPlay], costs: Sequence[int], now_us: int) -> 
     turn, last = Turn(at_us=now_us), None
     for bucket in buckets:
         if bucket.limits[CONCURRENCY] and bucket.state.slots_from_us > turn.at_us:
-            turn, last = Turn(at_us=bucket.state.slots_from_us), bucket
+            turn, last = Turn(at_us=bucket.state.slots_from_us, by=CONCURRENCY), bucket
     settled = 0
     while settled < len(buckets):
         settled = 0

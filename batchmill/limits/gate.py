@@ -27,6 +27,7 @@ from batchmill.limits.model import (
     Limits,
     Settlement,
 )
+from batchmill.metering.meter import Meter
 from batchmill.providers.base import Reply, Verdict
 from batchmill.routing.names import Target
 
@@ -80,10 +81,18 @@ class NoPass:
 
 @dataclass(slots=True, kw_only=True)
 class _Waiter:
+    """One who waits.
+
+    Attributes:
+        limit: What it had to wait for when it was last asked for; "" where it was not asked for yet.
+    """
+
     permit: str
     demand: Demand
     is_urgent: bool
     told: asyncio.Future[Pass | NoPass]
+    since_s: float
+    limit: str = ""
 
     def ease(self) -> None:
         """Ask for half of the answer next time. How long it gets nobody knows, and what comes is counted then."""
@@ -102,6 +111,7 @@ class _Line:
         asking: The task that does, once it takes longer.
         moved: Somebody has given something back.
         wait_s: How long the one behind the last had to wait when it was last asked.
+        limit: What for.
     """
 
     waiting: deque[_Waiter] = field(default_factory=deque)
@@ -111,6 +121,7 @@ class _Line:
     asking: asyncio.Task[None] | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     wait_s: float = 0.0
+    limit: str = ""
 
     def join(self, waiter: _Waiter) -> None:
         """Let somebody stand behind those who are as urgent."""
@@ -152,8 +163,10 @@ class Gate:
         accounts: Mapping[str, Sequence[str]],
         room: int,
         clock: Callable[[], float],
+        meter: Meter | None = None,
     ) -> None:
         self._limiter = limiter
+        self._meter = meter or Meter()
         self._accounts = accounts
         self._room = max(1, room)
         self._clock = clock
@@ -219,6 +232,7 @@ class Gate:
             demand=demand,
             is_urgent=is_urgent,
             told=asyncio.get_running_loop().create_future(),
+            since_s=self._clock(),
         )
         line.join(waiter)
         try:
@@ -426,6 +440,7 @@ class Gate:
                 continue
             if not (admission.granted or admission.never):
                 waits_s = waits_s or admission.retry_after_s
+                waiter.limit = line.limit = admission.limit
                 continue
             line.leave(waiter)
             if admission.never:
@@ -444,6 +459,8 @@ class Gate:
                 await self.give_back(given)  # who asked has gone meanwhile
                 continue
             line.note_let_through(waiter)
+            if limit := admission.limit or waiter.limit or line.limit:
+                self._meter.note_limit_wait(target, limit, given.starts_at_s - waiter.since_s)
         return 0.0 if is_any_eased else waits_s
 
     def _give(self, given: Pass) -> Pass:

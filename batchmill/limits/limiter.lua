@@ -8,7 +8,7 @@ local HORIZON_US, CREDIT_US, TURN_US, RECOVERY_US = 1000000, 2000000, 500000, 50
 local SLOTS_HELD_US, CLOSED_US, LEASE_US, SLOT_POLL_US = 2000000, 1000000, 15000000, 100000
 local FULL, LEAST, RECOVERED, REQUEST_PACE, SPREAD, MOST_GAPS = 100, 5, 5, 98, 120, 8
 local KEPT_MS = 86400000
-local REQUESTS, CONCURRENCY = 1, 5
+local REQUESTS, CONCURRENCY, TOLD = 1, 5, 6
 
 local wanted = cjson.decode(ARGV[1])
 local now = wanted.now
@@ -258,28 +258,34 @@ local function room_us(s, d, cost, limit, waits)
   return min(later, left_us(s, d, surplus + others))
 end
 
--- The first moment, and the dimension whose window it waits for, if it is that.
+-- The first moment, the dimension whose window it waits for, if it is that, and the one it waits for at all.
 local function turn_of(s, from, costs, limits)
-  local rate, full = rate_at(s), nil
-  local at = max(from, s.closed)
+  local rate, full, at, by = rate_at(s), nil, from, 0
+  local function later(moment, d)
+    if moment > at then at, by = moment, d end
+  end
+  later(s.closed, TOLD)
   if limits[REQUESTS] > 0 then
-    at = place_us(s, at, interval_us(REQUESTS, limits[REQUESTS], 1, rate))
+    later(place_us(s, at, interval_us(REQUESTS, limits[REQUESTS], 1, rate)), REQUESTS)
   end
   for d = 2, 4 do
-    if limits[d] > 0 and costs[d] > 0 then at = max(at, s.next[d] - CREDIT_US) end
+    if limits[d] > 0 and costs[d] > 0 then later(s.next[d] - CREDIT_US, d) end
   end
   local waits = delays_head(s, at, costs, limits, rate)
   if waits then
     local d = s.head[1]
-    at = max(at, s.head[3] + interval_us(d, limits[d], s.head[2], rate))
+    later(s.head[3] + interval_us(d, limits[d], s.head[2], rate), d)
   end
   for d = 1, 4 do
     if limits[d] > 0 and costs[d] > 0 then
       local room = room_us(s, d, costs[d], limits[d], waits)
-      if room > at then at, full = room, d end
+      if room > at then
+        later(room, d)
+        full = d
+      end
     end
   end
-  return at, full
+  return at, full, by
 end
 
 local function take(s, at, costs, limits)
@@ -424,23 +430,25 @@ local function say(...)
 end
 
 local function find_turn(play, costs)
-  local at, full, last = now, nil, nil
+  local at, full, last, by = now, nil, nil, 0
   for _, b in ipairs(play) do
-    if b.limits[CONCURRENCY] > 0 and b.state.slots_from > at then at, last = b.state.slots_from, b end
+    if b.limits[CONCURRENCY] > 0 and b.state.slots_from > at then
+      at, last, by = b.state.slots_from, b, CONCURRENCY
+    end
   end
   local settled = 0
   while settled < #play do
     settled = 0
     for _, b in ipairs(play) do
-      local found, found_full = turn_of(b.state, at, costs, b.limits)
+      local found, found_full, found_by = turn_of(b.state, at, costs, b.limits)
       if found > at then
-        at, full, last = found, found_full, b
+        at, full, last, by = found, found_full, b, found_by
       else
         settled = settled + 1
       end
     end
   end
-  return at, full, last
+  return at, full, last, by
 end
 
 local function refuse(b, at, full, costs)
@@ -458,17 +466,17 @@ local function answer(permit, places, costs)
   end
   for _, b in ipairs(play) do
     for d = 1, 4 do
-      if b.limits[d] > 0 and costs[d] > b.limits[d] then return say(-1, 0) end
+      if b.limits[d] > 0 and costs[d] > b.limits[d] then return say(-1, 0, 0) end
     end
   end
   for _, b in ipairs(play) do
     if b.slots and b.slots >= b.limits[CONCURRENCY] and not redis.call('ZSCORE', b.leases, permit) then
-      return say(0, SLOT_POLL_US)
+      return say(0, SLOT_POLL_US, CONCURRENCY)
     end
   end
-  local at, full, last = find_turn(play, costs)
-  if at > now + HORIZON_US then return say(0, refuse(last, at, full, costs) - HORIZON_US - now) end
-  say(1, at - now)
+  local at, full, last, by = find_turn(play, costs)
+  if at > now + HORIZON_US then return say(0, refuse(last, at, full, costs) - HORIZON_US - now, by) end
+  say(1, at - now, by)
   for _, b in ipairs(play) do
     take(b.state, at, costs, b.limits)
     if b.slots then b.slots = b.slots + redis.call('ZADD', b.leases, at + LEASE_US, permit) end

@@ -5,12 +5,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from batchmill.limits.admission import LEASE_US, Answer, InPlay, answer
-from batchmill.limits.model import Admission, Ask, Bucket, Dimension, Limits, Settlement
+from batchmill.limits.model import TOLD, Admission, Ask, Bucket, Dimension, Limits, Settlement
 from batchmill.limits.permits import NOT_COUNTED, Closing, Permit, Permits, Report
 from batchmill.limits.state import CONCURRENCY, BucketState, Others
 from batchmill.limits.window import US_PER_S
 
 NEVER: Final = Admission(granted=False, never=True)
+LIMITS: Final = (*(dimension.value for dimension in Dimension), TOLD)
+"""What calls wait for, by number."""
 
 
 class MemoryLimiter:
@@ -160,12 +162,13 @@ class MemoryLimiter:
 
 def admission_of(found: Answer, now_us: int, now_s: float) -> Admission:
     """An answer in seconds, its start on the clock that says `now_s` at `now_us`."""
+    limit = "" if found.by is None else LIMITS[found.by]
     if found.start_us is not None:
         starts_in_s = (found.start_us - now_us) / US_PER_S
-        return Admission(granted=True, starts_in_s=starts_in_s, starts_at_s=now_s + starts_in_s)
+        return Admission(granted=True, starts_in_s=starts_in_s, starts_at_s=now_s + starts_in_s, limit=limit)
     if found.retry_us is None:
         return NEVER
-    return Admission(granted=False, retry_after_s=found.retry_us / US_PER_S)
+    return Admission(granted=False, retry_after_s=found.retry_us / US_PER_S, limit=limit)
 
 
 def in_order(limits: Limits) -> list[int]:

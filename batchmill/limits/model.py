@@ -26,6 +26,9 @@ class Dimension(StrEnum):
     CONCURRENCY = "concurrency"
 
 
+TOLD: Final = "told"
+"""What a call waits for where the provider itself has said how long."""
+
 RATES: Final = (Dimension.REQUESTS, Dimension.TOKENS, Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS)
 """Those that are counted by the minute, in the order of every list of costs."""
 
@@ -118,6 +121,7 @@ class Admission:
         starts_at_s: The same as a moment of the event loop's clock. Who misses it asks anew.
         retry_after_s: When asking again succeeds, if nobody else comes meanwhile; 0 when granted or never.
             For a slot of the concurrency it is a guess: one may be given back at any time.
+        limit: What it has to wait for: a dimension, or `TOLD`; "" where it need not.
     """
 
     granted: bool
@@ -125,6 +129,7 @@ class Admission:
     starts_in_s: float = 0.0
     starts_at_s: float = 0.0
     retry_after_s: float = 0.0
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

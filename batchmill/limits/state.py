@@ -37,6 +37,8 @@ MOST_GAPS: Final = 8
 
 REQUESTS: Final = 0
 CONCURRENCY: Final = 4
+TOLD: Final = 5
+"""What a call waits for that is no limit: the provider has said for how long."""
 EVERY_RATE: Final = range(4)
 TOKEN_RATES: Final = range(1, 4)
 
@@ -75,10 +77,16 @@ class Turn:
 
     Attributes:
         full: The dimension whose window it waits for; None when it is the pace.
+        by: The dimension it waits for, whether window or pace, or `TOLD`; None when it need not wait.
     """
 
     at_us: int
     full: int | None = None
+    by: int | None = None
+
+    def later(self, at_us: int, by: int) -> "Turn":
+        """This one, or a later one that something makes it wait for."""
+        return Turn(at_us=at_us, full=self.full, by=by) if at_us > self.at_us else self
 
 
 @dataclass(slots=True)
@@ -157,22 +165,23 @@ class BucketState:
     def turn(self, now_us: int, from_us: int, costs: Sequence[int], limits: Sequence[int]) -> Turn:
         """The first moment from one on at which a call may leave; every cost must be within its limit."""
         rate, full = self.rate_at(now_us), None
-        at_us = max(from_us, self.closed_until_us)
+        turn = Turn(at_us=from_us).later(self.closed_until_us, TOLD)
         if limits[REQUESTS]:
-            at_us = self._place_us(at_us, self._interval_us(REQUESTS, limits[REQUESTS], 1, rate))
+            interval_us = self._interval_us(REQUESTS, limits[REQUESTS], 1, rate)
+            turn = turn.later(self._place_us(turn.at_us, interval_us), REQUESTS)
         for d in TOKEN_RATES:
             if limits[d] and costs[d]:
-                at_us = max(at_us, self.next_us[d] - CREDIT_US)
-        waits = self._delays_head(at_us, costs, limits, rate)
+                turn = turn.later(self.next_us[d] - CREDIT_US, d)
+        waits = self._delays_head(turn.at_us, costs, limits, rate)
         if waits and self.head:
             d = self.head.dimension
-            at_us = max(at_us, self.head.at_us + self._interval_us(d, limits[d], self.head.cost, rate))
+            turn = turn.later(self.head.at_us + self._interval_us(d, limits[d], self.head.cost, rate), d)
         for d in EVERY_RATE:
             if limits[d] and costs[d]:
                 room_us = self._room_us(d, now_us, costs[d], limits[d], waits=waits)
-                if room_us > at_us:
-                    at_us, full = room_us, d
-        return Turn(at_us=at_us, full=full)
+                if room_us > turn.at_us:
+                    turn, full = turn.later(room_us, d), d
+        return Turn(at_us=turn.at_us, full=full, by=turn.by)
 
     def take(self, now_us: int, at_us: int, costs: Sequence[int], limits: Sequence[int]) -> None:
         """Count a call that leaves at a moment which `turn` named."""

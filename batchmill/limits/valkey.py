@@ -198,15 +198,16 @@ class ValkeyLimiter:
         return [self._admission(ask, numbers, now_us, now_s) for ask in asks]
 
     def _admission(self, ask: Ask, numbers: Iterator[int], now_us: int, now_s: float) -> Admission:
-        code, wait_us = next(numbers), next(numbers)
+        code, wait_us, waits_for = next(numbers), next(numbers), next(numbers)
+        by = waits_for - 1 if waits_for else None
         if code < 0:
             return admission_of(Answer(), now_us, now_s)
         if code == 0:
-            return admission_of(Answer(retry_us=wait_us), now_us, now_s)
+            return admission_of(Answer(retry_us=wait_us, by=by), now_us, now_s)
         start_us = now_us + wait_us
         used = [(next(numbers), next(numbers), next(numbers), next(numbers)) for _ in ask.buckets]
         self.permits.keep(Permit(ask=ask, start_us=start_us, used=used))
-        return admission_of(Answer(start_us=start_us), now_us, now_s)
+        return admission_of(Answer(start_us=start_us, by=by), now_us, now_s)
 
     async def _send(self, message: _Message) -> tuple[int, Iterator[int]]:
         """Run the script; its now, and its answers to the asks one number after another."""

@@ -37,6 +37,7 @@ from batchmill.settings.fields import (
 )
 from batchmill.settings.flower import FlowerSettings
 from batchmill.settings.health import HealthSettings
+from batchmill.settings.metrics import MetricsSettings
 from batchmill.settings.providers import (
     AnthropicSettings,
     GeminiSettings,
@@ -337,6 +338,7 @@ class Settings(Group):
     privacy: PrivacySettings
     service: ServiceSettings
     flower: FlowerSettings
+    metrics: MetricsSettings
     client: ClientSettings
     log: LogSettings
     traces: TraceSettings

@@ -1,6 +1,7 @@
 """The command line beside the service: what was handed in over HTTP is seen, read and steered there like any batch."""
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,15 @@ def lines(number: int) -> bytes:
     return "".join(chat_line(f"a-{nth}", f"{nth}?") + "\n" for nth in range(number)).encode()
 
 
+def metrics(url: str) -> str:
+    """What the service tells Prometheus."""
+    with urllib.request.urlopen(f"{url}/metrics") as page:
+        told: str = page.read().decode()
+    return told
+
+
 def test_seen_and_read(mill: Mill, tmp_path: Path) -> None:
-    """`list`, `status` and `results` tell of it what HTTP tells."""
+    """`list`, `status` and `results` tell of it what HTTP tells; `/metrics` tells what the home's workers have done."""
     with sandbox(tmp_path) as provider:
         mill.environ["OPENAI_BASE_URL"] = provider.url
         client = start_service(mill)
@@ -29,6 +37,8 @@ def test_seen_and_read(mill: Mill, tmp_path: Path) -> None:
         output = tmp_path / "out.jsonl"
         assert mill.quickly("results", batch, "-o", output).returncode == 0
         assert output.read_bytes() == client.content(shown["output_file_id"])
+        called = 'batchmill_replies_total{model="gpt-4o-mini",next="done",provider="openai",verdict="answered"} 20.0'
+        wait_until(lambda: called in metrics(client.url), 20)
 
 
 def test_steered(mill: Mill, tmp_path: Path) -> None:

@@ -185,9 +185,9 @@ class Machine(RuleBasedStateMachine):
         self.runner.run(self.shared.settle([settlement]))
 
 
-def told(answer: Admission) -> tuple[bool, bool, float, float]:
+def told(answer: Admission) -> tuple[bool, bool, float, float, str]:
     """All of an answer but the local moment, which goes by an estimate of the server's clock."""
-    return answer.granted, answer.never, answer.starts_in_s, answer.retry_after_s
+    return answer.granted, answer.never, answer.starts_in_s, answer.retry_after_s, answer.limit
 
 
 @pytest.mark.timeout(600)

@@ -10,18 +10,21 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from api.families import OF_HTTP, OF_THE_MILL
 from api.metrics import Metrics
+from batchmill.metering.families import FAMILIES
 from batchmill.requests.model import Lane
 from db.engine import Database
 from tests.support.api_client import Api, served
 from tests.support.hands import Worker, add_batch
 from tests.support.replies import ANSWERED, PRICE_NANOS
+from workers.meters.readings import BUILD
 
 NOWHERE = {
     "sqlite": "sqlite:////no/such/folder/batchmill.db",
     "postgresql": "postgresql+psycopg://nobody@127.0.0.1:1/none",
 }
-BOUNDED = {"method", "route", "status", "le", "lane", "state", "provider", "model", "outcome", "direction"}
+DECLARED = {family.name: family for family in (BUILD, *FAMILIES, *OF_HTTP, *OF_THE_MILL)}
 
 
 @pytest.fixture
@@ -91,7 +94,8 @@ def test_a_broker_that_is_there_is_ready(database_url: str, valkey_url: str, tmp
 
 
 def test_every_metric_keeps_prometheus_conventions(api: Api) -> None:
-    """All of them are read back; counters end in _total, names are ours, labels are few and name no tenant or user."""
+    """All of them are read back, under the names and labels that the reference has; counters end in _total, and no
+    label names a tenant or a user."""
     add_batch(api.service.database, 2, tenant="secret-tenant", user="secret-user")
     worker = Worker(api.service.database)
     worker.answer(ANSWERED, *worker.take(1))
@@ -101,11 +105,11 @@ def test_every_metric_keeps_prometheus_conventions(api: Api) -> None:
     found = families(answer.text)
     assert len(found) > 15
     for name, family in found.items():
-        assert name.startswith("batchmill_")
-        assert family.documentation
+        assert name.startswith(("batchmill_", "gen_ai_"))
+        assert (family.documentation, family.type) == (DECLARED[name].meaning, DECLARED[name].kind)
         assert not name.endswith(("_created", "_total"))  # the parser takes a counter's _total off
         for sample in family.samples:
-            assert set(sample.labels) <= BOUNDED
+            assert sample.labels.keys() - {"le"} == set(DECLARED[name].labels)
             assert family.type != "counter" or sample.name == f"{name}_total"
 
 

@@ -1,5 +1,6 @@
 """The duty of a maintenance worker: to ring for the jobs that are due, and to run one."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -7,12 +8,14 @@ from celery import current_app
 
 from batchmill.alerts.message import utc_text
 from batchmill.errors import BatchmillError
+from batchmill.metering.families import JOB_DURATION
+from batchmill.metering.tally import Tally
 from batchmill.settings.schedules import JobName
 from workers import child
 from workers.app import MAINTENANCE
 from workers.assembly import make_database
 from workers.jobs.due import due_jobs
-from workers.jobs.turn import FAILED, run_in_turn
+from workers.jobs.turn import FAILED, NOT_ITS_TURN, run_in_turn
 
 log = structlog.get_logger()
 
@@ -52,9 +55,16 @@ def run_job(name: str, due: str) -> str:
     worker = child.current()
     settings = worker.duty.settings
     database = make_database(settings)
+    begun_s = time.monotonic()
     try:
         due_ms = (datetime.fromisoformat(due) - _EPOCH) // timedelta(milliseconds=1)
         with worker.at_work():
-            return run_in_turn(settings, database, JobName(name), due_ms, stopping=worker.stopping)
+            told = run_in_turn(settings, database, JobName(name), due_ms, stopping=worker.stopping)
     finally:
         database.close()
+    if worker.recorder is not None and told != NOT_ITS_TURN:
+        outcome = FAILED if told == FAILED else "done"
+        tally = Tally()
+        tally.spread(JOB_DURATION, name, outcome).note(time.monotonic() - begun_s)
+        worker.recorder.record(tally)
+    return told

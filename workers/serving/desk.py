@@ -27,6 +27,7 @@ from db.journal import Journal
 from db.workers import DESK
 from workers.addresses import addressing_of, upstreams_of
 from workers.engine import Engine, make_engine
+from workers.meters.recorder import recorder_here
 from workers.serving.impatience import ImpatientJournal
 from workers.serving.visit import Answered, Visit, out_of_time
 
@@ -83,7 +84,9 @@ class Desk:
         """Answer while the context lasts. On leaving it, calls that are out may finish as long as the settings grant;
         then they are cut off, and unknown."""
         concurrency = self.settings.workers.concurrency
-        self._engine = make_engine(self.settings, concurrency=concurrency, kind=DESK)
+        self._engine = make_engine(
+            self.settings, concurrency=concurrency, kind=DESK, recorder=recorder_here()
+        )
         try:
             async with self._engine.journal() as self._journal:
                 self._written = ImpatientJournal(

@@ -173,10 +173,16 @@ class Front:
         with self.log_path.open("ab") as output:
             return subprocess.Popen(
                 command,
-                env=os.environ | self.settings.to_environ() | {"BATCHMILL_LOG_FORMAT": "json"},
+                env=_environ(self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 pass_fds=(number,),
                 start_new_session=True,
             )
+
+
+def _environ(settings: Settings) -> dict[str, str]:
+    """Its environment; without a folder for metrics that some launcher has named, as it tells its own itself."""
+    environ = os.environ | settings.to_environ() | {"BATCHMILL_LOG_FORMAT": "json"}
+    return {name: value for name, value in environ.items() if name.upper() != "PROMETHEUS_MULTIPROC_DIR"}
