@@ -13,7 +13,7 @@ MONTH_MS = 31 * 86_400_000
 
 
 def test_what_is_old_is_foreseen_removed_and_told(mill: Mill, tmp_path: Path) -> None:
-    """Nothing by default; with a time set, what goes is shown first. Its cost stays, its results are refused in words."""
+    """Nothing by default; with a time set, what goes is shown first. Its cost stays, its results are refused."""
     source = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(3)])
     with sandbox(tmp_path) as witness:
         mill.environ["OPENAI_BASE_URL"] = witness.url

@@ -7,10 +7,10 @@ import pytest
 
 from batchmill.metering import families
 from batchmill.metering.family import Family
-from batchmill.metering.meter import MOST_MODELS, NOT_SENT, OTHERS, Meter, error_type, selection, what_next
+from batchmill.metering.meter import MOST_MODELS, OTHERS, Meter, error_type, selection, what_next
 from batchmill.metering.tally import MOST_SERIES, Tally
 from batchmill.money.usage import Usage
-from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.base import NOT_MADE, Reply, Verdict
 from batchmill.requests.model import Endpoint, RequestState
 from batchmill.requests.work import Attempt, BatchFacts, Job, Outcome, Why, Withheld
 from batchmill.routing.names import Target
@@ -137,7 +137,7 @@ def test_errors_are_of_few_classes(reply: Reply, expected: str) -> None:
 def test_calls_that_were_not_made_are_none() -> None:
     """One written down whose moment did not come has no reply."""
     meter = Meter()
-    meter.note_end(outcome(Reply(verdict=Verdict.THROTTLED, error_code=NOT_SENT)))
+    meter.note_end(outcome(Reply(verdict=Verdict.THROTTLED, error_code=NOT_MADE)))
     assert counted(meter, families.REPLIES) == {}
     meter.note_withheld(Withheld(why=Why.FULL))
     assert counted(meter, families.WITHHELD) == {("full",): 1}
