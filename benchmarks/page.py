@@ -66,10 +66,10 @@ WORDS: Mapping[Part, tuple[str, str]] = {
     Part.QUOTA: (
         "Quotas",
         "`batchmill run` with {quota_processes} worker processes against a sandbox with true sliding windows of 600"
-        " requests and 60,000 tokens a minute, calls of some twenty to a thousand tokens, for {quota_s:g} s from a cold start. The"
-        " limits are set by `batchmill providers limit`; refused calls count, with the sandbox as with providers. Used"
-        " is what it let through in per cent of the limit that is tighter for these calls. Once more with a FLUSHALL on"
-        " the broker in the middle, whereupon the limiter waits some seconds.",
+        " requests and 60,000 tokens a minute, calls of some twenty to a thousand tokens, for {quota_s:g} s from a cold"
+        " start. The limits are set by `batchmill providers limit`; refused calls count, with the sandbox as with providers."
+        " Used is what it let through in per cent of the limit that is tighter for these calls. Once more with a"
+        " FLUSHALL on the broker in the middle, whereupon the limiter waits some seconds.",
     ),
     Part.SERVICE: (
         "The service",
