@@ -25,7 +25,6 @@ from db.tables import answers, cache_entries, orphans, requests
 
 AT_A_TIME = 200_000
 ROWS_A_LOOK = 10_000
-ANSWERS_A_STEP = 200
 
 _o = orphans.c
 _is_of_portion = _o.answer_id.between(bindparam("first"), bindparam("last"))
@@ -84,9 +83,7 @@ def delete_unpointed(database: Database, *, check: Callable[[], None] = lambda: 
         after = first - 1
         while True:
             with database.read() as tx:
-                page = [
-                    row.answer_id for row in tx.rows(_page, first=after + 1, last=last, most=ANSWERS_A_STEP)
-                ]
+                page = [row.answer_id for row in tx.rows(_page, first=after + 1, last=last, most=steps.most)]
             if not page:
                 break
             after = page[-1]

@@ -82,7 +82,7 @@ def _mark(steps: Steps, rows: Sequence[Any], old: Old, is_attended: Callable[[An
 def _remove_lines(steps: Steps, batch: int) -> Gone:
     gone, after = Gone(), 0
     while True:
-        step, after = steps.take_measured(partial(_remove_page, batch=batch, after=after, most=steps.most))
+        step, after = steps.take(partial(_remove_page, batch=batch, after=after, most=steps.most))
         if not after:
             return gone
         gone += step

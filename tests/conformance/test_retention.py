@@ -200,8 +200,12 @@ def test_a_looker_up_who_found_what_is_dropped(database: Database, clock: FakeCl
 
 def test_orphans_in_portions(database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few are looked at at a time, those that are pointed to stay, and all others go."""
-    for name in ("AT_A_TIME", "ROWS_A_LOOK", "ANSWERS_A_STEP"):
-        monkeypatch.setattr(f"db.retention.orphans.{name}", 2)
+    for name in (
+        "retention.orphans.AT_A_TIME",
+        "retention.orphans.ROWS_A_LOOK",
+        "cache_drops.ENTRIES_A_STEP",
+    ):
+        monkeypatch.setattr(f"db.{name}", 2)
     ask(database, "a", "b", "c", None, None, None)
     clock.advance(DAY_MS)
     users = add_batch(database, ["b", "a"])
@@ -301,13 +305,11 @@ def test_killed_at_every_checkpoint(
     database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After whichever step it ends, every promise holds, usage is what it was, and the next run goes on from there."""
-    for name in ("LEAST", "FIRST", "MOST"):
-        monkeypatch.setattr(f"db.retention.steps.{name}", 1)
+    monkeypatch.setattr("db.cache_drops.ENTRIES_A_STEP", 1)
     monkeypatch.setattr("db.retention.removal.BATCHES_A_STEP", 1)
     monkeypatch.setattr("db.retention.rolling.ENTRIES_A_STEP", 1)
     monkeypatch.setattr("db.retention.rolling.ENTRIES_IN_HAND", 5)
     monkeypatch.setattr("db.retention.rolling.CHUNK_BITS", 0)
-    monkeypatch.setattr("db.retention.orphans.ANSWERS_A_STEP", 1)
     tell_a_story(database, clock)
     before, seen, steps, kills = usage_of(database), state_of(database), 0, 0
     while not retained(database, steps):

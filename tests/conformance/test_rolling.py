@@ -104,7 +104,7 @@ def must_stay(rows: list[dict[str, Any]]) -> bool:
     return bool(rows[0]["batch_id"] in (RUNNING, UNCLEAR) or open_ or is_late)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     requests=st.lists(entries_of_request(), max_size=12),
     by=st.lists(st.sampled_from(list(Column)), max_size=3),
