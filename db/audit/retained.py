@@ -80,7 +80,7 @@ days = Check(
             _d.requests <= 0,
             _d.calls + _d.hits + _d.corrections < _d.requests,
             _d.failed > _d.calls,
-            _d.unpriced > _d.calls,
+            _d.unpriced > _d.calls + _d.corrections,
             and_(_d.batch_id != SINGLE_REQUESTS, batches.c.rolled_ms.is_(None)),
             exists(select(1).where(_twin.c.cohort == _d.cohort, _twin.c.requests != _d.requests)).correlate(
                 ledger_days

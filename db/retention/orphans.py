@@ -28,7 +28,12 @@ ROWS_A_LOOK = 10_000
 
 _o = orphans.c
 _is_of_portion = _o.answer_id.between(bindparam("first"), bindparam("last"))
-_page = select(_o.answer_id).where(_is_of_portion).order_by(_o.answer_id).limit(bindparam("most"))
+_portion = (
+    select(_o.answer_id)
+    .where(_o.answer_id > bindparam("after"))
+    .order_by(_o.answer_id)
+    .limit(bindparam("most"))
+)
 _forget = Prepared(delete(orphans).where(among(_o.answer_id, "ids")))
 
 
@@ -36,9 +41,6 @@ def _last_key(key: Any) -> Any:
     """The last key of a page of a table; NULL for an empty one."""
     page = select(key).where(key > bindparam("after")).order_by(key).limit(bindparam("most"))
     return select(func.max(page.subquery("page").c[key.name]))
-
-
-_portion = _last_key(_o.answer_id)
 
 
 def _pointed_from(key: Any, answer_id: Any) -> Any:
@@ -72,36 +74,31 @@ class Deleted:
 
 
 def delete_unpointed(database: Database, *, check: Callable[[], None] = lambda: None) -> Deleted:
-    """Delete the orphans that nothing points to; memory holds the numbers of some of the others.
+    """Delete the orphans that nothing points to; memory holds the numbers of a portion of all.
 
     Args:
         check: Called between steps; what it raises ends the work there.
     """
     steps, deleted = Steps(database, check), Deleted()
-    for first, last in _portions(database):
-        pointed = set(_pointed(database, first, last, check))
-        after = first - 1
-        while True:
-            with database.read() as tx:
-                page = [row.answer_id for row in tx.rows(_page, first=after + 1, last=last, most=steps.most)]
-            if not page:
-                break
-            after = page[-1]
-            free = [id_ for id_ in page if id_ not in pointed]
-            if free:
-                deleted += steps.take(partial(_delete, ids=free))
+    for portion in _portions(database):
+        pointed = set(_pointed(database, portion[0], portion[-1], check))
+        free = [id_ for id_ in portion if id_ not in pointed]
+        while free:
+            ids, free = free[: steps.most], free[steps.most :]
+            deleted += steps.take(partial(_delete, ids=ids))
     return deleted
 
 
-def _portions(database: Database) -> Iterator[tuple[int, int]]:
+def _portions(database: Database) -> Iterator[list[int]]:
+    """Who is an orphan by now, some at a time. What becomes one later may have an entry that has been passed by."""
     after = 0
     while True:
         with database.read() as tx:
-            last = tx.rows(_portion, after=after, most=AT_A_TIME)[0][0]
-        if last is None:
+            portion = [row.answer_id for row in tx.rows(_portion, after=after, most=AT_A_TIME)]
+        if not portion:
             return
-        yield after + 1, last
-        after = last
+        yield portion
+        after = portion[-1]
 
 
 def _pointed(database: Database, first: int, last: int, check: Callable[[], None]) -> Iterator[int]:

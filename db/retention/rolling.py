@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, case, delete, func, select, tuple_, update
+from sqlalchemy import and_, bindparam, case, delete, exists, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from batchmill.periods import Day, date_of, days_between, start_of
@@ -94,6 +94,17 @@ _mark = Prepared(
     .values(rolled_ms=bindparam("at_ms", type_=INT))
 )
 _is_over = and_(batches.c.ended_ms <= bindparam("ended_ms"), batches.c.unknown_attempts == 0)
+# Of each entry by itself whether it may go: they are read in their order, up to the first.
+_first = (
+    select(ledger.c.at_ms)
+    .where(
+        ledger.c.at_ms >= bindparam("since_ms"),
+        ledger.c.at_ms < bindparam("end_ms"),
+        exists(select(1).where(batches.c.id == ledger.c.batch_id, _is_over)).correlate(ledger),
+    )
+    .order_by(ledger.c.at_ms)
+    .limit(1)
+)
 _entries = (
     select(
         ledger.c.at_ms,
@@ -150,16 +161,15 @@ def roll_up(
 
 
 def _ends(database: Database, last_ms: int, zone: tzinfo) -> Iterator[int]:
-    """The ends of the days in which there are entries, up to the last one that is meant, and that one: what a day
-    leaves over is looked at again with each later one."""
+    """The ends of the days in which there are entries that may go, up to the last one that is meant, and that one: what
+    a day leaves over is looked at again with each later one."""
     end_ms = 0
     while True:
-        first = select(func.min(ledger.c.at_ms)).where(ledger.c.at_ms >= end_ms, ledger.c.at_ms < last_ms)
         with database.read() as tx:
-            first_ms = tx.rows(first)[0][0]
-        if first_ms is None:
+            first = tx.rows(_first, since_ms=end_ms, end_ms=last_ms, ended_ms=last_ms - WELL_BEFORE_MS)
+        if not first:
             break
-        end_ms = next(days_between(first_ms, first_ms + 1, zone)).end_ms
+        end_ms = next(days_between(first[0].at_ms, first[0].at_ms + 1, zone)).end_ms
         yield end_ms
     if end_ms < last_ms:
         yield last_ms

@@ -218,6 +218,24 @@ def test_orphans_in_portions(database: Database, clock: FakeClock, monkeypatch: 
     audit(database)
 
 
+def test_an_orphan_that_comes_while_others_are_looked_for(database: Database, clock: FakeClock) -> None:
+    """A run that was held up removes nothing that another has made an orphan meanwhile: the cache may still use it."""
+    batch, _ = ask(database, "a"), ask(database, None)
+    clock.advance(DAY_MS)
+    removal.remove(database, old(database), is_attended=lambda row: row.id == batch)
+    looks = 0
+
+    def check() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 4:  # behind both the entries and the lines
+            assert removal.remove(database, old(database)).batches == 1
+
+    assert orphans.delete_unpointed(database, check=check).answers == 1
+    assert answers_in(database) == pointed_to(database) != set()
+    audit(database)
+
+
 def test_what_is_marked_for_training_stays(database: Database, clock: FakeClock) -> None:
     """Its line with its question, and its answer; all others of the batch go, and the rest when the mark is off."""
     batch = ask(database, None, None, None)

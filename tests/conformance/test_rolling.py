@@ -188,6 +188,29 @@ def test_new_budgets_begin_with_what_the_days_had(database: Database, clock: Fak
         assert spent_so_far(tx, budget, start_ms=0, end_ms=None) == before == 60
 
 
+def test_days_of_which_nothing_can_go_are_looked_at_once(database: Database) -> None:
+    """A batch with a call that nobody settles keeps its entries for ever: their days do not cost a pass each."""
+    kept = [entry(day.start_ms, batch_id=UNCLEAR, request_id=request_id(UNCLEAR, 1)) for day in DAYS[:4]]
+    write(database, [kept, [entry(DAYS[2].start_ms, request_id=request_id(OVER, 1))]])
+    looks: list[None] = []
+    assert roll_up(database, before_ms=ROLLED_MS, zone=BERLIN, check=lambda: looks.append(None)).entries == 1
+    assert len(looks) == 3  # at the day of what goes, before its step, and at all that are left
+
+
+def test_a_late_answer_without_a_price(database: Database) -> None:
+    """A call that was unknown for days, and then without a known price: its correction is a daily row of its own, and
+    the audit finds nothing wrong with that."""
+    of_it = {"request_id": request_id(OVER, 1), "attempt_id": 7, "cost_nanos": None}
+    call = entry(BEGIN_MS, **of_it, cost_reason="unknown_outcome")
+    write(database, [[call, entry(BEGIN_MS + DAY_MS, **of_it, kind="correction", cost_reason="no_price")]])
+    before = summarize(database, [Column.DAY], Selection(), zone=BERLIN)
+    assert roll_up(database, before_ms=ROLLED_MS, zone=BERLIN) == RolledUp(2, 1)
+    assert summarize(database, [Column.DAY], Selection(), zone=BERLIN) == before
+    assert before.total.unpriced == 1
+    with database.read() as tx:
+        assert daily_rows.find(tx).level is Level.OK
+
+
 def test_a_daily_row_that_cannot_be(database: Database) -> None:
     """Fewer entries than requests: the audit names the row."""
     spread(database, 9)

@@ -9,8 +9,10 @@ from sqlalchemy import inspect, text
 from batchmill.alerts.delivery import ChannelName, DeliveryState
 from batchmill.alerts.message import Topic
 from batchmill.errors import DatabaseError
-from db import alerts, schema
+from batchmill.requests.ids import request_id
+from db import alerts, cache_contents, schema
 from db.engine import Database
+from db.retention import lines, orphans
 from tests.support.clocks import FakeClock
 from tests.support.servers import PostgresCluster
 
@@ -145,6 +147,35 @@ CACHED = (
 """Two questions to which one answer of four letters and six bytes stands, and one without a body."""
 
 
+def test_an_answer_of_two_entries_of_which_one_had_gone_before(empty_url: str) -> None:
+    """A line was answered through the entry that is gone, and counted there: what is left does not take the answer."""
+    database = Database(empty_url, FakeClock())
+    schema.upgrade(database, to="0007")
+    first, second = request_id(1, 1), request_id(2, 1)
+    with database.write() as tx:
+        for statement in CACHED[:3]:
+            tx.run(text(statement))
+        tx.run(
+            text(
+                "INSERT INTO cache_entries (cache_key, answer_id, tenant, created_ms, expires_ms)"
+                " VALUES ('of its model', 7, 't', 1, 2)"
+            )
+        )
+        for batch, line in ((1, first), (2, second)):
+            done = (
+                f"INSERT INTO requests (id, batch_id, state, answer_id) VALUES ({line}, {batch}, 'done', 7)"
+            )
+            tx.run(text(done))
+    schema.upgrade(database)
+    with database.write() as tx:
+        assert lines.remove(tx, [first]).calls == 1
+    assert cache_contents.drop(database, cache_contents.expired(database.now_ms())).entries == 1
+    orphans.delete_unpointed(database)
+    with database.read() as tx:
+        assert tx.rows(text("SELECT id FROM answers WHERE id = 7"))
+    database.close()
+
+
 def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:
     """What batches of the first schema hold is there, and goes on, after the upgrade."""
     database = Database(empty_url)
@@ -162,5 +193,5 @@ def test_an_older_database_is_brought_up_to_date(empty_url: str) -> None:
         kept = tx.rows(text("SELECT id, state, request_type FROM requests"))
         told = tx.rows(text("SELECT cache_key, answer_bytes, cost_nanos, is_shared FROM cache_entries"))
     assert [tuple(row) for row in kept] == [(4294967297, "pending", "")]
-    assert {tuple(row) for row in told} == {("a", 6, 42, True), ("b", 6, 42, True), ("c", 0, None, False)}
+    assert {tuple(row) for row in told} == {("a", 6, 42, True), ("b", 6, 42, True), ("c", 0, None, True)}
     database.close()

@@ -229,7 +229,11 @@ def _training() -> None:
 
 
 def _cache_worth() -> None:
-    """What an entry is worth is told by its row: no look at the answers, which are large."""
+    """What an entry is worth is told by its row: no look at the answers, which are large.
+
+    Whether an answer ever had a second entry cannot be told any more: one that is gone may have counted those who
+    point to it. So all that there are may have had one, and take no answer with them; these go with their lines.
+    """
     op.add_column(
         "cache_entries", sa.Column("answer_bytes", sa.BigInteger(), server_default="0", nullable=False)
     )
@@ -243,8 +247,7 @@ def _cache_worth() -> None:
     op.execute(
         f"UPDATE cache_entries SET answer_bytes = coalesce((SELECT {size} FROM answers"
         " WHERE answers.id = cache_entries.answer_id), 0), cost_nanos = (SELECT cost_nanos FROM attempts"
-        " WHERE attempts.id = cache_entries.answer_id), is_shared = answer_id IN (SELECT answer_id"
-        " FROM cache_entries GROUP BY answer_id HAVING count(*) > 1)"
+        " WHERE attempts.id = cache_entries.answer_id), is_shared = true"
     )
 
 
