@@ -79,7 +79,8 @@ def ranking_of(tx: Transaction, dimension: Dimension, span: Span, before: Span) 
 
 
 def _ranked(grouped: CTE) -> Select[Any]:
-    is_used = or_(grouped.c.calls > 0, grouped.c.hits > 0)
+    # A correction may be all there is of somebody: of a call of the day before.
+    is_used = or_(grouped.c.calls > 0, grouped.c.hits > 0, grouped.c.cost_nanos != 0)
     by_cost = [desc(case((is_used, 1), else_=0)), grouped.c.cost_nanos.desc(), grouped.c.calls.desc()]
     change = func.abs(grouped.c.cost_nanos - grouped.c.before_nanos)
     ranked = select(
