@@ -43,7 +43,12 @@ class Timetable:
         if cron is None:
             return None
         following = datetime.fromtimestamp(now_ms // 60_000 * 60 + 60, zone)
-        return (next(CronSim(cron, following, reverse=True)) - _EPOCH) // _MS
+        found_ms: int = (next(CronSim(cron, following, reverse=True)) - _EPOCH) // _MS
+        # There the library, looking back by the clock on the wall, leaves out what was due in the first at a later time
+        # of the clock.
+        while (next_ms := self.next_due(found_ms, zone)) is not None and next_ms <= now_ms:
+            found_ms = next_ms
+        return found_ms
 
     def next_due(self, now_ms: int, zone: tzinfo) -> int | None:
         """The first moment after now that it will be due; None = never."""
@@ -52,7 +57,9 @@ class Timetable:
             return now_ms - now_ms % every_ms + every_ms
         if cron is None:
             return None
-        return (next(CronSim(cron, (_EPOCH + now_ms * _MS).astimezone(zone))) - _EPOCH) // _MS
+        coming = CronSim(cron, (_EPOCH + now_ms * _MS).astimezone(zone))
+        # In the second of two same hours, the library begins with what was due in the first.
+        return next(due_ms for due in coming if (due_ms := (due - _EPOCH) // _MS) > now_ms)
 
     def in_words(self) -> str:
         """The same for people: `At 02:00 every day`."""

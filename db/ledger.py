@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Insert, Select, bindparam, case, func, insert, literal_column, true
+from sqlalchemy import Insert, Select, Text, bindparam, case, func, insert, literal_column, true
 
 from batchmill.money.usage import Usage
 from batchmill.providers.base import Verdict
@@ -14,6 +14,9 @@ from db.engine import Transaction
 from db.tables import batches, ledger, word
 
 CALL, HIT, CORRECTION = "call", "hit", "correction"
+IS_CORRECTION = ledger.c.kind == literal_column(f"'{CORRECTION}'", Text)
+"""Written out, so that any plan knows that the index on corrections serves it."""
+
 AUTO, MANUAL = "auto", "manual"
 """Who chose the model."""
 

@@ -13,7 +13,7 @@ from batchmill.periods import days_between
 from db.books import IS_UNKNOWN, IS_UNPRICED, is_single
 from db.bulk import INT, STR, rows_of
 from db.engine import Database, Transaction
-from db.ledger import CALL, CORRECTION, HIT
+from db.ledger import CALL, HIT, IS_CORRECTION
 from db.tables import batches, ledger, ledger_days
 
 _PLAIN = {
@@ -131,9 +131,7 @@ def _entries(question: _Question) -> Any:
 def _counted(selection: Selection) -> Mapping[str, ColumnElement[bool]]:
     is_call = ledger.c.kind == CALL
     # A correction may come after the period, but never before it.
-    corrected = select(ledger.c.attempt_id).where(
-        ledger.c.kind == CORRECTION, ledger.c.attempt_id.is_not(None)
-    )
+    corrected = select(ledger.c.attempt_id).where(IS_CORRECTION, ledger.c.attempt_id.is_not(None))
     if selection.since_ms is not None:
         corrected = corrected.where(ledger.c.at_ms >= selection.since_ms)
     return {

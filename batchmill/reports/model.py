@@ -43,8 +43,8 @@ class Spend:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing was asked at all."""
-        return not self.calls and not self.hits
+        """Whether nothing was asked at all, and nothing came to be known of what was asked before."""
+        return not self.calls and not self.hits and not self.cost_nanos
 
     @property
     def is_certain(self) -> bool:

@@ -1,7 +1,8 @@
 """What the ledger says of a period: the only place at which reports read it.
 
 Each is one pass over the entries of its period by the index on `ledger.at_ms`, added up in the database: what comes
-back is bounded, however many entries, users or models there are.
+back is bounded, however many entries, users or models there are. Corrections that came later have an index of their
+own.
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ from batchmill.reports.model import (
 from batchmill.reports.period import Span
 from batchmill.requests.judge import NOT_KNOWN
 from db.engine import Transaction
-from db.ledger import CALL, CORRECTION, HIT
+from db.ledger import CALL, HIT, IS_CORRECTION
 from db.tables import attempts, ledger, requests
 
 MOST_SHARES = 10
@@ -78,7 +79,8 @@ def ranking_of(tx: Transaction, dimension: Dimension, span: Span, before: Span) 
 
 
 def _ranked(grouped: CTE) -> Select[Any]:
-    is_used = or_(grouped.c.calls > 0, grouped.c.hits > 0)
+    # A correction may be all there is of somebody: of a call of the day before.
+    is_used = or_(grouped.c.calls > 0, grouped.c.hits > 0, grouped.c.cost_nanos != 0)
     by_cost = [desc(case((is_used, 1), else_=0)), grouped.c.cost_nanos.desc(), grouped.c.calls.desc()]
     change = func.abs(grouped.c.cost_nanos - grouped.c.before_nanos)
     ranked = select(
@@ -172,7 +174,7 @@ def _sums(since_ms: int, counts: ColumnElement[bool] | None = None) -> list[Any]
     """The columns of `Spend`, of the entries of which `counts` is true."""
     # A correction may come after the period, but never before it.
     corrected = select(ledger.c.attempt_id).where(
-        ledger.c.kind == CORRECTION, ledger.c.attempt_id.is_not(None), ledger.c.at_ms >= since_ms
+        IS_CORRECTION, ledger.c.attempt_id.is_not(None), ledger.c.at_ms >= since_ms
     )
     is_meant = literal(True) if counts is None else counts
     counted = {

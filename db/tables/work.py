@@ -311,6 +311,13 @@ ledger = Table(
     text_column("error"),
     sqlite_autoincrement=True,
 )
+Index(
+    "ix_ledger_corrections",
+    ledger.c.at_ms,
+    ledger.c.attempt_id,
+    postgresql_where=text("kind = 'correction'"),
+    sqlite_where=text("kind = 'correction'"),
+)
 
 sweeps = Table(
     "sweeps",

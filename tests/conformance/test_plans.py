@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
+from batchmill.reports.period import Span
 from batchmill.requests.model import Lane
 from db import batches, sweep
 from db.engine import Database, Transaction
 from db.prepared import DriverStatement
+from db.reports import sums
 from tests.support.clocks import FakeClock
 from tests.support.hands import LEASE_MS, Worker, add_batch
 from tests.support.replies import ANSWERED, CUT_SHORT, REFUSED, THROTTLED, make_judge
@@ -97,3 +99,11 @@ def test_nothing_reads_all_requests(database: Database, clock: FakeClock, mode: 
         if re.search(SCAN[database.dialect], "\n".join([*plan, ""]), re.MULTILINE)
     ]
     assert bad == []
+
+
+def test_a_day_is_added_up_without_what_came_since(database: Database) -> None:
+    """Corrections that came after a period are found by an index of their own, not among all entries since then."""
+    with plans(database, "force_generic_plan") as found, database.read() as tx:
+        sums.spend_of(tx, Span(start_ms=0, end_ms=86_400_000))
+    [plan] = found.values()
+    assert "ix_ledger_corrections" in "\n".join(plan)

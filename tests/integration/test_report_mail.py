@@ -190,6 +190,20 @@ def test_what_the_server_says_decides(
     assert told in found.error
 
 
+def test_a_report_that_nobody_was_to_get(mill: Mill, database: Database, database_url: str) -> None:
+    """Made while there was no mail server, a report is sent to ADMIN_EMAILS by hand, once there is one."""
+    server = MailServer()
+    run(database, load_settings({}))
+    mill.environ |= {"DATABASE_URL": database_url, "SMTP_URL": f"smtp://127.0.0.1:{server.port}"}
+    mill.environ |= {"MAIL_FROM": B}
+    assert "nobody is to get daily-2026-11-05" in mill.refused("report", "resend", "latest")
+    mill.environ |= {"ADMIN_EMAILS": A}
+    with server.up():
+        sent = mill.quickly("report", "resend", "latest")
+    assert (sent.returncode, sent.stderr) == (0, f"sent to {A}\n")
+    assert [mail["To"] for mail in server.mails] == [A]
+
+
 def test_by_hand(mill: Mill, database: Database, database_url: str) -> None:
     """A report is listed, shown, and sent again to whom it did not reach, or to anybody named."""
     server = MailServer(refused=(A,))

@@ -52,6 +52,7 @@ def plain(**changes: Any) -> Report:
             "at least $41.20 yesterday (+12 %), 63 % of month, forecast $118",
         ),
         ({"spend": Spend()}, "no calls yesterday, 63 % of month, forecast $118"),
+        ({"spend": spend(3, 0)}, "$3.00 yesterday (-92 %), 63 % of month, forecast $118"),
         ({"spend": Spend(hits=3)}, "$0.00 yesterday (-100 %), 63 % of month, forecast $118"),
         (
             {"month": replace(MONTH, limit_nanos=None)},

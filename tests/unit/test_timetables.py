@@ -81,6 +81,22 @@ def test_the_clocks_go_back() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "zone", "last", "now"),
+    [
+        ("30 2 * * *", BERLIN, "2026-10-25T02:30+02:00", "2026-10-25T02:10+01:00"),
+        ("30 1 * * *", NEW_YORK, "2026-11-01T01:30-04:00", "2026-11-01T01:00-05:00"),
+        ("30 */2 * * *", LORD_HOWE, "2026-04-05T00:30+11:00", "2026-04-05T01:35+10:30"),
+    ],
+)
+def test_what_was_due_stays_so_when_the_clocks_go_back(text: str, zone: tzinfo, last: str, now: str) -> None:
+    """In the hour that comes twice, what was due in its first half is not taken for still to come."""
+    assert Timetable(text).last_due(ms(now), zone) == ms(last)
+    following = Timetable(text).next_due(ms(now), zone)
+    assert following is not None
+    assert following > ms(now)
+
+
 ZONES = st.sampled_from([UTC, BERLIN, NEW_YORK, LORD_HOWE])
 TIMES = st.sampled_from(
     [
@@ -106,6 +122,7 @@ def test_looking_back_finds_what_looking_ahead_did(text: str, zone: tzinfo, now_
     table, now_ms = Timetable(text), now_s * 1000
     following = table.next_due(now_ms, zone)
     assert following is not None
+    assert following > now_ms
     assert table.last_due(following, zone) == following
     before = table.last_due(following - 1, zone)
     assert before is not None

@@ -14,7 +14,8 @@ from workers.reports.handing import send_now
 
 
 def resend(database: Database, settings: Settings, name: str, recipients: Sequence[str]) -> dict[str, str]:
-    """Send a report again, to these, or to all who may not have it; by recipient why it was not sent, "" if it was.
+    """Send a report again, to these, or to all who may not have it: whom it was owed, and ADMIN_EMAILS where it was
+    made without any; by recipient why it was not sent, "" if it was.
 
     Raises:
         NotFoundError: There is no such report.
@@ -26,13 +27,14 @@ def resend(database: Database, settings: Settings, name: str, recipients: Sequen
     with database.read() as tx:
         stored = store.named(tx, name)
         known = deliveries.of_report(tx, stored.id)
-    wanted = addresses_of(tuple(recipients)) or [
-        one.recipient for one in known if one.state is not DeliveryState.SENT
-    ]
+    without = [one.recipient for one in known if one.state is not DeliveryState.SENT]
+    wanted = addresses_of(tuple(recipients) or (() if known else settings.mail.recipients)) or without
     if not wanted:
         raise ConflictError(
-            f"nobody is without {stored.report.period.name}",
-            "name with --to whom it is to be sent to all the same",
+            f"nobody is {'without' if known else 'to get'} {stored.report.period.name}",
+            "name with --to whom it is to be sent to all the same"
+            if known
+            else "set ADMIN_EMAILS, or name --to",
         )
     database.persist(lambda tx: owe(tx, stored, wanted, post))
     opened = database.persist(lambda tx: deliveries.reopen(tx, stored.id, wanted))

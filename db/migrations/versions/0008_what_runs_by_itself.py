@@ -25,6 +25,7 @@ def upgrade() -> None:
     _training()
     _cache_worth()
     _retention()
+    _corrections()
 
 
 def _schedules() -> None:
@@ -285,7 +286,20 @@ def _retention() -> None:
     op.create_index("ix_ledger_days_at_ms", "ledger_days", ["at_ms"])
 
 
+def _corrections() -> None:
+    """They are few among many entries, and whoever adds a period up asks for all that came since."""
+    is_correction = sa.text("kind = 'correction'")
+    op.create_index(
+        "ix_ledger_corrections",
+        "ledger",
+        ["at_ms", "attempt_id"],
+        postgresql_where=is_correction,
+        sqlite_where=is_correction,
+    )
+
+
 def downgrade() -> None:
+    op.drop_index("ix_ledger_corrections", "ledger")
     op.drop_table("ledger_days")
     op.drop_table("orphans")
     for name in ("removed_overrun_nanos", "removed_nanos"):
