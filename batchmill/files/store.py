@@ -189,3 +189,7 @@ class _Source(io.RawIOBase):
     def readinto(self, into: Any) -> int:
         with self._named_errors("read"):
             return cast(int, self._file.readinto(into))
+
+    def readall(self) -> bytes:
+        """The rest, in pieces as large as are fetched: the base class asks for 8 kB at a time, each a request."""
+        return b"".join(iter(lambda: self.read(FETCH_BYTES), b""))
