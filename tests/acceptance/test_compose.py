@@ -53,6 +53,9 @@ class Stack:
             environ = {
                 key: self._placed(name, value) for key, value in self._services[name].environment.items()
             }
+            # In a container the ports that are not named are its own to listen on.
+            environ |= {"BATCHMILL_PORT": self.port(name, "8400")}
+            environ |= {"BATCHMILL_FLOWER_PORT": self.port(name, "5555")}
             self._mills[name] = Mill(folder=folder, environ=environ)
         return self._mills[name]
 
@@ -110,6 +113,21 @@ class Stack:
             mill.close()
 
 
+def is_up(stack: Stack, name: str, process: subprocess.Popen[str]) -> bool:
+    """Whether a service is well by its health check; one that has ended never will be."""
+    if process.poll() is not None:
+        out, err = process.communicate()
+        pytest.fail(f"{name} has ended with {process.returncode}: {out}{err}")
+    return stack.is_well(name)
+
+
+def has_swept(stack: Stack) -> bool:
+    """Whether beat has rung, and maintenance has heard it."""
+    listed = json.loads(stack.run("maintenance", "schedules", "list", "--json").stdout)
+    last = next(job["last_run"] for job in listed if job["job"] == "sweep")
+    return last is not None and last["state"] == "done"
+
+
 @pytest.fixture
 def stack(tmp_path: Path, postgres: PostgresCluster) -> Iterator[Stack]:
     """The stack, on an empty database, with a sandbox for a provider; nothing of it is left running."""
@@ -131,7 +149,7 @@ def test_every_service_by_its_very_command(stack: Stack, tmp_path: Path) -> None
     started = {service.name: stack.start(service.name) for service in stack.ours()}
     for service in stack.ours():
         if service.check:
-            wait_until(partial(stack.is_well, service.name), PATIENCE_S, every_s=0.5)
+            wait_until(partial(is_up, stack, service.name, started[service.name]), PATIENCE_S, every_s=0.5)
     made = json.loads(stack.run("api", "keys", "create", "--json").stdout)
     client = OpenAI(base_url=f"http://127.0.0.1:{stack.port('api', '8400')}/v1", api_key=made["key"])
     path = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(20)])
@@ -141,10 +159,7 @@ def test_every_service_by_its_very_command(stack: Stack, tmp_path: Path) -> None
         input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
     )
     wait_until(lambda: client.batches.retrieve(batch.id).status == "completed", PATIENCE_S, every_s=0.2)
-    listed = json.loads(stack.run("maintenance", "schedules", "list", "--json").stdout)
-    assert any(job["job"] == "sweep" and job["last"]["state"] == "done" for job in listed["schedules"]), (
-        listed
-    )
+    wait_until(partial(has_swept, stack), PATIENCE_S, every_s=0.5)
     for process in started.values():
         process.send_signal(signal.SIGTERM)
     for name, process in started.items():

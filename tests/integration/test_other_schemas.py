@@ -12,7 +12,7 @@ from db.engine import Database
 from tests.support.mill import chat_line, write_lines
 from tests.support.servers import PostgresCluster
 
-WITHOUT_DATABASE = {"beat", "config", "db", "down", "sandbox", "tokens", "version"}
+WITHOUT_DATABASE = {"beat", "config", "db", "down", "flower", "sandbox", "tokens", "version"}
 EMBEDDED = {"up", "worker"}
 COMMAND_LINES = [
     ("run", "in.jsonl", "-o", "out.jsonl"),
@@ -24,9 +24,18 @@ COMMAND_LINES = [
     ("pause", "latest"),
     ("resume", "latest"),
     ("usage",),
+    ("report", "usage"),
+    ("report", "list"),
+    ("schedules", "list"),
+    ("schedules", "run", "cache-cleanup"),
+    ("health",),
+    ("alerts", "list"),
+    ("training", "list"),
+    ("training", "export", "-o", "training"),
     ("doctor",),
     ("cache", "stats"),
     ("cache", "cleanup"),
+    ("cache", "optimize"),
     ("cache", "clear", "--yes"),
     ("providers", "list"),
     ("providers", "setup"),
