@@ -38,7 +38,7 @@ chaos: setup ## Spend budgets while workers are killed at random, at full size (
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty minutes)
 	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)
 
-check: setup ## Lint, formatting, types, import floors
+check: setup compose-check ## Lint, formatting, types, import floors, the Compose file
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
