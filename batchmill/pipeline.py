@@ -29,7 +29,7 @@ from typing import Protocol
 
 from batchmill.budgets.aside import SetAside
 from batchmill.budgets.model import OnLimit
-from batchmill.limits.gate import NoPass, Pass
+from batchmill.limits.line import NoPass, Pass
 from batchmill.limits.measure import NOTHING, planned
 from batchmill.limits.model import Demand
 from batchmill.logs import about_request

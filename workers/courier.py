@@ -1,17 +1,16 @@
 """The courier: delivers alerts beside the work of a command, so that a slow mail server holds nothing up."""
 
-import threading
-import time
-from types import TracebackType
+from functools import partial
 from typing import Self
 
 import structlog
 
 from batchmill.alerts.delivery import Channel
-from batchmill.errors import BatchmillError, StoppedError
+from batchmill.errors import BatchmillError
 from batchmill.settings import Settings
 from db.engine import Database
 from workers.alerts import deliver_on, make_channels, warn_of_half_set_up
+from workers.beside import Beside
 
 log = structlog.get_logger()
 
@@ -20,7 +19,7 @@ AFTER_A_FAILURE_S = 10.0
 LAST_TRY_S = 5.0
 
 
-class Courier:
+class Courier(Beside):
     """Delivers for as long as the context lasts, each channel in a thread of its own, and once more at its end.
 
     That last time it also tries what would have waited, and is itself waited for a few seconds at most; not at all
@@ -37,36 +36,16 @@ class Courier:
     def __init__(self, settings: Settings, database: Database, *, last_try_s: float = LAST_TRY_S) -> None:
         self._settings = settings
         self._database = database
-        self._last_try_s = last_try_s
-        self._ending = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=[channel], daemon=True, name=f"alerts-{channel.name}")
-            for channel in make_channels(settings)
-        ]
-
-    @property
-    def is_at_work(self) -> bool:
-        """Whether it still has, or may get, something in hand."""
-        return any(thread.is_alive() for thread in self._threads)
+        work = {f"alerts-{channel.name}": partial(self._work, channel) for channel in make_channels(settings)}
+        super().__init__(work, last_wait_s=last_try_s)
 
     def __enter__(self) -> Self:
         warn_of_half_set_up(self._settings)
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        if not (isinstance(error, StoppedError) and error.at_once):
-            until_s = time.monotonic() + self._last_try_s
-            for thread in self._threads:
-                thread.join(max(0.0, until_s - time.monotonic()))
+        return super().__enter__()
 
     def _work(self, channel: Channel) -> None:
         pause_s = 0.0
-        while not self._ending.wait(pause_s):
+        while not self.ending.wait(pause_s):
             pause_s = LOOK_EVERY_S if self._deliver(channel) else AFTER_A_FAILURE_S
         self._deliver(channel, is_last=True)
 

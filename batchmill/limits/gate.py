@@ -7,14 +7,14 @@ long to wait: their slots are for calls to other models.
 """
 
 import asyncio
-import contextlib
 import itertools
 import os
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 
+from batchmill.limits.line import Line, NoPass, Pass, Waiter
 from batchmill.limits.measure import NOTHING, counted, counts_what_comes
 from batchmill.limits.model import (
     RENEW_EVERY_S,
@@ -39,112 +39,12 @@ MOST_ASKED = 64
 """At once."""
 LONG_WAIT_S = 10.0
 """While the first of a line waits longer than that, nobody waits behind it."""
-MOST_URGENT = 9
-"""So many urgent calls in a row leave before others that wait; then one of those does."""
 MOST_LINES = 10_000
 REST_S, LONGEST_REST_S = 60.0, 600.0
 """How long a key rests that its provider has turned away, doubled each time; its others go on."""
 
 _TOKENS = frozenset({Dimension.TOKENS, Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS})
 NO_LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """Leave for one call.
-
-    Attributes:
-        permit: What the limiter knows it by; "" where nothing is limited.
-        account: Which of the provider's keys it is for, counted from 0.
-        starts_at_s: When it is to be sent, by the loop's clock.
-    """
-
-    permit: str
-    target: Target
-    account: int
-    demand: Demand
-    starts_at_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoPass:
-    """No leave.
-
-    Attributes:
-        never: The call is larger than the limit itself.
-        wait_s: When to come back: too many wait already.
-    """
-
-    never: bool = False
-    wait_s: float = 1.0
-
-
-@dataclass(slots=True, kw_only=True)
-class _Waiter:
-    """One who waits.
-
-    Attributes:
-        limit: What it had to wait for when it was last asked for; "" where it was not asked for yet.
-    """
-
-    permit: str
-    demand: Demand
-    is_urgent: bool
-    told: asyncio.Future[Pass | NoPass]
-    since_s: float
-    limit: str = ""
-
-    def ease(self) -> None:
-        """Ask for half of the answer next time. How long it gets nobody knows, and what comes is counted then."""
-        self.demand = replace(self.demand, output_tokens=self.demand.output_tokens // 2)
-
-
-@dataclass(slots=True)
-class _Line:
-    """Those who wait for one model.
-
-    Attributes:
-        waiting: Urgent ones first.
-        urgent: How many of them are.
-        urgent_left: How many urgent ones were let through since another was.
-        is_asked_for: Somebody asks for those who wait.
-        asking: The task that does, once it takes longer.
-        moved: Somebody has given something back.
-        wait_s: How long the one behind the last had to wait when it was last asked.
-        limit: What for.
-    """
-
-    waiting: deque[_Waiter] = field(default_factory=deque)
-    urgent: int = 0
-    urgent_left: int = 0
-    is_asked_for: bool = False
-    asking: asyncio.Task[None] | None = None
-    moved: asyncio.Event = field(default_factory=asyncio.Event)
-    wait_s: float = 0.0
-    limit: str = ""
-
-    def join(self, waiter: _Waiter) -> None:
-        """Let somebody stand behind those who are as urgent."""
-        self.waiting.insert(self.urgent if waiter.is_urgent else len(self.waiting), waiter)
-        self.urgent += waiter.is_urgent
-
-    def leave(self, waiter: _Waiter) -> None:
-        """Take somebody out of the line, who may have gone already."""
-        with contextlib.suppress(ValueError):
-            self.waiting.remove(waiter)
-            self.urgent -= waiter.is_urgent
-
-    def first(self, most: int) -> list[_Waiter]:
-        """Those whose turn it is."""
-        first = list(itertools.islice(self.waiting, most))
-        if self.urgent_left >= MOST_URGENT and 0 < self.urgent < len(self.waiting):
-            other = self.waiting[self.urgent]
-            return [other, *(waiter for waiter in first if waiter is not other)]
-        return first
-
-    def note_let_through(self, waiter: _Waiter) -> None:
-        """Count who has left the line with a pass."""
-        self.urgent_left = self.urgent_left + 1 if waiter.is_urgent else 0
 
 
 class Gate:
@@ -172,7 +72,7 @@ class Gate:
         self._clock = clock
         self._limits: Mapping[tuple[str, str], Limits] = {}
         self._buckets: dict[tuple[Target, int], tuple[Bucket, ...]] = {}
-        self._lines: dict[Target, _Line] = defaultdict(_Line)
+        self._lines: dict[Target, Line] = defaultdict(Line)
         self._waited_for: set[Target] = set()
         self._out: dict[str, Pass] = {}
         self._resting: dict[tuple[str, int], tuple[float, float]] = {}
@@ -227,7 +127,7 @@ class Gate:
                 return _free(target, account)
         if self._has_no_place(line, is_urgent=is_urgent):
             return NoPass(wait_s=max(1.0, line.wait_s))
-        waiter = _Waiter(
+        waiter = Waiter(
             permit=self._new_permit(),
             demand=demand,
             is_urgent=is_urgent,
@@ -325,7 +225,7 @@ class Gate:
                 line.asking.cancel()
             for waiter in list(line.waiting):
                 line.leave(waiter)
-                _tell(waiter, NoPass())
+                waiter.tell(NoPass())
         await self._limiter.close()
 
     def _close(self, given: Pass, wait_s: float) -> None:
@@ -334,7 +234,7 @@ class Gate:
         key = given.target, given.account
         self._closed[key] = max(now + wait_s, self._closed.get(key, 0.0))
 
-    def _has_no_place(self, line: _Line, coming: int = 0, *, is_urgent: bool) -> bool:
+    def _has_no_place(self, line: Line, coming: int = 0, *, is_urgent: bool) -> bool:
         """Whether nobody else may join those who wait in a line."""
         before = line.urgent if is_urgent else len(line.waiting)
         if not before:
@@ -342,7 +242,7 @@ class Gate:
         most = max(1, self._room // max(1, len(self._waited_for)))
         return before + coming >= most or line.wait_s > LONG_WAIT_S
 
-    def _line(self, target: Target) -> _Line:
+    def _line(self, target: Target) -> Line:
         """The line before a model. Models are named by producers: those that nobody waits for are forgotten in time."""
         if target not in self._lines and len(self._lines) >= MOST_LINES:
             idle = [other for other, line in self._lines.items() if not line.is_asked_for]
@@ -376,7 +276,7 @@ class Gate:
                 return NoPass(wait_s=admission.retry_after_s)
             await asyncio.sleep(admission.retry_after_s)
 
-    async def _begin_asking(self, target: Target, line: _Line) -> None:
+    async def _begin_asking(self, target: Target, line: Line) -> None:
         """Ask for who has come first, and leave it to a task to go on where that is not enough."""
         line.is_asked_for = True
         self._waited_for.add(target)
@@ -390,7 +290,7 @@ class Gate:
             else:
                 self._waited_for.discard(target)
 
-    async def _ask_on(self, target: Target, line: _Line) -> None:
+    async def _ask_on(self, target: Target, line: Line) -> None:
         """Ask for those who wait, until nobody does."""
         try:
             while not await self._ask(target, line):
@@ -404,11 +304,11 @@ class Gate:
             line.is_asked_for, line.asking = False, None
             self._waited_for.discard(target)
 
-    async def _ask(self, target: Target, line: _Line) -> bool:
+    async def _ask(self, target: Target, line: Line) -> bool:
         """Ask for those who wait, the first first, with each key in turn; whether nobody waits any more."""
         waits_s = []
         for account in self._in_turn(target.provider):
-            self._forget_gone(line)
+            line.forget_gone()
             asked = line.first(MOST_ASKED)
             if not asked:
                 line.wait_s = 0.0
@@ -420,15 +320,15 @@ class Gate:
         if line.wait_s > LONG_WAIT_S:
             for waiter in list(line.waiting)[1:]:
                 line.leave(waiter)
-                _tell(waiter, NoPass(wait_s=line.wait_s))
+                waiter.tell(NoPass(wait_s=line.wait_s))
         return not line.waiting
 
     async def _tell(
         self,
         target: Target,
         account: int,
-        line: _Line,
-        asked: Sequence[_Waiter],
+        line: Line,
+        asked: Sequence[Waiter],
         admissions: Sequence[Admission],
     ) -> float:
         """Tell those who were asked for; how long the first who has to wait has to."""
@@ -444,7 +344,7 @@ class Gate:
                 continue
             line.leave(waiter)
             if admission.never:
-                _tell(waiter, NoPass(never=True))
+                waiter.tell(NoPass(never=True))
                 continue
             given = self._give(
                 Pass(
@@ -455,7 +355,7 @@ class Gate:
                     starts_at_s=admission.starts_at_s,
                 )
             )
-            if not _tell(waiter, given):
+            if not waiter.tell(given):
                 await self.give_back(given)  # who asked has gone meanwhile
                 continue
             line.note_let_through(waiter)
@@ -497,21 +397,8 @@ class Gate:
             self._buckets[target, account] = buckets
         return buckets
 
-    @staticmethod
-    def _forget_gone(line: _Line) -> None:
-        for waiter in [waiter for waiter in line.waiting if waiter.told.done()]:
-            line.leave(waiter)
-
 
 @lru_cache(maxsize=1_000)
 def _free(target: Target, account: int) -> Pass:
     """A pass that nothing was asked for: at once, and as often as one likes."""
     return Pass(permit="", target=target, account=account, demand=NOTHING, starts_at_s=0.0)
-
-
-def _tell(waiter: _Waiter, what: Pass | NoPass) -> bool:
-    """Tell somebody who waits; whether that is still wanted."""
-    if waiter.told.done():
-        return False
-    waiter.told.set_result(what)
-    return True

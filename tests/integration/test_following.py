@@ -3,7 +3,8 @@
 import asyncio
 import time
 
-from batchmill.limits.gate import Gate, NoPass, Pass
+from batchmill.limits.gate import Gate
+from batchmill.limits.line import NoPass, Pass
 from batchmill.limits.memory import MemoryLimiter
 from batchmill.limits.owner import OwnerLimits
 from batchmill.routing.names import Target

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from batchmill.limits import gate as gates
-from batchmill.limits.gate import LATE_S, LONGEST_AGAIN_S, REST_S, Gate, NoPass, Pass
+from batchmill.limits.gate import LATE_S, LONGEST_AGAIN_S, REST_S, Gate
+from batchmill.limits.line import NoPass, Pass
 from batchmill.limits.memory import MemoryLimiter
 from batchmill.limits.model import Admission, Ask, Bucket, Demand, Dimension, Limits, Quota, Settlement
 from batchmill.providers.base import Reply, Verdict

@@ -1,17 +1,15 @@
 """The keeper: runs what is due beside the work of an embedded mill, which needs no beat."""
 
-import threading
-import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
+from functools import partial
 
 import structlog
 
-from batchmill.errors import BatchmillError, StoppedError
+from batchmill.errors import BatchmillError
 from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
 from db.engine import Database
+from workers.beside import Beside
 from workers.jobs.due import due_jobs
 from workers.jobs.registry import JOBS, Job
 from workers.jobs.turn import NOT_ITS_TURN, run_in_turn
@@ -22,7 +20,7 @@ FIRST_LOOK_S = 1.0
 LAST_WAIT_S = 5.0
 
 
-class Keeper:
+class Keeper(Beside):
     """Keeps time for as long as the context lasts: quick jobs in one thread, long ones in another.
 
     What the mill does by itself is left to it. At the end a job that is being run is told to stop, and waited for a
@@ -47,35 +45,14 @@ class Keeper:
         self._database = database
         self._jobs = {name: job for name, job in jobs.items() if not job.is_of_mill}
         self._first_look_s = first_look_s
-        self._last_wait_s = last_wait_s
-        self._ending = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=[is_quick], daemon=True, name=f"jobs-{name}")
-            for is_quick, name in ((True, "quick"), (False, "long"))
-        ]
-
-    @property
-    def is_at_work(self) -> bool:
-        """Whether it still has, or may get, something in hand."""
-        return any(thread.is_alive() for thread in self._threads)
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        if not (isinstance(error, StoppedError) and error.at_once):
-            until_s = time.monotonic() + self._last_wait_s
-            for thread in self._threads:
-                thread.join(max(0.0, until_s - time.monotonic()))
+        super().__init__(
+            {"jobs-quick": partial(self._work, True), "jobs-long": partial(self._work, False)},
+            last_wait_s=last_wait_s,
+        )
 
     def _work(self, is_quick: bool) -> None:
         pause_s = self._first_look_s
-        while not self._ending.wait(pause_s):
+        while not self.ending.wait(pause_s):
             # What has waited for a job that is done now need not wait for the next look.
             pause_s = 0.0 if self._run_due(is_quick) else self._settings.schedules.ring_s
 
@@ -83,13 +60,13 @@ class Keeper:
         """Run what is due of one kind; whether any of it was run."""
         has_run = False
         for job, due_ms in self._due().items():
-            if self._jobs[job].is_quick is is_quick and not self._ending.is_set():
+            if self._jobs[job].is_quick is is_quick and not self.ending.is_set():
                 has_run |= self._run(job, due_ms)
         return has_run
 
     def _run(self, job: JobName, due_ms: int) -> bool:
         told = run_in_turn(
-            self._settings, self._database, job, due_ms, stopping=self._ending.is_set, jobs=self._jobs
+            self._settings, self._database, job, due_ms, stopping=self.ending.is_set, jobs=self._jobs
         )
         return told != NOT_ITS_TURN
 
