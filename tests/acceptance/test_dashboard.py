@@ -101,7 +101,7 @@ def work(mill: Mill, folder: Path, urls: dict[tuple[str, str], str], broker_url:
         health_states.record(tx, now_ms, [seen])
     database.close()
     app = make_app(broker_url, as_current=False)
-    due = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_ms // 1000 + 1))
+    due = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_ms // 1000 + 3600))  # whenever it is heard of
     app.send_task(RUN_JOB, kwargs={"job": JobName.SWEEP.value, "due": due}, queue=MAINTENANCE)
     app.close()
     key = mill.quickly("keys", "create").stdout.strip()
