@@ -4,10 +4,10 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,8 @@ class EmbeddedWorker:
     restarts: int = 0
     trouble: str = ""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _ends: int = field(default=-1, init=False)
+    """A pipe that reaches its end once the last process of the group is gone: each of them holds the other side."""
     _read_to: int | None = field(default=None, init=False)
 
     @property
@@ -99,13 +101,12 @@ class EmbeddedWorker:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            # Its children hold their signs of life for a moment longer: who looks now takes them for alive.
-            deadline = time.monotonic() + GONE_WITHIN_S
-            while time.monotonic() < deadline:
-                os.killpg(self._process.pid, 0)
-                time.sleep(0.01)
         self._process.wait()
+        # Its children hold their signs of life for a moment longer: who looks now takes them for alive.
+        gone = select.poll()
+        gone.register(self._ends, select.POLLIN)
+        gone.poll(GONE_WITHIN_S * 1000)
+        os.close(self._ends)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,15 +122,20 @@ class EmbeddedWorker:
             *("--processes", str(self.processes), "--concurrency", str(each)),
             *("--metrics-port", str(self.metrics_port)),
         ]
-        with self.log_path.open("ab") as output:
-            return subprocess.Popen(
-                command,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self._ends, held = os.pipe()
+        try:
+            with self.log_path.open("ab") as output:
+                return subprocess.Popen(
+                    command,
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    pass_fds=(held,),
+                )
+        finally:
+            os.close(held)
 
     def _share(self) -> tuple[str, ...]:
         """The options that say what it serves."""

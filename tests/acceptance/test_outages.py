@@ -37,9 +37,9 @@ def primary(mill: Mill, tmp_path: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def fallback(mill: Mill, tmp_path: Path) -> Iterator[Sandbox]:
-    """Who is asked else."""
+    """Who is asked else; slow beside a probe, whatever else the machine does."""
     (tmp_path / "fallback").mkdir()
-    with sandbox(tmp_path / "fallback") as witness:
+    with sandbox(tmp_path / "fallback", "--latency", "0.1") as witness:
         mill.environ["LOCAL_BASE_URL"] = witness.url
         yield witness
 

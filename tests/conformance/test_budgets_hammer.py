@@ -76,7 +76,11 @@ class Hammer:
     def goes_on(self) -> bool:
         """For as long as was asked, and on a slow machine until enough was done to show anything."""
         elapsed_s = time.monotonic() - self.begun
-        return elapsed_s < HAMMER_S or (self.calls < LEAST_CALLS and elapsed_s < MOST_S)
+        return elapsed_s < HAMMER_S or (not self.has_shown_anything() and elapsed_s < MOST_S)
+
+    def has_shown_anything(self) -> bool:
+        """Whether calls were made, some were withheld for want of money, and some as their model was left alone."""
+        return self.calls >= LEAST_CALLS and 0 < self.left_alone < self.withheld
 
     def work(self, seed: int) -> None:
         """Ask for calls of any models in one commit with what has ended; now and then die."""
@@ -182,9 +186,7 @@ def test_many_workers_on_overlapping_budgets(database_url: str, dialect: str) ->
         for thread in running:
             thread.result()
     hammer.finish()
-    assert hammer.calls >= LEAST_CALLS
-    assert hammer.left_alone
-    assert hammer.withheld > hammer.left_alone
+    assert hammer.has_shown_anything()
     if dialect == "postgresql":
         with database.read() as tx:
             deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"

@@ -36,7 +36,7 @@ from workers.serving.desk import Desk
 from workers.upkeep import bury_the_dead
 
 SLOW = Behaviour(latency_s=(0.3, 0.3))
-SLOWER = Behaviour(latency_s=(1.5, 1.5))
+SLOWER = Behaviour(latency_s=(3.0, 3.0))
 HANGS = "sandbox/timeout"
 
 

@@ -103,7 +103,9 @@ def test_as_the_documentation_shows(front: Served, token: str) -> None:
     batch.answer(*range(2, 251, 2))
     batch.answer(*range(1, 251, 2))
     with httpx2.Client(
-        base_url=f"http://127.0.0.1:{front.port}", headers={"authorization": f"Bearer {token}"}
+        base_url=f"http://127.0.0.1:{front.port}",
+        headers={"authorization": f"Bearer {token}"},
+        timeout=PATIENCE_S,
     ) as client:
         lines = [orjson.loads(line)["custom_id"] for line in names_["results"](client, batch.name)]
     assert sorted(lines) == sorted(f"line-{nth}" for nth in range(1, 251))
