@@ -6,10 +6,20 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.mill import BATCHMILL, Mill, Sandbox, chat_line, sandbox, write_lines
+from tests.support.mill import (
+    BATCHMILL,
+    PATIENCE_S,
+    Mill,
+    Sandbox,
+    chat_line,
+    sandbox,
+    wait_until,
+    write_lines,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -86,8 +96,13 @@ def test_cleanup_of_what_has_expired(used: tuple[Mill, Sandbox], tmp_path: Path)
     mill.environ["BATCHMILL_CACHE_TTL"] = "default=1s"
     lines = [chat_line(f"d{n}", f"short-lived {n}") for n in range(5)]
     mill.run(write_lines(tmp_path / "short.jsonl", lines), "-o", tmp_path / "short-out.jsonl")
-    dry = json.loads(mill("cache", "cleanup", "--dry-run", "--json").stdout)
-    assert (dry["entries"], dry["dropped"]) == (5, False)
+
+    def dry() -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(mill.quickly("cache", "cleanup", "--dry-run", "--json").stdout)
+        return told
+
+    wait_until(lambda: dry()["entries"] == 5, PATIENCE_S)
+    assert dry()["dropped"] is False
     assert json.loads(mill("cache", "cleanup", "--json").stdout)["entries"] == 5
     assert json.loads(mill.quickly("cache", "stats", "--json").stdout)["total"]["entries"] == 20
 

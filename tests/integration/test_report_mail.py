@@ -23,7 +23,7 @@ from workers.jobs.registry import JOBS
 from workers.jobs.run import Detail, perform
 from workers.reports.delivery import deliver_owed, post_of
 
-A, B = "a@acme.test", "b@acme.test"
+A, B = "anna@acme.test", "otto@acme.test"
 DUE_MS = moment_ms("2026-11-06T02:00")
 on_sqlite = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 pytestmark = on_sqlite
@@ -138,7 +138,7 @@ def test_who_is_refused_for_good_is_given_up(database: Database, clock: FakeCloc
     assert (detail["sent"], detail["given_up"]) == (1, 1)
     with database.read() as tx:
         [refused] = [one for one in deliveries.of_report(tx, 1) if one.recipient == A]
-    assert "a@acme.test was refused: 550 5.1.1 nobody of that name" in refused.error
+    assert "anna@acme.test was refused: 550 5.1.1 nobody of that name" in refused.error
 
 
 def answering(at_end: bytes | None, *, rcpt: bytes = b"250 OK") -> Behave:

@@ -1,5 +1,6 @@
 """The command in a copy of the tester's own process, which has imported it already: a second cheaper than a start."""
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -57,6 +58,7 @@ def _stream(descriptor: int, mode: str) -> TextIO:
 def _main(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, out: int, err: int) -> None:
     from cli.main import run
 
+    gc.freeze()  # looking for cycles among all that the tester holds would copy every page of it
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDONLY)

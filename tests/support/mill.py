@@ -131,8 +131,9 @@ class Mill:
         )
 
     def run(self, *arguments: str | Path, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
-        """`batchmill run … --json`, which has to succeed; what it prints."""
-        done = self("run", *arguments, "--json", timeout_s=timeout_s)
+        """`batchmill run … --json` by a fork of the tester, which has to succeed; what it prints. Its worker is no
+        fork."""
+        done = self.quickly("run", *arguments, "--json", timeout_s=timeout_s)
         assert done.returncode == 0, done.stderr + self.worker_log()
         report: dict[str, Any] = json.loads(done.stdout)
         return report
