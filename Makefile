@@ -35,7 +35,7 @@ test: setup ## Run the tests
 chaos: setup ## Spend budgets while workers are killed at random, at full size (ten minutes)
 	@CHAOS_SEEDS=10 CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
 
-bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty minutes)
+bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty-five minutes)
 	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)
 
 check: setup compose-check ## Lint, formatting, types, import floors, the Compose file
