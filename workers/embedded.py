@@ -4,10 +4,10 @@ import contextlib
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,8 +48,6 @@ class EmbeddedWorker:
     restarts: int = 0
     trouble: str = ""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _ends: int = field(default=-1, init=False)
-    """A pipe that reaches its end once the last process of the group is gone: each of them holds the other side."""
     _read_to: int | None = field(default=None, init=False)
 
     @property
@@ -101,12 +99,12 @@ class EmbeddedWorker:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            # Its children hold their signs of life for a moment longer: who looks now takes them for alive.
+            deadline = time.monotonic() + GONE_WITHIN_S
+            while _holds_anything(self._process.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)
         self._process.wait()
-        # Its children hold their signs of life for a moment longer: who looks now takes them for alive.
-        gone = select.poll()
-        gone.register(self._ends, select.POLLIN)
-        gone.poll(GONE_WITHIN_S * 1000)
-        os.close(self._ends)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,26 +120,49 @@ class EmbeddedWorker:
             *("--processes", str(self.processes), "--concurrency", str(each)),
             *("--metrics-port", str(self.metrics_port)),
         ]
-        self._ends, held = os.pipe()
-        try:
-            with self.log_path.open("ab") as output:
-                return subprocess.Popen(
-                    command,
-                    env=environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    pass_fds=(held,),
-                )
-        finally:
-            os.close(held)
+        with self.log_path.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def _share(self) -> tuple[str, ...]:
         """The options that say what it serves."""
         if self.batch is not None:
             return ("--batch", str(self.batch), "--queue", self.queue)
         return ("--submitted-only", "--lanes", ",".join(self.lanes))
+
+
+def _holds_anything(group: int) -> bool:
+    """Whether a process of a group may still have files open. A dead one that nobody has reaped has none: in a
+    container without an init orphans stay such for long.
+
+    Raises:
+        ProcessLookupError: None of it is left.
+    """
+    os.killpg(group, 0)
+    stats = [_stat(path) for path in Path("/proc").glob("[0-9]*/stat")]
+    return not stats or any(_is_of(group, stat) and not _is_dead(stat) for stat in stats)
+
+
+def _stat(path: Path) -> list[str]:
+    """What proc(5) has of a process from its third field on; nothing where it has gone meanwhile."""
+    with contextlib.suppress(OSError):
+        return path.read_text(errors="replace").rsplit(")", 1)[1].split()
+    return []
+
+
+def _is_of(group: int, stat: list[str]) -> bool:
+    return bool(stat) and stat[2] == str(group)
+
+
+def _is_dead(stat: list[str]) -> bool:
+    """With all its threads: the first may have ended before the others, who have the same files."""
+    return stat[0] in "ZX" and int(stat[17]) <= 1
 
 
 def _trouble(line: str) -> str:
