@@ -32,7 +32,7 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 test: setup ## Run the tests
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
-chaos: setup ## Spend budgets while workers are killed at random, at full size (ten minutes)
+chaos: setup ## Spend budgets while workers are killed at random, at full size (seven minutes)
 	@CHAOS_SEEDS=10 CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
 
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty-five minutes)

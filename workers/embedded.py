@@ -15,6 +15,7 @@ import structlog
 
 from batchmill.requests.model import Lane
 from batchmill.settings import Settings
+from workers.process_groups import holds_anything
 
 log = structlog.get_logger()
 
@@ -102,7 +103,7 @@ class EmbeddedWorker:
             self._process.wait()
             # Its children hold their signs of life for a moment longer: who looks now takes them for alive.
             deadline = time.monotonic() + GONE_WITHIN_S
-            while _holds_anything(self._process.pid) and time.monotonic() < deadline:
+            while holds_anything(self._process.pid) and time.monotonic() < deadline:
                 time.sleep(0.01)
         self._process.wait()
 
@@ -135,34 +136,6 @@ class EmbeddedWorker:
         if self.batch is not None:
             return ("--batch", str(self.batch), "--queue", self.queue)
         return ("--submitted-only", "--lanes", ",".join(self.lanes))
-
-
-def _holds_anything(group: int) -> bool:
-    """Whether a process of a group may still have files open. A dead one that nobody has reaped has none: in a
-    container without an init orphans stay such for long.
-
-    Raises:
-        ProcessLookupError: None of it is left.
-    """
-    os.killpg(group, 0)
-    stats = [_stat(path) for path in Path("/proc").glob("[0-9]*/stat")]
-    return not stats or any(_is_of(group, stat) and not _is_dead(stat) for stat in stats)
-
-
-def _stat(path: Path) -> list[str]:
-    """What proc(5) has of a process from its third field on; nothing where it has gone meanwhile."""
-    with contextlib.suppress(OSError):
-        return path.read_text(errors="replace").rsplit(")", 1)[1].split()
-    return []
-
-
-def _is_of(group: int, stat: list[str]) -> bool:
-    return bool(stat) and stat[2] == str(group)
-
-
-def _is_dead(stat: list[str]) -> bool:
-    """With all its threads: the first may have ended before the others, who have the same files."""
-    return stat[0] in "ZX" and int(stat[17]) <= 1
 
 
 def _trouble(line: str) -> str:
