@@ -29,6 +29,7 @@ from typing import Protocol
 
 from batchmill.budgets.aside import SetAside
 from batchmill.budgets.model import OnLimit
+from batchmill.failpoints import Failpoint, reached
 from batchmill.limits.line import NoPass, Pass
 from batchmill.limits.measure import NOTHING, planned
 from batchmill.limits.model import Demand
@@ -88,6 +89,10 @@ class Journal(Protocol):
 
     def closed_until_ms(self, target: Target, *, is_lone: bool) -> int | None:
         """Until when a model is not asked, as far as is known; None = it may be."""
+        ...
+
+    def holds(self, claim_id: int) -> bool:
+        """Whether the lease of a claim is in force: nobody else has its requests."""
         ...
 
     async def settle(self, outcome: Outcome) -> None:
@@ -231,6 +236,7 @@ class Pipeline:
         elif isinstance(sent, Withheld):
             await self._withhold(job, sent)
         elif reply is not None:
+            reached(Failpoint.BEFORE_SETTLE)
             if self.redact is not None:
                 reply = await self.redact(reply)
             outcome = self.judge.judge(sent.attempt, reply)
@@ -389,7 +395,7 @@ class Pipeline:
             start = await self._start(ready)
             if not isinstance(start, Pass):
                 return start
-            if self._is_too_late(ready.attempt.job):
+            if self._must_not_call(ready.attempt.job):
                 await self.limits.give_back(start)
                 return NOT_SENT
             given = start
@@ -451,9 +457,11 @@ class Pipeline:
             listener=job.listener,
         )
 
-    def _is_too_late(self, job: Job) -> bool:
-        """Whether whoever waited for the answer does so no longer."""
-        return job.until_ms is not None and self.now_ms() >= job.until_ms
+    def _must_not_call(self, job: Job) -> bool:
+        """Whether the lease has run out meanwhile (this process stood still), so that another may be at it by now; or
+        whoever waited for the answer does so no longer."""
+        is_too_late = job.until_ms is not None and self.now_ms() >= job.until_ms
+        return is_too_late or not self.journal.holds(job.claim_id)
 
     def _timeout_s(self, job: Job) -> float:
         if job.until_ms is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchmill import failpoints
 from batchmill.settings import Settings, load_settings
 from cli.output import narrate
 
@@ -21,6 +22,7 @@ home_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 def settings_at(home: Path | None = None) -> Settings:
     """The settings in force, with that home if one is named; what is to be said of them is told."""
     settings = load_settings(overrides={"BATCHMILL_HOME": str(home.absolute())} if home else None)
+    failpoints.arm(settings.failpoint)
     for warning in settings.warnings:
         narrate(f"warning: {warning}")
     return settings

@@ -8,11 +8,12 @@ for by a timer, and grows with the load. One thread holds the one connection tha
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from batchmill.failpoints import Failpoint, reached
 from batchmill.metering.meter import Meter
 from batchmill.requests.model import Lane
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
@@ -91,6 +92,7 @@ class Journal:
         self._hand_backs: list[tuple[HandBack, asyncio.Future[None]]] = []
         self._rejections: list[tuple[Rejection, asyncio.Future[None]]] = []
         self._open: Counter[int] = Counter()
+        self._held_until_s: dict[int, float] = {}
         self._wake = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -111,6 +113,7 @@ class Journal:
         """Take requests, of the batches passed over none, and answer from the cache what can be; how many were taken,
         and those left to be called."""
         passed_over = [*passed_over, *self._out_of_room()]
+        asked_s = self._now_s()
         taken = await self._in_thread(
             lambda tx: claims.take(
                 tx,
@@ -123,9 +126,12 @@ class Journal:
                 passed_over=passed_over,
             )
         )
+        if taken.jobs:
+            reached(Failpoint.AFTER_CLAIM)
         self.meter.note_claim(taken.lines, taken.answered)
         if not taken.jobs:
             return taken.lines, []
+        self._hold({job.claim_id for job in taken.jobs}, asked_s)
         self._open.update(job.claim_id for job in taken.jobs)
         looked_up: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
         self._looks.append((taken.jobs, looked_up))
@@ -146,7 +152,7 @@ class Journal:
         What finds no room in a budget while calls in flight may yet make some waits for that, but not for long.
         """
         sent: asyncio.Future[Attempt | Withheld] = asyncio.get_running_loop().create_future()
-        self._sends.append(_QueuedSend(send, sent, asyncio.get_running_loop().time()))
+        self._sends.append(_QueuedSend(send, sent, self._now_s()))
         self._wake.set()
         return await sent
 
@@ -185,12 +191,26 @@ class Journal:
 
         Only those that somebody here works on: a claim that was left behind must run out.
         """
-        held = list(self._open)
-        return set(await self._in_thread(lambda tx: claims.renew(tx, ids=held, lease_ms=self.lease_ms)))
+        held, asked_s = list(self._open), self._now_s()
+        kept = set(await self._in_thread(lambda tx: claims.renew(tx, ids=held, lease_ms=self.lease_ms)))
+        self._hold(kept & self._open.keys(), asked_s)
+        return kept
+
+    def holds(self, claim_id: int) -> bool:
+        """Whether the lease of a claim is in force, by this process's own clock: nobody else has its requests."""
+        return self._now_s() < self._held_until_s.get(claim_id, 0.0)
 
     async def cancelling(self) -> set[int]:
         """The batches that are being cancelled."""
         return await self._in_thread(lambda tx: {row.id for row in batches.cancelling(tx)})
+
+    def _hold(self, claim_ids: Iterable[int], asked_s: float) -> None:
+        """Note claims whose leases were asked for at that moment: they last no less than from then on."""
+        self._held_until_s.update(dict.fromkeys(claim_ids, asked_s + self.lease_ms / 1000))
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
 
     def _queue(self, queue: list[Any], item: Any) -> asyncio.Future[Any]:
         written: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -204,7 +224,7 @@ class Journal:
 
     def _out_of_room(self) -> list[int]:
         """The batches that are passed over for a moment: calls of theirs have waited in vain."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._now_s()
         self._passed_over = {batch: until for batch, until in self._passed_over.items() if until > now_s}
         return list(self._passed_over)
 
@@ -243,7 +263,7 @@ class Journal:
         )
         work.open = {claim: self._open[claim] for claim in work.claim_ids()}
         others = [*(f for _, f in outcomes), *(f for _, f in backs), *(f for _, f in rejections)]
-        begun_s = asyncio.get_running_loop().time()
+        begun_s = self._now_s()
         try:
             written = await self._in_thread(
                 lambda tx: settling.write(
@@ -263,8 +283,12 @@ class Journal:
                 if not waiter.done():
                     waiter.set_exception(error)
             return
-        self._measure(written, asyncio.get_running_loop().time() - begun_s)
-        self._note(written)
+        if written.attempts:
+            reached(Failpoint.AFTER_DISPATCH)
+        if outcomes:
+            reached(Failpoint.AFTER_SETTLE)
+        self._measure(written, self._now_s() - begun_s)
+        self._note(written, begun_s)
         self._tell(written, looks, others)
         for entry, entered in entries:
             _answer(entered, written.entered[entry.public_id])
@@ -279,17 +303,19 @@ class Journal:
         for key, state in written.circuit_changes:
             self.meter.note_circuit(key, state.value)
 
-    def _note(self, written: Written) -> None:
+    def _note(self, written: Written, begun_s: float) -> None:
         if written.circuits:
             self._circuits_at_ms = self.database.now_ms()
         self._circuits = written.circuits
         for entered in written.entered.values():
             if entered.job is not None:
+                self._hold([entered.job.claim_id], begun_s)
                 self._open[entered.job.claim_id] += 1
         for claim_id, gone in written.left.items():
             self._open[claim_id] -= gone
             if self._open[claim_id] <= 0:
                 del self._open[claim_id]
+                self._held_until_s.pop(claim_id, None)
 
     @staticmethod
     def _tell(
@@ -304,7 +330,7 @@ class Journal:
             _answer(other, None)
 
     def _tell_sends(self, written: Written, sends: Sequence[_QueuedSend]) -> None:
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._now_s()
         for queued in sends:
             job = queued.send.job
             attempt = written.attempts.get(job.request_id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchmill.budgets.balance import Charge
+from batchmill.failpoints import Failpoint, reached
 from batchmill.providers.base import Reply
 from batchmill.requests.model import AttemptState, BatchState, RequestState
 from batchmill.requests.work import Attempt, HandBack, Job, Outcome, Rejection, Send, Why, Withheld
@@ -140,6 +141,8 @@ def write(
         rules=rules,
     )
     attempts_made, withheld = _dispatch(tx, running, page.charges, worker_id, panel)
+    if attempts_made:
+        reached(Failpoint.IN_DISPATCH)
     withheld |= {id_: Withheld(why=Why.ANSWERED) for id_ in answered}
     left = _left(work, leaders)
     left.update(job.claim_id for job in entered.values())
@@ -303,6 +306,7 @@ def _settle(
     if not outcomes:
         return []
     on_time = attempts.end(tx, outcomes, AttemptState.SENT)
+    reached(Failpoint.IN_SETTLE)
     late = [outcome for outcome in outcomes if outcome.attempt.id not in on_time]
     late = [outcome for outcome in late if outcome.attempt_state is AttemptState.SETTLED]
     corrected = attempts.end(tx, late, AttemptState.UNKNOWN)

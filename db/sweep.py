@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from batchmill.failpoints import Failpoint, reached
 from batchmill.providers.base import WORKER_LOST, Reply, Verdict
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, OnUnknown, RequestState
@@ -149,6 +150,8 @@ def _take_back(tx: Transaction, lost: Sequence[Any], judge: Judging) -> tuple[in
         unsent += [jobs[id_] for id_ in held if id_ not in sent]
         outcomes += [judge.judge(_attempt(row, jobs[id_]), LOST) for id_, row in sent.items() if id_ in jobs]
     settling.settle(tx, outcomes, unsent)
+    if lost:
+        reached(Failpoint.IN_SWEEP)
     claims.drop(tx, [claim.id for claim in lost])
     return len(lost), len(outcomes)
 

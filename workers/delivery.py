@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from batchmill.failpoints import Failpoint, reached
 from batchmill.requests.ids import public_request_id
 from batchmill.requests.model import ENDED, RequestState
 from batchmill.results.files import ResultFiles, remove_leftovers
@@ -31,6 +32,7 @@ def deliver(database: Database, batch: Any, check: Callable[[], None] = lambda: 
         OutputError: A file cannot be written; the batch stays in `finalizing`.
     """
     write_files(database, batch, Path(batch.output_path), Path(batch.errors_path), check)
+    reached(Failpoint.BEFORE_FINISH)
     with database.write() as tx:
         batches.finish(tx, batch.id)
 
@@ -44,6 +46,7 @@ def write_files(
         for line, answered in ended_lines(database, batch):
             check()
             (files.add_output if answered else files.add_error)(line)
+            reached(Failpoint.IN_DELIVERY)
 
 
 def ended_lines(database: Database, batch: Any) -> Iterator[tuple[bytes, bool]]:

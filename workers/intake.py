@@ -9,6 +9,7 @@ import orjson
 
 from batchmill.cache.lines import LineKeys
 from batchmill.errors import ConflictError, DatabaseError, InputError, InvalidLinesError
+from batchmill.failpoints import Failpoint, reached
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchOptions, Endpoint, LineError, RequestLine, told_bad
 from batchmill.requests.names import Names, duplicate
@@ -121,6 +122,7 @@ def read_in(
         chunk.add(line, by_name_only=bool(bad) or (prices is not None and prices.has_refused))
         if chunk.is_full():
             _store(database, keep, chunk.empty())
+            reached(Failpoint.IN_INTAKE)
             on_chunk(chunk.place)
     _store(database, keep, chunk.empty())
     if names.may_repeat():
@@ -133,12 +135,14 @@ def read_in(
         prices.require_prices()
     if chunk.endpoint is None:
         raise InputError("the input has no requests", "put one request on each line")
+    reached(Failpoint.BEFORE_START)
     with database.write() as tx:
         upstream = chunk.upstream(upstreams)
         if not keep(tx) or not batches.start(
             tx, batch.id, endpoint=chunk.endpoint, total=chunk.place, upstream=upstream
         ):
             raise _given_up()
+    reached(Failpoint.AFTER_START)
     return chunk.place
 
 

@@ -12,6 +12,8 @@ from typing import cast
 
 import httptools
 
+from batchmill.failpoints import Failpoint, reached
+
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -104,6 +106,7 @@ class Connection(asyncio.Protocol):
         self.reusable = False
         exchange.connected = True
         self._transport.write(request)
+        reached(Failpoint.AFTER_SEND)
         try:
             await self._answered
         except BaseException:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from batchmill.errors import MisuseError, OutputError
+from batchmill.failpoints import Failpoint, reached
 
 WRITE_BUFFER_BYTES = 1 << 20
 STANDARD_STREAMS = ("-", "/dev/stdout", "/dev/stderr")
@@ -122,9 +123,12 @@ class ResultFiles:
         self._output.sync()
         if self._errors.is_open:
             self._errors.sync()
+        reached(Failpoint.BEFORE_RENAME)
+        if self._errors.is_open:
             self._errors.publish()
         else:
             self._errors.remove_target()
+        reached(Failpoint.BETWEEN_RENAMES)
         self._output.publish()
 
 

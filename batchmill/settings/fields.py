@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from batchmill.budgets.limits import limit_nanos
 from batchmill.errors import MisuseError
+from batchmill.failpoints import parse as parse_failpoint
 from batchmill.periods import zone_of
 from batchmill.settings.values import MASK, absolute_path, base_url, header_value, known_scheme, mask_url
 
@@ -127,6 +128,11 @@ def _zone_name(name: str) -> str:
     return name
 
 
+def _failpoint(text: str) -> str:
+    parse_failpoint(text)
+    return text
+
+
 def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -141,6 +147,7 @@ StoreUrl = Annotated[str, AfterValidator(_store_url)]
 ApiKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_key_pool)]
 UsdLimit = Annotated[str, AfterValidator(_usd_limit)]
 ZoneName = Annotated[str, AfterValidator(_zone_name)]
+FailpointText = Annotated[str, AfterValidator(_failpoint)]
 LowerCase = BeforeValidator(_lower_case)
 
 

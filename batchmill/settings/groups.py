@@ -22,6 +22,7 @@ from batchmill.settings.fields import (
     BrokerUrl,
     DatabaseUrl,
     ExistingFile,
+    FailpointText,
     Folder,
     Group,
     LowerCase,
@@ -314,6 +315,12 @@ class Settings(Group):
         SECRETS_VARIABLE,
         meaning="A file with more of these variables, keys above all, read after the environment.",
         accepts="a file of NAME=value lines that only you may read",
+    )
+    failpoint: FailpointText | None = setting(
+        None,
+        "BATCHMILL_FAILPOINT",
+        meaning="For tests of batchmill itself: a moment at which a process ends as kill -9 would end it.",
+        accepts="the name of a failpoint; how many times it is met, and then stop to stand still, after colons",
     )
     database: DatabaseSettings
     broker: BrokerSettings

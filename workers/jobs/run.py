@@ -14,6 +14,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from batchmill.errors import BatchmillError, DatabaseError, StoppedError
+from batchmill.failpoints import Failpoint, reached
 from batchmill.settings import Settings
 from batchmill.settings.schedules import JobName
 from db import schedules
@@ -89,6 +90,7 @@ def perform(
     run = JobRun(job=job, due_ms=due_ms, settings=settings, database=database, stopping=stopping)
     try:
         with bound_contextvars(job=job.value, worker=owner), _renewing(database, turn, run):
+            reached(Failpoint.IN_JOB)
             detail = do(run)
     except StoppedError:
         database.persist(lambda tx: schedules.hand_back(tx, turn))

@@ -45,6 +45,10 @@ class ImpatientJournal:
         """Until when a model is not asked, as far as is known; None = it may be."""
         return self.journal.closed_until_ms(target, is_lone=is_lone)
 
+    def holds(self, claim_id: int) -> bool:
+        """Whether the lease of a claim is in force: nobody else has its requests."""
+        return self.journal.holds(claim_id)
+
     async def settle(self, outcome: Outcome) -> None:
         """Write how an attempt ended."""
         outcome = self._at_once(outcome)

@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from typing import Any
 
+from batchmill.failpoints import Failpoint, reached
 from batchmill.files.model import Purpose
 from db import hosted
 from workers.delivery import ended_lines
@@ -27,8 +28,10 @@ def write(service: Service, lease: Lease) -> None:
             if is_answered not in uploads:
                 uploads[is_answered] = stack.enter_context(_upload(service, row, is_answered))
             uploads[is_answered].write(line)
+            reached(Failpoint.IN_DELIVERY)
         for upload in uploads.values():
             upload.seal()
+        reached(Failpoint.BEFORE_FINISH)
         _finish(service, lease, uploads)
 
 
