@@ -32,8 +32,10 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 test: setup ## Run the tests
 	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
+SEEDS ?= 3
+
 chaos: setup ## Spend budgets while workers are killed at random, at full size (seven minutes)
-	@CHAOS_SEEDS=10 CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
+	@SEEDS=$(SEEDS) CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -v -s --timeout=600 $(CHAOS)
 
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty-five minutes)
 	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.mill import Mill, chat_line, read_lines, sandbox, wait_until, write_lines
 from tests.support.servers import PostgresCluster
 
-SEEDS = int(os.environ.get("CHAOS_SEEDS", "1"))
+SEEDS = int(os.environ.get("SEEDS", "1"))
 LINES = int(os.environ.get("CHAOS_LINES", "600"))
 IN_FLIGHT = 64
 

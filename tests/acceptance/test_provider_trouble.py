@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.mill import Mill, chat_line, read_lines, sandbox, write_lines
 
-SEEDS = int(os.environ.get("CHAOS_SEEDS", "1"))
+SEEDS = int(os.environ.get("SEEDS", "1"))
 RATES = {
     "500": 0.05,
     "529": 0.03,

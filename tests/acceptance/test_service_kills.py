@@ -71,7 +71,7 @@ class Producer(threading.Thread):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(int(os.environ.get("CHAOS_SEEDS", "1"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("SEEDS", "1"))))
 def test_killed_again_and_again(mill: Mill, tmp_path: Path, seed: int) -> None:
     """Whatever was accepted before a kill -9 of everything is completed after it, each line once, all books sound."""
     chance = random.Random(seed)

@@ -2,17 +2,38 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.arena import Arena, home, machines
+from db import schema
+from db.engine import Database
+from tests.support.arena import Arena, Machines, home, machines
 from tests.support.servers import PostgresCluster
 
-SEEDS = int(os.environ.get("CHAOS_SEEDS", "1"))
+SEEDS = int(os.environ.get("SEEDS", "1"))
 LINES = int(os.environ.get("CHAOS_LINES", "200"))
 BATCHES = int(os.environ.get("CHAOS_BATCHES", "30"))
 PATIENCE_S = 90.0 * max(1, LINES // 200)
+
+
+@pytest.fixture
+def crowd(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machines]:
+    """Two workers on SQLite or PostgreSQL, each with a home of its own, and a Valkey between them."""
+    valkey_url = request.getfixturevalue("valkey_url")
+    if dialect == "sqlite":
+        url = f"sqlite:///{tmp_path}/batchmill.db"
+        with closing(Database(url)) as database:
+            schema.upgrade(database)
+        with machines(tmp_path, url, valkey_url, workers=2) as few:
+            yield few
+        return
+    cluster: PostgresCluster = request.getfixturevalue("postgres")
+    url = cluster.create()
+    with machines(tmp_path, url, valkey_url, workers=2) as few:
+        yield few
+    cluster.drop(url)
 
 
 @pytest.fixture

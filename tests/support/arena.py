@@ -27,6 +27,7 @@ from workers.upkeep import ring
 
 WORKERS = 4
 CONCURRENCY = "8"
+LOG = "workers.log"
 TEND_EVERY_S = 0.5
 HASTY = {"BATCHMILL_LEASE_S": "2"}
 """What a dead worker held is soon taken back. One that is merely slow has unknown calls then, which breaks no promise;
@@ -66,20 +67,29 @@ def _kill(pids: Sequence[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def _start(mill: Mill, *options: str) -> subprocess.Popen[str]:
+    with (mill.folder / LOG).open("a") as log:
+        return mill.start("worker", "--concurrency", CONCURRENCY, *options, log=log)
+
+
+def _said(mill: Mill) -> str:
+    log = mill.folder / LOG
+    return log.read_text() if log.exists() else ""
+
+
 @dataclass(slots=True)
 class Home:
     """An embedded home: SQLite, a broker of its own, and `batchmill worker --processes 4`."""
 
     mill: Mill
     database: Database
+    workers: int = WORKERS
     _worker: subprocess.Popen[str] | None = None
 
     def tend(self) -> None:
         """Start the command again when it has been killed; it does the upkeep itself."""
         if self._worker is None or self._worker.poll() is not None:
-            self._worker = self.mill.start(
-                "worker", "--processes", str(WORKERS), "--concurrency", CONCURRENCY
-            )
+            self._worker = _start(self.mill, "--processes", str(self.workers))
 
     def hurt(self, draw: random.Random) -> None:
         """Kill a worker, or now and then the command, its workers and its broker, all at once."""
@@ -96,12 +106,12 @@ class Home:
 
     def log(self) -> str:
         """What the workers have said."""
-        return self.mill.worker_log()
+        return _said(self.mill)
 
 
 @dataclass(slots=True)
 class Machines:
-    """Four machines with a `batchmill worker` each, PostgreSQL and a Valkey between them."""
+    """Machines with a `batchmill worker` each, a database and a Valkey between them."""
 
     mill: Mill
     database: Database
@@ -113,7 +123,7 @@ class Machines:
         """Start whoever was killed; sweep and ring, in the place of beat, which would do so only every ten seconds."""
         for number, machine in enumerate(self.machines):
             if number not in self._workers or self._workers[number].poll() is not None:
-                self._workers[number] = machine.start("worker", "--concurrency", CONCURRENCY)
+                self._workers[number] = _start(machine)
         if time.monotonic() - self._tended_at > TEND_EVERY_S:
             self._tended_at = time.monotonic()
             swept = sweep.sweep(
@@ -121,7 +131,7 @@ class Machines:
             )
             if swept is not None:
                 doorbell = Doorbell(make_app(self.mill.environ["BROKER_URL"], tuple(Lane)))
-                ring(self.database, doorbell, swept.to_ring, least=WORKERS)
+                ring(self.database, doorbell, swept.to_ring, least=len(self.machines))
 
     def hurt(self, draw: random.Random) -> None:
         """Kill a machine's worker with all its processes, or just the one that makes the calls."""
@@ -134,34 +144,47 @@ class Machines:
             broker.flushall()
 
     def log(self) -> str:
-        """They log errors only, to pipes that nobody reads before the end."""
-        return ""
+        """What the workers have said, machine by machine."""
+        return "".join(map(_said, self.machines))
+
+    def log_of(self, number: int) -> str:
+        """What one of them has said."""
+        return _said(self.machines[number])
+
+    def forget_log(self, number: int) -> None:
+        """Let it begin anew."""
+        (self.machines[number].folder / LOG).unlink(missing_ok=True)
+
+    def part_environments(self) -> None:
+        """Give each machine an environment of its own, as all have it by now."""
+        for machine in self.machines:
+            machine.environ = dict(machine.environ)
 
 
 @contextmanager
-def home(folder: Path) -> Iterator[Home]:
+def home(folder: Path, workers: int = WORKERS) -> Iterator[Home]:
     """An embedded home for as long as the context lasts."""
     mill = Mill(folder=folder, environ={"BATCHMILL_LOG_LEVEL": "error"})
     mill.home.mkdir()
     database = Database(f"sqlite:///{mill.home}/batchmill.db")
     schema.upgrade(database)
     try:
-        yield Home(mill, database)
+        yield Home(mill, database, workers)
     finally:
         mill.close()
         database.close()
 
 
 @contextmanager
-def machines(folder: Path, database_url: str, broker_url: str) -> Iterator[Machines]:
-    """Four machines for as long as the context lasts."""
+def machines(folder: Path, database_url: str, broker_url: str, workers: int = WORKERS) -> Iterator[Machines]:
+    """So many machines for as long as the context lasts."""
     environ = {
         "DATABASE_URL": database_url,
         "BROKER_URL": broker_url,
         "BATCHMILL_LOG_LEVEL": "error",
     }
     mills = []
-    for name in ("office", *(f"machine-{number}" for number in range(WORKERS))):
+    for name in ("office", *(f"machine-{number}" for number in range(workers))):
         (folder / name).mkdir()
         mills.append(Mill(folder=folder / name, environ=environ))
     database = Database(database_url)

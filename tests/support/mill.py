@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from tests.support import planted
@@ -174,14 +174,14 @@ class Mill:
         """How many batches are in each state."""
         return dict(self.query("SELECT state, count(*) FROM batches GROUP BY state"))
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Start the command and let it run."""
+    def start(self, *arguments: str | Path, log: IO[str] | None = None) -> subprocess.Popen[str]:
+        """Start the command and let it run; what it says goes to that file, else to pipes of the process's."""
         process = subprocess.Popen(
             [BATCHMILL, *map(str, arguments)],
             env=self.environment(),
             cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=log or subprocess.PIPE,
+            stderr=log or subprocess.PIPE,
             text=True,
             start_new_session=True,
         )

@@ -3,16 +3,17 @@
 import json
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import func, select
 
 from batchmill.findings import Level
 from batchmill.money.nanos import usd_text
-from batchmill.requests.model import AttemptState, BatchState
+from batchmill.requests.model import ENDED, AttemptState, BatchState
 from db.engine import Database
-from db.tables import attempts, batches, budget_periods, claims, ledger
+from db.tables import attempts, batches, budget_periods, claims, ledger, requests
 from tests.support.audit import audit
 from tests.support.mill import Sandbox, chat_line, write_lines
 from workers.witness import compare
@@ -45,11 +46,12 @@ def question_file(path: Path, count: int, *, max_tokens: int = OUTPUT_TOKENS) ->
 
 @dataclass(slots=True)
 class Witness:
-    """Looks from both sides; every look has to find each budget within its limit."""
+    """Looks from both sides; every look has to find each budget within its limit, and what has ended as it was."""
 
     database: Database
     provider: Sandbox
     looks: int = 0
+    _ended: dict[int, Any] = field(default_factory=dict, init=False)
 
     def look(self) -> int:
         """Find no budget overdrawn; how many calls the provider has seen.
@@ -64,10 +66,22 @@ class Witness:
                     attempts.c.hold_nanos.is_not(None)
                 )
             )[0][0]
+            ended = {
+                row.id: (row.state, row.answer_id)
+                for row in tx.rows(
+                    select(requests.c.id, requests.c.state, requests.c.answer_id).where(
+                        requests.c.state.in_(ENDED)
+                    )
+                )
+            }
+        assert self._ended.items() <= ended.items(), "§10.5 what had ended has changed"
+        self._ended = ended
         for period in periods:
-            assert period.spent_nanos + period.held_nanos <= period.limit_nanos, tuple(period)
+            assert period.spent_nanos + period.held_nanos <= period.limit_nanos, f"§10.6 {tuple(period)}"
             assert min(period.spent_nanos, period.held_nanos, period.unknown_nanos) >= 0, tuple(period)
-        assert bill["cost_nanos"] <= booked, "the provider has billed more than was ever held"
+        assert not periods or bill["cost_nanos"] <= booked, (
+            "§10.3 the provider has billed more than was ever held"
+        )
         self.looks += 1
         return bill["calls"]
 

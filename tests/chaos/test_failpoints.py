@@ -1,0 +1,133 @@
+"""Dying at each named moment in the way of a request: whatever was half-done is done once, and paid for once."""
+
+import random
+import signal
+from contextlib import suppress
+from dataclasses import dataclass, field
+from os import kill
+from pathlib import Path
+
+import pytest
+
+from batchmill.failpoints import EXIT_STATUS, Failpoint
+from batchmill.requests.model import BatchState
+from tests.chaos.conftest import PATIENCE_S, SEEDS
+from tests.support.arena import HASTY, Machines, work_until
+from tests.support.mill import Mill, read_lines, sandbox
+from tests.support.orders import hand_in, question_file
+from tests.support.proof import prove
+from tests.support.spending import Witness
+
+IN_WORKERS = (
+    Failpoint.AFTER_CLAIM,
+    Failpoint.IN_DISPATCH,
+    Failpoint.AFTER_DISPATCH,
+    Failpoint.AFTER_SEND,
+    Failpoint.BEFORE_SETTLE,
+    Failpoint.IN_SETTLE,
+    Failpoint.AFTER_SETTLE,
+)
+IN_RUNS = (
+    Failpoint.IN_INTAKE,
+    Failpoint.BEFORE_START,
+    Failpoint.AFTER_START,
+    Failpoint.IN_DELIVERY,
+    Failpoint.BEFORE_RENAME,
+    Failpoint.BETWEEN_RENAMES,
+    Failpoint.BEFORE_FINISH,
+)
+MANY_LINES = 2_500
+"""More than go into the database at once: a run can die between two portions."""
+
+
+@dataclass(slots=True)
+class Mortal:
+    """An arena whose machines die at one point after the other; who has is started anew, for the next."""
+
+    arena: Machines
+    points: list[str]
+    died: list[str] = field(default_factory=list)
+    _fates: dict[int, str] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Let each machine have its first point before any is started."""
+        for number in range(len(self.arena.machines)):
+            self._draw(number)
+
+    def tend(self) -> None:
+        """End whoever has met its point, as its host would with it, and start it for the next one."""
+        for number, machine in enumerate(self.arena.machines):
+            fate = self._fates.get(number)
+            if fate is not None and f"failpoint {fate.partition(':')[0]}: exit" in self.arena.log_of(number):
+                _end(machine)
+                self.died.append(fate)
+                self._draw(number)
+
+    def _draw(self, number: int) -> None:
+        machine = self.arena.machines[number]
+        self._fates.pop(number, None)
+        machine.environ.pop("BATCHMILL_FAILPOINT", None)
+        self.arena.forget_log(number)
+        if self.points:
+            self._fates[number] = machine.environ["BATCHMILL_FAILPOINT"] = self.points.pop(0)
+
+
+def _end(machine: Mill) -> None:
+    for pid in machine.processes():
+        with suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_workers_die_at_every_point(crowd: Machines, tmp_path: Path, seed: int, dialect: str) -> None:
+    """Each of them, in an order and after a number of times that the seed decides."""
+    draw = random.Random(seed)
+    points = [f"{point}:{draw.randint(1, 4)}" for point in draw.sample(IN_WORKERS, len(IN_WORKERS))]
+    mortal = Mortal(crowd, list(points))
+    with sandbox(tmp_path, "--latency", "0.1-0.3", "--seed", str(seed)) as provider:
+        crowd.mill.environ |= HASTY | {"OPENAI_BASE_URL": provider.url}
+        crowd.part_environments()
+        mortal.begin()
+        source = question_file(tmp_path / "in.jsonl", 300, seed)
+        batch = hand_in(crowd, source)
+        witness = Witness(crowd.database, provider)
+
+        def look() -> int:
+            mortal.tend()
+            return witness.look()
+
+        work_until(
+            crowd,
+            lambda: len(mortal.died) == len(points) and witness.is_quiet(BatchState.COMPLETED),
+            look,
+            within_s=PATIENCE_S,
+        )
+        print(f"\n{dialect}, seed {seed}: {', '.join(mortal.died)}: ", end="")
+        print(prove(crowd, provider, {batch: source}, tmp_path))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_run_dies_at_every_point(everywhere: Mill, tmp_path: Path, seed: int) -> None:
+    """The same command, again and again, each time dying a step further on: whole files or none, and then all of it."""
+    draw = random.Random(seed)
+    source, output = question_file(tmp_path / "in.jsonl", MANY_LINES, seed), tmp_path / "out.jsonl"
+    command = ("run", source, "-o", output, "--json")
+    with sandbox(tmp_path, "--fault", "400=0.01", "--seed", str(seed)) as provider:
+        everywhere.environ["OPENAI_BASE_URL"] = provider.url
+        for point in IN_RUNS:
+            nth = draw.randint(1, MANY_LINES) if point is Failpoint.IN_DELIVERY else 1
+            everywhere.environ["BATCHMILL_FAILPOINT"] = f"{point}:{nth}"
+            done = everywhere(*command)
+            assert (done.returncode, output.exists()) == (EXIT_STATUS, point is Failpoint.BEFORE_FINISH), done
+        del everywhere.environ["BATCHMILL_FAILPOINT"]
+        done = everywhere(*command)
+        assert done.returncode in (0, 1), done.stderr
+        doctor = everywhere.quickly("doctor", "--witness", str(provider.log))
+        calls = len(provider.calls())
+    assert doctor.returncode == 0, doctor.stdout
+    answers, failures = (read_lines(tmp_path / name) for name in ("out.jsonl", "out.errors.jsonl"))
+    assert failures
+    names = [line["custom_id"] for line in (*answers, *failures)]
+    assert sorted(names) == sorted(f"c{nth}" for nth in range(MANY_LINES))
+    assert calls <= MANY_LINES
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
