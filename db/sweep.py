@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import orjson
+import structlog
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -18,13 +19,16 @@ from batchmill.providers.base import WORKER_LOST, Reply, Verdict
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import BatchState, CacheMode, OnUnknown, RequestState
 from batchmill.requests.work import Attempt, BatchFacts, Job, Outcome
-from db import attempts, batches, circuits, claims, flights, hosted, requests
+from db import attempts, batches, circuits, claims, flights, hosted, requests, set_back
 from db import settle as settling
 from db.budgets import waiting
 from db.engine import Database, Transaction
 from db.tables import claims as claim_rows
 from db.tables import sweeps
 
+log = structlog.get_logger()
+
+NAME = "sweep"
 CLAIMS_A_STEP = 20
 ROWS_A_STEP = 2_000
 FLIGHTS_A_STEP = 200
@@ -82,6 +86,7 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     """One round of all steps; None when another owner is at it."""
     if not _own(database, owner):
         return None
+    database.persist(_heed_clock)
     lost, unknown = _take_back_expired(database, judge)
     free_stranded(database)
     database.persist(circuits.tidy)
@@ -101,13 +106,23 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
 def _own(database: Database, owner: str) -> bool:
     with database.write() as tx:
         insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
-        taking = insert(sweeps).values(name="sweep", owner=owner, lease_until_ms=tx.now_ms + OWNER_LEASE_MS)
+        is_free = (sweeps.c.lease_until_ms <= tx.now_ms) | (
+            sweeps.c.lease_until_ms > tx.now_ms + OWNER_LEASE_MS
+        )
+        taking = insert(sweeps).values(name=NAME, owner=owner, lease_until_ms=tx.now_ms + OWNER_LEASE_MS)
         taken = taking.on_conflict_do_update(
             index_elements=["name"],
             set_={"owner": owner, "lease_until_ms": tx.now_ms + OWNER_LEASE_MS},
-            where=(sweeps.c.lease_until_ms <= tx.now_ms) | (sweeps.c.owner == owner),
+            where=is_free
+            | (sweeps.c.owner == owner),  # one that lasts longer is of before a clock was set back
         ).returning(sweeps.c.name)
         return bool(tx.rows(taken))
+
+
+def _heed_clock(tx: Transaction) -> None:
+    by_ms = set_back.mend(tx, NAME)
+    if by_ms:
+        log.warning("clock_set_back", by_s=by_ms / 1000)
 
 
 def _take_back_expired(database: Database, judge: Judging) -> tuple[int, int]:

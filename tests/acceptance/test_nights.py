@@ -4,13 +4,10 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -21,10 +18,10 @@ from db import schema
 from db.engine import Database
 from tests.support.budgets import enter, moment_ms
 from tests.support.mill import Mill, wait_until
+from tests.support.other_clock import OtherClock
 from tests.support.receivers import MailServer
 from tests.support.servers import valkey_server
 
-ROOT = Path(__file__).parents[2]
 A, B = "a@acme.test", "b@acme.test"
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 EVENING_MS = moment_ms("2026-11-20T01:58")
@@ -80,48 +77,12 @@ class Nights:
 
     mill: Mill
     broker_url: str
-    offset: Path
+    clock: OtherClock
     worker: int = 0
-
-    @cached_property
-    def _starter(self) -> subprocess.Popen[str]:
-        with (self.mill.folder / "log.txt").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.clocked", str(self.offset)],
-                env=self.mill.environment() | {"PYTHONPATH": str(ROOT)},
-                cwd=self.mill.folder,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self.mill.started.append(process)
-        return process
-
-    def close(self) -> None:
-        """Leave nothing running."""
-        self.mill.kill_everything()
-        if self._starter.stdin is not None:
-            self._starter.stdin.close()
-
-    def set_clock(self, at_ms: int) -> None:
-        """Let it be that moment, from where time goes on."""
-        later = self.offset.with_suffix(".new")
-        later.write_text(str(at_ms - time.time_ns() // 1_000_000))
-        later.replace(self.offset)
-
-    def start(self, *arguments: str) -> int:
-        """Start a command that goes by that clock; its process, which leads a group of its own."""
-        starter = self._starter
-        assert starter.stdin is not None
-        assert starter.stdout is not None
-        starter.stdin.write(json.dumps(arguments) + "\n")
-        starter.stdin.flush()
-        return int(starter.stdout.readline())
 
     def start_worker(self) -> None:
         """The maintenance worker."""
-        self.worker = self.start("worker", "--maintenance")
+        self.worker = self.clock.start("worker", "--maintenance")
 
     def kill_worker(self) -> None:
         """kill -9 of the maintenance worker, with all its processes; and all that the broker holds is lost."""
@@ -144,7 +105,7 @@ class Nights:
         try:
             wait_until(condition, PATIENCE_S, every_s=0.05)
         except AssertionError:
-            raise AssertionError((self.mill.folder / "log.txt").read_text()) from None
+            raise AssertionError(self.clock.log.read_text()) from None
 
 
 @pytest.fixture
@@ -174,44 +135,44 @@ def nights(mill: Mill, mail: StallingServer, tmp_path: Path) -> Iterator[Nights]
         spent = ((NIGHT_MS - DAY_MS, 41_200_000_000), (NIGHT_MS - 2 * DAY_MS, 36_800_000_000))
         enter(database, [{"at_ms": at_ms, "cost_nanos": cost} for at_ms, cost in spent])
         database.close()
-        (tmp_path / "offset").write_text("0")
-        nights = Nights(mill=mill, broker_url=broker_url, offset=tmp_path / "offset")
-        nights.set_clock(EVENING_MS)
+        clock = OtherClock(mill=mill, offset=tmp_path / "offset", log=tmp_path / "log.txt")
+        nights = Nights(mill=mill, broker_url=broker_url, clock=clock)
+        nights.clock.set(EVENING_MS)
         yield nights
-        nights.close()
+        nights.clock.close()
 
 
 @pytest.mark.timeout(300)
 def test_one_mail_a_night_and_recipient(nights: Nights, mail: StallingServer) -> None:
     """A kill -9 before the mail is handed over: it is sent later, once. A kill -9 between that and the server's
     answer: it is not sent twice, it is flagged, and the next report says so. All with two beats and a FLUSHALL."""
-    nights.start("beat")
-    nights.start("beat")
+    nights.clock.start("beat")
+    nights.clock.start("beat")
     nights.start_worker()
     nights.wait(lambda: bool(nights.mill.query("SELECT 1 FROM schedules WHERE name = 'usage-report'")))
 
     mail.stalls_at = "RCPT"
-    nights.set_clock(NIGHT_MS)
+    nights.clock.set(NIGHT_MS)
     nights.wait(mail.is_silent.is_set)
     nights.kill_worker()
     assert (nights.states(NIGHT_MS), mail.mails) == ({A: "pending", B: "pending"}, [])
-    nights.set_clock(NIGHT_MS + 5 * MINUTE_MS)
+    nights.clock.set(NIGHT_MS + 5 * MINUTE_MS)
     nights.start_worker()
     nights.wait(lambda: nights.states(NIGHT_MS) == {A: "sent", B: "sent"})
 
     second_ms = NIGHT_MS + DAY_MS
     mail.is_silent.clear()
     mail.stalls_at = "DATA"
-    nights.set_clock(second_ms)
+    nights.clock.set(second_ms)
     nights.wait(mail.is_silent.is_set)
     nights.kill_worker()
     assert nights.states(second_ms) == {A: "sending", B: "pending"}
-    nights.set_clock(second_ms + 5 * MINUTE_MS)
+    nights.clock.set(second_ms + 5 * MINUTE_MS)
     nights.start_worker()
     nights.wait(lambda: nights.states(second_ms) == {A: "unknown", B: "sent"})
 
     third_ms = second_ms + DAY_MS
-    nights.set_clock(third_ms)
+    nights.clock.set(third_ms)
     nights.wait(lambda: nights.states(third_ms) == {A: "sent", B: "sent"})
     assert nights.states(second_ms) == {A: "unknown", B: "sent"}
 

@@ -79,16 +79,21 @@ def _said(mill: Mill) -> str:
 
 @dataclass(slots=True)
 class Home:
-    """An embedded home: SQLite, a broker of its own, and `batchmill worker --processes 4`."""
+    """An embedded home: SQLite, a broker of its own, and one `batchmill worker` with so many processes.
+
+    Attributes:
+        is_tended: Whether that is started, and started again, here.
+    """
 
     mill: Mill
     database: Database
     workers: int = WORKERS
+    is_tended: bool = True
     _worker: subprocess.Popen[str] | None = None
 
     def tend(self) -> None:
         """Start the command again when it has been killed; it does the upkeep itself."""
-        if self._worker is None or self._worker.poll() is not None:
+        if self.is_tended and (self._worker is None or self._worker.poll() is not None):
             self._worker = _start(self.mill, "--processes", str(self.workers))
 
     def hurt(self, draw: random.Random) -> None:
