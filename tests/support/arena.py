@@ -152,6 +152,10 @@ class Machines:
         """What the workers have said, machine by machine."""
         return "".join(map(_said, self.machines))
 
+    def running(self) -> list[subprocess.Popen[str]]:
+        """The commands that run."""
+        return [process for process in self._workers.values() if process.poll() is None]
+
     def log_of(self, number: int) -> str:
         """What one of them has said."""
         return _said(self.machines[number])

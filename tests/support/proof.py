@@ -20,7 +20,7 @@ from db.engine import Database
 from db.ledger import CORRECTION
 from db.tables import attempts, batches, claims, ledger, requests
 from tests.support.arena import Arena
-from tests.support.mill import Sandbox, read_lines
+from tests.support.mill import Mill, Sandbox, read_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def prove(arena: Arena, provider: Sandbox, inputs: Mapping[str, Path], folder: P
     Raises:
         AssertionError: One is broken; its number comes first.
     """
-    ask_doctor(arena, provider)
+    ask_doctor(arena.mill, provider)
     calls = [call for call in provider.calls() if call_name(call["client_request_id"] or "") is not None]
     rows = _Rows(arena.database)
     _prove_lines(arena, inputs, folder)
@@ -71,9 +71,9 @@ def prove(arena: Arena, provider: Sandbox, inputs: Mapping[str, Path], folder: P
     )
 
 
-def ask_doctor(arena: Arena, provider: Sandbox) -> None:
+def ask_doctor(mill: Mill, provider: Sandbox) -> None:
     """Let the installed doctor find nothing broken, the provider's log beside it."""
-    done = arena.mill.quickly("doctor", "--json", "--witness", str(provider.log))
+    done = mill.quickly("doctor", "--json", "--witness", str(provider.log))
     assert done.stdout, done.stderr
     findings = json.loads(done.stdout)["findings"]
     assert sum(one["invariant"] is not None for one in findings) >= 20, "the doctor has looked at nothing"
