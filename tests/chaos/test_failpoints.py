@@ -13,9 +13,10 @@ from batchmill.failpoints import EXIT_STATUS, Failpoint
 from batchmill.requests.model import BatchState
 from tests.chaos.conftest import PATIENCE_S, SEEDS
 from tests.support.arena import HASTY, Machines, work_until
-from tests.support.mill import Mill, read_lines, sandbox
+from tests.support.http_client import free_port, names, start_service
+from tests.support.mill import Mill, read_lines, sandbox, wait_until
 from tests.support.orders import hand_in, question_file
-from tests.support.proof import prove
+from tests.support.proof import ask_doctor, prove
 from tests.support.spending import Witness
 
 IN_WORKERS = (
@@ -34,6 +35,13 @@ IN_RUNS = (
     Failpoint.IN_DELIVERY,
     Failpoint.BEFORE_RENAME,
     Failpoint.BETWEEN_RENAMES,
+    Failpoint.BEFORE_FINISH,
+)
+IN_SERVICES = (
+    Failpoint.IN_INTAKE,
+    Failpoint.BEFORE_START,
+    Failpoint.AFTER_START,
+    Failpoint.IN_DELIVERY,
     Failpoint.BEFORE_FINISH,
 )
 MANY_LINES = 2_500
@@ -131,3 +139,39 @@ def test_a_run_dies_at_every_point(everywhere: Mill, tmp_path: Path, seed: int) 
     assert sorted(names) == sorted(f"c{nth}" for nth in range(MANY_LINES))
     assert calls <= MANY_LINES
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+@pytest.mark.large
+@pytest.mark.timeout(400)
+def test_a_service_dies_at_every_point(mill: Mill, tmp_path: Path) -> None:
+    """What it has accepted is read, answered and delivered by whoever is started next; nothing is left half-written."""
+    source, port = question_file(tmp_path / "in.jsonl", MANY_LINES), free_port()
+    with sandbox(tmp_path) as provider:
+        mill.environ["OPENAI_BASE_URL"] = provider.url
+        client = start_service(mill, port=port)
+        file = client.upload(source.read_bytes())
+        stop(mill)
+        batch = ""
+        for point in IN_SERVICES:
+            mill.environ["BATCHMILL_FAILPOINT"] = point
+            client = start_service(mill, port=port)
+            batch = batch or client.create(file["id"])["id"]
+            assert mill.started[-1].wait(PATIENCE_S) == EXIT_STATUS, point
+            mill.kill_everything()
+        del mill.environ["BATCHMILL_FAILPOINT"]
+        client = start_service(mill, port=port)
+        shown = client.ended(batch)
+        lines = client.lines(shown["output_file_id"])
+        stop(mill)
+        ask_doctor(mill, provider)
+    assert (shown["status"], shown["error_file_id"]) == ("completed", None), shown
+    assert names(lines) == [line["custom_id"] for line in read_lines(source)]
+    whole = {name for (name,) in mill.query("SELECT public_id FROM files WHERE state = 'processed'")}
+    assert whole == {shown["input_file_id"], shown["output_file_id"]}
+
+
+def stop(mill: Mill) -> None:
+    """As one does."""
+    done = mill.quickly("down")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: not mill.processes(), PATIENCE_S)
