@@ -114,6 +114,9 @@ def test_workers_die_at_every_point(crowd: Machines, tmp_path: Path, seed: int, 
         print(prove(crowd, provider, {batch: source}, tmp_path))
 
 
+@pytest.mark.parametrize(
+    "everywhere", ["sqlite", pytest.param("postgresql", marks=pytest.mark.large)], indirect=True
+)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_run_dies_at_every_point(everywhere: Mill, tmp_path: Path, seed: int) -> None:
     """The same command, again and again, each time dying a step further on: whole files or none, and then all of it."""
@@ -121,7 +124,7 @@ def test_a_run_dies_at_every_point(everywhere: Mill, tmp_path: Path, seed: int) 
     source, output = question_file(tmp_path / "in.jsonl", MANY_LINES, seed), tmp_path / "out.jsonl"
     command = ("run", source, "-o", output, "--json")
     with sandbox(tmp_path, "--fault", "400=0.01", "--seed", str(seed)) as provider:
-        everywhere.environ["OPENAI_BASE_URL"] = provider.url
+        everywhere.environ |= HASTY | {"OPENAI_BASE_URL": provider.url}
         for point in IN_RUNS:
             nth = draw.randint(1, MANY_LINES) if point is Failpoint.IN_DELIVERY else 1
             everywhere.environ["BATCHMILL_FAILPOINT"] = f"{point}:{nth}"

