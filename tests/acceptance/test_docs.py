@@ -50,6 +50,7 @@ from workers.health import standing
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+GUARANTEES = ROOT / "docs" / "guarantees.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -189,9 +190,10 @@ def test_the_examples_of_simple_inputs_run(mill: Mill, tmp_path: Path) -> None:
     assert (tmp_path / "summaries.jsonl").read_text(encoding="utf-8").count("\n") == 2
 
 
-def test_every_test_named_in_the_readme_exists():
+@pytest.mark.parametrize("page", [README, GUARANTEES], ids=lambda page: page.name)
+def test_every_test_named_exists(page):
     """What is said to stand behind a promise does."""
-    named = set(re.findall(r"`(test_\w+)`", README.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
     defined = {
         name
         for path in ROOT.glob("tests/**/test_*.py")
@@ -199,6 +201,18 @@ def test_every_test_named_in_the_readme_exists():
     }
     assert named
     assert named <= defined
+
+
+def test_every_guarantee_has_something_behind_it():
+    """Each row of its tables that promises names a test, or the page with the figures."""
+    promises = False
+    for line in GUARANTEES.read_text(encoding="utf-8").splitlines():
+        if line.startswith("|") and not promises:
+            promises = line.rstrip(" |").endswith(("tested by", "shown by"))
+        elif not line.startswith("|"):
+            promises = False
+        elif promises and not line.startswith("|---"):
+            assert "`test_" in line or "(benchmarks.md)" in line, line
 
 
 def test_every_code_is_explained():
