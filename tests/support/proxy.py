@@ -173,8 +173,8 @@ class Proxy:
         link.meet(self._fault)
         try:
             await link.carry(self.where)
-        except* OSError:
-            link.abort()  # one side has gone: so does the other
+        except* (OSError, asyncio.CancelledError):
+            link.abort()  # one side has gone, so does the other; or all is over
         finally:
             link.close()
             self._links.remove(link)

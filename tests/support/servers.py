@@ -17,6 +17,9 @@ from db import schema
 from db.engine import Database
 from tests.support.emptying import Emptying
 
+SERVER_SOCKET = ".s.PGSQL.5432"
+"""In the folder that a database's URL names as its host."""
+
 on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 """For a test of what only a server has, or where two must write at the same time."""
 
