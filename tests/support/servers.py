@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
@@ -98,8 +99,8 @@ class PostgresCluster:
 
 
 @contextmanager
-def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
-    """A PostgreSQL server for as long as the context lasts.
+def postgres_server() -> Iterator[Any]:
+    """A PostgreSQL server for as long as the context lasts, with nothing in it.
 
     Its folder is not pytest's: started by root, the server runs as a user of its own, who must be able to get there.
     """
@@ -112,14 +113,21 @@ def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
     data.mkdir()
     server = PostgresServer(data, cleanup_mode="stop")
     try:
+        yield server
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
+    """A PostgreSQL server for as long as the context lasts."""
+    with postgres_server() as server:
         cluster = PostgresCluster(server.get_uri(), durable=durable)
         try:
             yield cluster
         finally:
             cluster.close()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _started(folder: Path, tries: int = 5) -> ValkeyServer:
