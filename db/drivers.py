@@ -20,6 +20,25 @@ LOCK_TURN_S = 0.02
 PING_AFTER_S = 1.0
 """A connection that has been idle for longer is asked whether it still stands before it is used again."""
 
+WHEN_GONE = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 20_000,  # for what we have said and nobody acknowledges
+    "keepalives_idle": 10,  # while we wait for an answer
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""After 20 s a PostgreSQL server that is gone without a word (a cable, a firewall, a machine) counts as gone; the
+system would wait for a quarter of an hour, or two hours. libpq's parameters; DATABASE_URL may say otherwise."""
+
+LONGEST_IDLE = "60s"
+"""Should we be gone without a word within a transaction, the server ends it after this, as others wait for its locks;
+unless the server itself is set to end such transactions."""
+
+_LONGEST_IDLE = """
+SELECT set_config('idle_in_transaction_session_timeout', %s, false)
+WHERE current_setting('idle_in_transaction_session_timeout') = '0'
+"""
+
 OLDEST_SQLITE = (3, 38)
 
 
@@ -51,7 +70,9 @@ def make_engine(url: str, wait_s: float) -> Engine:
 
 
 def _make_postgresql_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_size=4, connect_args={"connect_timeout": 10})
+    given = make_url(url).query
+    unsaid = {name: value for name, value in WHEN_GONE.items() if name not in given}
+    engine = create_engine(url, pool_size=4, connect_args=unsaid)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
@@ -59,6 +80,7 @@ def _make_postgresql_engine(url: str) -> Engine:
         # would rather read all of it, and a prepared plan goes on doing so when it has grown.
         with connection.cursor() as cursor:
             cursor.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+            cursor.execute(_LONGEST_IDLE, (LONGEST_IDLE,))
         connection.commit()
 
     @event.listens_for(engine, "checkin")

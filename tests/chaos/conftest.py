@@ -10,11 +10,14 @@ import pytest
 from db import schema
 from db.engine import Database
 from tests.support.arena import Arena, Machines, home, machines
+from tests.support.mill import Sandbox, sandbox
+from tests.support.ordeal import LATENCY, Ordeal
 from tests.support.servers import PostgresCluster
 
 SEEDS = int(os.environ.get("SEEDS", "1"))
 LINES = int(os.environ.get("CHAOS_LINES", "200"))
 BATCHES = int(os.environ.get("CHAOS_BATCHES", "30"))
+every_seed = pytest.mark.parametrize("seed", range(SEEDS))
 PATIENCE_S = 90.0 * max(1, LINES // 200)
 
 
@@ -48,3 +51,16 @@ def arena(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Itera
     with machines(tmp_path, url, request.getfixturevalue("valkey_url")) as shared:
         yield shared
     cluster.drop(url)
+
+
+@pytest.fixture
+def provider(tmp_path: Path, seed: int) -> Iterator[Sandbox]:
+    """Answers in a while."""
+    with sandbox(tmp_path, *LATENCY, "--seed", str(seed)) as one:
+        yield one
+
+
+@pytest.fixture
+def ordeal(crowd: Machines, provider: Sandbox, tmp_path: Path, seed: int) -> Ordeal:
+    """What two workers are to go through."""
+    return Ordeal(crowd, provider, tmp_path, seed)

