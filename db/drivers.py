@@ -20,6 +20,10 @@ LOCK_TURN_S = 0.02
 PING_AFTER_S = 1.0
 """A connection that has been idle for longer is asked whether it still stands before it is used again."""
 
+MOST_IDLE_S = 10.0
+"""Who says nothing for so long in the middle of a transaction stands still, or its machine is gone: the server ends it,
+so that others need not wait for its locks, by which its lease could not be taken from it either. Less than a lease."""
+
 OLDEST_SQLITE = (3, 38)
 
 
@@ -59,6 +63,7 @@ def _make_postgresql_engine(url: str) -> Engine:
         # would rather read all of it, and a prepared plan goes on doing so when it has grown.
         with connection.cursor() as cursor:
             cursor.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {int(MOST_IDLE_S * 1000)}")
         connection.commit()
 
     @event.listens_for(engine, "checkin")
