@@ -28,7 +28,9 @@ OUTPUT_USD_PER_MTOK = 300
 COST_NANOS = 9_600_000
 """$0.0096, of each call."""
 PROMPT = "a question long enough to be answered at length, number {}"
-AUDIT_EVERY_S = 0.25
+AUDIT_EVERY_S = 1.0
+AUDIT_SHARE = 0.05
+"""Most of the time that audits may take: of a large database they take long."""
 BILLED = ("--price", f"0/{OUTPUT_USD_PER_MTOK}")
 """So that the sandbox charges the same."""
 
@@ -67,14 +69,14 @@ def question_file(path: Path, count: int, *, max_tokens: int = OUTPUT_TOKENS) ->
 class Witness:
     """Looks from both sides; every look has to find each budget within its limit, and what has ended as it was.
 
-    A few looks a second find all else in order, too, that has to be so after every transaction.
+    One look a second finds all else in order, too, that has to be so after every transaction.
     """
 
     database: Database
     provider: Sandbox
     looks: int = 0
     _ended: dict[int, Any] = field(default_factory=dict, init=False)
-    _audited_at: float = field(default=float("-inf"), init=False)
+    _audit_at: float = field(default=float("-inf"), init=False)
 
     def look(self) -> int:
         """Find no budget overdrawn; how many calls the provider has seen.
@@ -105,9 +107,11 @@ class Witness:
         assert not periods or bill["cost_nanos"] <= booked, (
             "§10.3 the provider has billed more than was ever held"
         )
-        if time.monotonic() - self._audited_at > AUDIT_EVERY_S:
+        begun = time.monotonic()
+        if begun > self._audit_at:
             audit(self.database)
-            self._audited_at = time.monotonic()
+            ended = time.monotonic()
+            self._audit_at = ended + max(AUDIT_EVERY_S, (ended - begun) / AUDIT_SHARE)
         self.looks += 1
         return bill["calls"]
 
