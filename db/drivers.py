@@ -30,9 +30,10 @@ WHEN_GONE = {
 """After 20 s a PostgreSQL server that is gone without a word (a cable, a firewall, a machine) counts as gone; the
 system would wait for a quarter of an hour, or two hours. libpq's parameters; DATABASE_URL may say otherwise."""
 
-LONGEST_IDLE = "60s"
-"""Should we be gone without a word within a transaction, the server ends it after this, as others wait for its locks;
-unless the server itself is set to end such transactions."""
+LONGEST_IDLE = "10s"
+"""Who says nothing for so long within a transaction stands still, or is gone without a word: the server ends it, as
+others wait for its locks, by which its lease could not be taken from it either. Less than a lease; unless the server
+itself is set to end such transactions."""
 
 _LONGEST_IDLE = """
 SELECT set_config('idle_in_transaction_session_timeout', %s, false)

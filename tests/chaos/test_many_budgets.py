@@ -1,7 +1,6 @@
 """Many tenants, many budgets that overlap, workers that are killed at random: every budget holds."""
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,14 @@ from sqlalchemy import select
 
 from batchmill.budgets.model import OnLimit
 from batchmill.requests.lines import read_lines
-from batchmill.requests.model import AttemptState, BatchOptions, BatchState, Lane
+from batchmill.requests.model import BatchOptions, BatchState, Lane
 from batchmill.routing.upstreams import Upstreams
 from db import batches as batch_rows
-from db.engine import Database
-from db.tables import attempts, batches, budget_periods, budgets, requests
+from db.tables import batches, budget_periods
 from tests.chaos.conftest import BATCHES, PATIENCE_S
 from tests.support.arena import HASTY, Arena, work_until
-from tests.support.budgets import covers
 from tests.support.mill import chat_line, sandbox, write_lines
-from tests.support.spending import BILLED, COST_NANOS, MODEL, PROMPT, Witness, price_file
+from tests.support.spending import BILLED, COST_NANOS, MODEL, PROMPT, Witness, price_file, prove_covered
 from workers.intake import take_in
 
 TENANTS = 20
@@ -77,39 +74,6 @@ def submit(arena: Arena, draw: random.Random, folder: Path, nth: int, upstream: 
         )
 
 
-def covered(database: Database) -> Sequence[tuple[str, str, int]]:
-    """Of every budget: its scope, its name, and what the calls that it covers came to, by their own facts."""
-    with database.snapshot() as tx:
-        calls = tx.rows(
-            select(
-                batches.c.public_id,
-                batches.c.tenant,
-                batches.c.user_id,
-                batches.c.request_type,
-                attempts.c.provider,
-                attempts.c.model,
-                attempts.c.state,
-                attempts.c.cost_nanos,
-                attempts.c.hold_nanos,
-            )
-            .join_from(attempts, requests, requests.c.id == attempts.c.request_id)
-            .join(batches, batches.c.id == requests.c.batch_id)
-        )
-        there = tx.rows(select(budgets))
-    return [
-        (
-            budget.scope,
-            budget.name,
-            sum(
-                call.cost_nanos if call.state == AttemptState.SETTLED else call.hold_nanos
-                for call in calls
-                if covers(budget, call)
-            ),
-        )
-        for budget in there
-    ]
-
-
 @pytest.mark.parametrize("seed", [0])
 def test_every_budget_holds(arena: Arena, tmp_path: Path, seed: int, dialect: str) -> None:
     """At no moment is one overdrawn; in the end each says what its calls came to, and who waits could not be paid."""
@@ -129,7 +93,6 @@ def test_every_budget_holds(arena: Arena, tmp_path: Path, seed: int, dialect: st
         accounts = witness.settle_accounts()
     with arena.database.snapshot() as tx:
         rows = {row.budget_id: row for row in tx.rows(select(budget_periods))}
-        names = {row.id: (row.scope, row.name) for row in tx.rows(select(budgets))}
         waiting = tx.rows(select(batches).where(batches.c.state == BatchState.PAUSED))
         ended = tx.rows(select(batches).where(batches.c.state == BatchState.COMPLETED))
     print(
@@ -139,8 +102,7 @@ def test_every_budget_holds(arena: Arena, tmp_path: Path, seed: int, dialect: st
         f" fullest {max(row.spent_nanos / row.limit_nanos for row in rows.values()):.2%}; {accounts}"
     )
     assert all(row.held_nanos == 0 for row in rows.values())
-    said = sorted((*names[id_], row.spent_nanos) for id_, row in rows.items())
-    assert said == sorted(covered(arena.database))
+    prove_covered(arena.database)
     assert all(
         rows[batch.waits_for_budget_id].spent_nanos + batch.waits_for_nanos
         > rows[batch.waits_for_budget_id].limit_nanos

@@ -1,5 +1,6 @@
 """A server that goes away: told in its own words as the outage it is, and used again when it is back."""
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -61,6 +62,26 @@ def test_connection_ended_within_a_transaction(database: Database) -> None:
 
     with pytest.raises(DatabaseError, match=REASON):
         idle()
+    assert find(database) == []
+
+
+def test_who_stands_still_within_a_transaction(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keeps nobody else from writing for long, and has written nothing itself."""
+    monkeypatch.setattr(drivers, "LONGEST_IDLE", "500ms")
+    lock = text("LOCK TABLE batches IN EXCLUSIVE MODE")
+    with closing(Database(database_url)) as other:
+
+        def stand_still() -> None:
+            with database.write() as tx:
+                tx.run(lock)
+                with other.write() as others:
+                    others.run(lock)
+                tx.rows(_find, id=1)
+
+        with pytest.raises(DatabaseError, match=REASON):
+            stand_still()
     assert find(database) == []
 
 

@@ -13,11 +13,13 @@ from typing import Protocol
 from urllib.parse import unquote
 
 import redis
+from sqlalchemy import func, select
 
 from batchmill.requests.model import Lane
 from batchmill.settings import load_settings
 from db import schema, sweep
 from db.engine import Database
+from db.tables import claims, requests
 from tests.support.mill import Mill
 from workers.app import make_app
 from workers.assembly import make_judge
@@ -209,6 +211,15 @@ def machines(folder: Path, database_url: str, broker_url: str, workers: int = WO
         database.close()
 
 
+def _standing(arena: Arena) -> str:
+    """How far it has come, for who has waited in vain."""
+    with arena.database.read() as tx:
+        lines = tx.rows(select(requests.c.state, func.count().label("times")).group_by(requests.c.state))
+        lost = tx.rows(select(func.count()).where(claims.c.lease_until_ms <= tx.now_ms))[0][0]
+    states = ", ".join(f"{row.times} {row.state}" for row in lines)
+    return f"lines {states or 'none'}; {lost} claims have run out"
+
+
 def work_until(
     arena: Arena,
     is_over: Callable[[], bool],
@@ -229,7 +240,9 @@ def work_until(
     deadline, killed, flushed = time.monotonic() + within_s, 0, 0
     strike_at: float | None = None
     while not is_over():
-        assert time.monotonic() < deadline, f"not within {within_s} s; {arena.log()[-2000:]}"
+        assert time.monotonic() < deadline, (
+            f"§10.1 not within {within_s} s: {_standing(arena)}; {arena.log()[-2000:]}"
+        )
         arena.tend()
         if look() and strike_at is None:
             strike_at = time.monotonic() + draw.uniform(0.0, 0.5)

@@ -26,5 +26,5 @@ def audit(database: Database) -> Books:
         found = [check.find(tx) for check in CHECKS]
         books = Books(tx)
     broken = [finding for finding in found if finding.level is not Level.OK]
-    assert not broken, broken
+    assert not broken, "; ".join(f"§10.{one.invariant} {one.check}: {one}" for one in broken)
     return books

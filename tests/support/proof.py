@@ -118,6 +118,17 @@ def _prove_lines(arena: Arena, inputs: Mapping[str, Path], folder: Path) -> None
         assert found == Counter(asked), f"§10.1 {batch}: not each line once: {found - Counter(asked)}"
         place = {name: nth for nth, name in enumerate(asked)}
         assert all(names == sorted(names, key=place.__getitem__) for names in files), f"§10.1 {batch}: order"
+        _prove_answers(path, output)
+
+
+def _prove_answers(questions: Path, output: Path) -> None:
+    """Each answer is one to its own question, which the sandbox repeats in whatever it says in full."""
+    asked = {line["custom_id"]: line["body"]["messages"][-1]["content"] for line in read_lines(questions)}
+    for line in read_lines(output):
+        said = line["response"]["body"]["choices"][0]
+        question = asked[line["custom_id"]]
+        fits = said["finish_reason"] != "stop" or f'"{question[:60]}"' in said["message"]["content"]
+        assert fits, f'§10.1 not an answer to "{question}": {said}'
 
 
 def _prove_calls(rows: _Rows, calls: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Spending watched from both sides: what our books say at any moment, and what the provider has billed."""
 
 import json
+import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from batchmill.findings import Level
 from batchmill.money.nanos import usd_text
 from batchmill.requests.model import ENDED, AttemptState, BatchState
 from db.engine import Database
-from db.tables import attempts, batches, budget_periods, claims, ledger, requests
+from db.tables import attempts, batches, budget_periods, budgets, claims, ledger, requests
 from tests.support.audit import audit
+from tests.support.budgets import covers
 from tests.support.mill import Sandbox, chat_line, write_lines
 from workers.witness import compare
 
@@ -26,8 +28,27 @@ OUTPUT_USD_PER_MTOK = 300
 COST_NANOS = 9_600_000
 """$0.0096, of each call."""
 PROMPT = "a question long enough to be answered at length, number {}"
+AUDIT_EVERY_S = 1.0
+AUDIT_SHARE = 0.05
+"""Most of the time that audits may take: of a large database they take long."""
 BILLED = ("--price", f"0/{OUTPUT_USD_PER_MTOK}")
 """So that the sandbox charges the same."""
+
+_calls = (
+    select(
+        batches.c.public_id,
+        batches.c.tenant,
+        batches.c.user_id,
+        batches.c.request_type,
+        attempts.c.provider,
+        attempts.c.model,
+        attempts.c.state,
+        attempts.c.cost_nanos,
+        attempts.c.hold_nanos,
+    )
+    .join_from(attempts, requests, requests.c.id == attempts.c.request_id)
+    .join(batches, batches.c.id == requests.c.batch_id)
+)
 
 
 def price_file(folder: Path, input_usd_per_mtok: int = 0) -> Path:
@@ -46,12 +67,16 @@ def question_file(path: Path, count: int, *, max_tokens: int = OUTPUT_TOKENS) ->
 
 @dataclass(slots=True)
 class Witness:
-    """Looks from both sides; every look has to find each budget within its limit, and what has ended as it was."""
+    """Looks from both sides; every look has to find each budget within its limit, and what has ended as it was.
+
+    One look a second finds all else in order, too, that has to be so after every transaction.
+    """
 
     database: Database
     provider: Sandbox
     looks: int = 0
     _ended: dict[int, Any] = field(default_factory=dict, init=False)
+    _audit_at: float = field(default=float("-inf"), init=False)
 
     def look(self) -> int:
         """Find no budget overdrawn; how many calls the provider has seen.
@@ -82,6 +107,11 @@ class Witness:
         assert not periods or bill["cost_nanos"] <= booked, (
             "§10.3 the provider has billed more than was ever held"
         )
+        begun = time.monotonic()
+        if begun > self._audit_at:
+            audit(self.database)
+            ended = time.monotonic()
+            self._audit_at = ended + max(AUDIT_EVERY_S, (ended - begun) / AUDIT_SHARE)
         self.looks += 1
         return bill["calls"]
 
@@ -159,3 +189,22 @@ class Accounts:
             f" ${usd_text(self.unknown_nanos)}; provider's bill ${usd_text(self.bill_nanos)} for {self.calls}"
             f" calls; {self.looks} looks"
         )
+
+
+def prove_covered(database: Database) -> None:
+    """Find that every budget says what the calls that it covers came to, by their own facts; each has one period, begun
+    before the first of them."""
+    with database.snapshot() as tx:
+        calls = tx.rows(_calls)
+        there = tx.rows(
+            select(budgets.c.scope, budgets.c.name, budget_periods.c.spent_nanos).join(
+                budget_periods, budget_periods.c.budget_id == budgets.c.id, isouter=True
+            )
+        )
+    for budget in there:
+        came_to = sum(
+            call.cost_nanos if call.state == AttemptState.SETTLED else call.hold_nanos
+            for call in calls
+            if covers(budget, call)
+        )
+        assert (budget.spent_nanos or 0) == came_to, f"§10.6 its calls came to {came_to} n$: {tuple(budget)}"
