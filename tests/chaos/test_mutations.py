@@ -27,7 +27,7 @@ SCENARIOS = sorted({mutant.scenario.format(dialect=dialect) for mutant, dialect 
 
 
 @pytest.mark.parametrize(("mutant", "dialect"), TRIED, ids=str)
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_a_mutant_is_found(mutant: Mutant, dialect: str, tmp_path: Path) -> None:
     """Its scenario fails, and says which promise is broken."""
     tree = copy_tree(tmp_path / "tree", mutant.edits)
@@ -38,7 +38,7 @@ def test_a_mutant_is_found(mutant: Mutant, dialect: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS if ALL else [])
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_as_it_is(scenario: str, tmp_path: Path) -> None:
     """Unchanged, the product passes what its mutants fail."""
     ran = run_test(copy_tree(tmp_path / "tree"), scenario, SIZES)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("api", "batchmill", "cli", "db", "schedules", "tasks", "workers", "tests", "pyproject.toml")
-WITHIN_S = 100.0
-PATIENCE_S = "20"
+WITHIN_S = 150.0
+PATIENCE_S = "60"
 """How long a chaos test waits for what a mutant does not do any more."""
 
 
