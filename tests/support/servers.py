@@ -130,14 +130,15 @@ def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
             cluster.close()
 
 
-def _started(folder: Path, tries: int = 5) -> ValkeyServer:
-    """Started; the free port it had found may be another's by then, who began at the same time."""
+def start_valkey(folder: Path, port: int | None = None, tries: int = 5) -> ValkeyServer:
+    """A Valkey there, or where nobody listens; the free port it had found may be another's by then, who began at the
+    same time."""
     for _ in range(tries - 1):
-        server = ValkeyServer(data_dir=folder, save="", appendonly="no")
+        server = ValkeyServer(port=port, data_dir=folder, save="", appendonly="no")
         with suppress(ValkeyServerStartupError):
             server.start()
             return server
-    server = ValkeyServer(data_dir=folder, save="", appendonly="no")
+    server = ValkeyServer(port=port, data_dir=folder, save="", appendonly="no")
     server.start()
     return server
 
@@ -145,7 +146,7 @@ def _started(folder: Path, tries: int = 5) -> ValkeyServer:
 @contextmanager
 def valkey_server(folder: Path) -> Iterator[str]:
     """A Valkey on a free port for as long as the context lasts; its URL."""
-    server = _started(folder)
+    server = start_valkey(folder)
     try:
         yield server.connection_url
     finally:
