@@ -36,7 +36,7 @@ SEEDS ?= 3
 SOAK_LINES ?= 20000
 
 chaos: setup ## Spend budgets while workers are killed at random, at full size (seven minutes)
-	@SEEDS=$(SEEDS) CHAOS_MUTANTS=all SOAK_LINES=$(SOAK_LINES) CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -m "large or not large" -v -s --timeout=600 $(CHAOS)
+	@SEEDS=$(SEEDS) SOAK_LINES=$(SOAK_LINES) CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -m "large or not large" -v -s --timeout=600 $(CHAOS)
 
 soak: setup ## The same with twenty seeds, and a batch of a million lines that is killed on its way (hours)
 	@$(MAKE) chaos SEEDS=20 SOAK_LINES=1000000

@@ -16,7 +16,7 @@ from tests.support.servers import PostgresCluster
 
 SEEDS = int(os.environ.get("SEEDS", "1"))
 LINES = int(os.environ.get("CHAOS_LINES", "200"))
-BATCHES = int(os.environ.get("CHAOS_BATCHES", "30"))
+BATCHES = int(os.environ.get("CHAOS_BATCHES", "16"))
 every_seed = pytest.mark.parametrize("seed", range(SEEDS))
 PATIENCE_S = float(os.environ.get("CHAOS_PATIENCE_S", 90.0 * max(1, LINES // 200)))
 

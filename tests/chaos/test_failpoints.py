@@ -96,7 +96,7 @@ def test_workers_die_at_every_point(crowd: Machines, tmp_path: Path, seed: int, 
         crowd.mill.environ |= HASTY | {"OPENAI_BASE_URL": provider.url}
         crowd.part_environments()
         mortal.begin()
-        source = question_file(tmp_path / "in.jsonl", 300, seed)
+        source = question_file(tmp_path / "in.jsonl", 200, seed)
         batch = hand_in(crowd, source)
         witness = Witness(crowd.database, provider)
 
@@ -128,10 +128,10 @@ def test_a_run_dies_at_every_point(everywhere: Mill, tmp_path: Path, seed: int) 
         for point in IN_RUNS:
             nth = draw.randint(1, MANY_LINES) if point is Failpoint.IN_DELIVERY else 1
             everywhere.environ["BATCHMILL_FAILPOINT"] = f"{point}:{nth}"
-            done = everywhere(*command)
+            done = everywhere.quickly(*command)
             assert (done.returncode, output.exists()) == (EXIT_STATUS, point is Failpoint.BEFORE_FINISH), done
         del everywhere.environ["BATCHMILL_FAILPOINT"]
-        done = everywhere(*command)
+        done = everywhere.quickly(*command)
         assert done.returncode in (0, 1), done.stderr
         doctor = everywhere.quickly("doctor", "--witness", str(provider.log))
         calls = len(provider.calls())

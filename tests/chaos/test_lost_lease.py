@@ -23,7 +23,9 @@ from tests.support.spending import Witness
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"])
-@pytest.mark.parametrize("point", [Failpoint.AFTER_CLAIM, Failpoint.AFTER_DISPATCH])
+@pytest.mark.parametrize(
+    "point", [pytest.param(Failpoint.AFTER_CLAIM, marks=pytest.mark.large), Failpoint.AFTER_DISPATCH]
+)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_sleeper_makes_no_call(
     crowd: Machines, tmp_path: Path, seed: int, point: Failpoint, dialect: str

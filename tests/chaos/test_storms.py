@@ -33,6 +33,9 @@ PRODUCERS = 3
 LINES = 25
 
 
+@pytest.mark.parametrize(
+    "dialect", [pytest.param("sqlite", marks=pytest.mark.large), "postgresql"], indirect=True
+)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_sigterm_again_and_again(crowd: Machines, tmp_path: Path, seed: int, dialect: str) -> None:
     """Workers end their calls and leave in order, also when they are told so several times: nothing is unknown, and
