@@ -408,6 +408,9 @@ class Pipeline:
             reply = CANCELLED
         finally:
             del self._calling[task]
+        if reply.error_code == NOT_MADE:
+            await self.limits.give_back(given)
+            return NOT_SENT
         await self.limits.leave(given, reply)
         is_for_other_key = (reply.verdict is Verdict.BLOCKED and self.limits.rest(given)) or (
             reply.verdict is Verdict.THROTTLED and self.limits.has_other_key(given)
@@ -455,6 +458,7 @@ class Pipeline:
             account=given.account,
             output_cap_tokens=self.output_cap_tokens,
             listener=job.listener,
+            may_go=lambda: not self._must_not_call(job),
         )
 
     def _must_not_call(self, job: Job) -> bool:

@@ -3,7 +3,7 @@
 A provider is one file: how a request is addressed, what its errors mean, where its usage is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -69,6 +69,8 @@ class Call:
         account: Which of the provider's keys it goes out with, counted from 0.
         output_cap_tokens: The longest answer, for a provider that must be told one where the request says none.
         listener: Who wants the answer in pieces. A provider that cannot give it so lets them hear nothing.
+        may_go: Asked with a connection in hand, just before the first byte is sent: whether the call is still to be
+            made. None = it is. Whoever does not make its connections itself does not ask.
     """
 
     endpoint: Endpoint
@@ -79,6 +81,7 @@ class Call:
     account: int = 0
     output_cap_tokens: int = DEFAULT_OUTPUT_CAP_TOKENS
     listener: Listener | None = None
+    may_go: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

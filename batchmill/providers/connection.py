@@ -21,6 +21,10 @@ class WireError(Exception):
     """What came over the wire is no whole answer."""
 
 
+class TooLateError(WireError):
+    """By the time there was a connection the call was no longer to be made; nothing has been sent."""
+
+
 class DisconnectedError(WireError):
     """The server closed the connection instead of answering."""
 
@@ -47,6 +51,7 @@ class Exchange:
         headers: By name in lower case; of a name that comes twice the first.
         body: Uncompressed; None until it is whole.
         trouble: What ended the exchange early; None when it ended well.
+        may_go: Whether it is still to be sent, asked just before it is; None = it is.
         on_piece: Told of each piece of the body as it comes, uncompressed; must not raise.
         is_given_up: Nobody waits for it any more: what has not gone out by then must not.
     """
@@ -58,6 +63,7 @@ class Exchange:
     trouble: Exception | None = None
     is_given_up: bool = False
     on_piece: Callable[[bytes], None] | None = None
+    may_go: Callable[[], bool] | None = None
 
 
 _OVER = Exchange(status=0)
@@ -96,6 +102,8 @@ class Connection(asyncio.Protocol):
             WireError: No whole answer came.
             OSError: The connection failed.
         """
+        if exchange.may_go is not None and not exchange.may_go():
+            raise TooLateError
         self._exchange = exchange
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []

@@ -76,13 +76,14 @@ class HttpProvider:
             request = self._wire.write(call)
         except UntranslatableError as error:
             return Reply(verdict=Verdict.REFUSED, error_code=UNSUPPORTED, error_message=str(error))
-        exchange = Exchange()
+        exchange = Exchange(may_go=call.may_go)
         latency_ms = await self._carry(request, exchange, call.timeout_s)
         return self._read(call, exchange, latency_ms)
 
     async def _stream(self, call: Call, listener: Listener) -> Reply:
         """The same for an answer that is wanted in pieces; it is put together, and judged as a whole."""
         stream = Stream(call.endpoint, listener)
+        stream.exchange.may_go = call.may_go
         body = ask_for_pieces(call.endpoint, call.body, listener.options)
         request = self._wire.write(replace(call, body=body))
         latency_ms = await self._carry(request, stream.exchange, call.timeout_s)

@@ -11,13 +11,14 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from batchmill.providers import answers, signals
-from batchmill.providers.base import Probe, Reply, Verdict
+from batchmill.providers.base import NOT_MADE, Probe, Reply, Verdict
 from batchmill.providers.connection import (
     AnswerTooLargeError,
     BrokenAnswerError,
     DisconnectedError,
     Exchange,
     NotHttpError,
+    TooLateError,
 )
 from batchmill.providers.wire import Answer, Wire
 from batchmill.requests.model import Endpoint
@@ -106,6 +107,9 @@ class ReplyReader:
         trouble = exchange.trouble
         if exchange.connected:
             return self._lost(trouble)
+        if isinstance(trouble, TooLateError):
+            message = f"when there was a connection to {self.name}, it was too late to send the call"
+            return Reply(verdict=Verdict.UNREACHABLE, error_code=NOT_MADE, error_message=message)
         code = "connect_timeout" if isinstance(trouble, TimeoutError) else "connect_failed"
         message = self._clean(f"no connection to {self.name}: {_describe(trouble)}")
         return Reply(verdict=Verdict.UNREACHABLE, error_code=code, error_message=message)

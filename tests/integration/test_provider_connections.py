@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import socket
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
 from yarl import URL
 
-from batchmill.providers.base import Reply, Verdict
+from batchmill.providers.base import NOT_MADE, Reply, Verdict
 from batchmill.providers.connection import Exchange
 from batchmill.providers.pool import Pool
 from tests.support.clocks import until
@@ -69,6 +71,40 @@ def test_a_connection_that_is_just_closing_is_not_used(hard: bool) -> None:
             return [first.verdict, (await made.call(chat())).verdict]
 
     assert asyncio.run(run()) == [Verdict.ANSWERED] * 2
+
+
+class Ears:
+    """Whoever wants pieces, and hears none."""
+
+    has_begun = False
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def hear(self, event: bytes) -> None:
+        """Nothing is said."""
+        raise AssertionError(event)
+
+
+@pytest.mark.parametrize("listener", [None, Ears()])
+def test_too_late_once_there_is_a_connection(listener: Ears | None) -> None:
+    """A call whose time has passed while its connection was made is not sent; the next one takes the connection."""
+    met, heard = 0, []
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met
+        met += 1
+        while True:
+            heard.append(await read_request(reader))
+            writer.write(http())
+
+    async def run() -> tuple[Reply, Reply]:
+        async with misbehaving(behave) as base_url, provider(base_url) as made:
+            late = await made.call(replace(chat(), may_go=lambda: False, listener=listener))
+            return late, await made.call(replace(chat(), may_go=lambda: True))
+
+    late, sent = asyncio.run(run())
+    assert (late.verdict, late.error_code, late.is_of_a_call) == (Verdict.UNREACHABLE, NOT_MADE, False)
+    assert sent.verdict is Verdict.ANSWERED
+    assert (met, len(heard)) == (1, 1)
 
 
 def test_an_answer_that_says_close_ends_its_connection_alone() -> None:

@@ -16,7 +16,7 @@ from batchmill.limits.gate import Gate
 from batchmill.limits.memory import MemoryLimiter
 from batchmill.limits.model import Limits
 from batchmill.pipeline import Pipeline
-from batchmill.providers.base import Call, Reply
+from batchmill.providers.base import NOT_MADE, Call, Reply, Verdict
 from batchmill.requests.ids import request_id
 from batchmill.requests.model import Lane
 from batchmill.routing.circuits import Cause, CircuitState
@@ -381,3 +381,27 @@ def test_a_call_that_is_withheld_after_its_pass_leaves_its_slot(mill_database: D
         await until(lambda: not play.gate._out)
 
     playing(mill_database, act, limits={MODEL: Limits(concurrency=1)})
+
+
+def test_a_lease_that_is_lost_while_a_connection_is_made(mill_database: Database) -> None:
+    """Asked with a connection in hand, the call may not go out any more; it costs nothing, and has not been a try."""
+    batch = add_batch(mill_database, 1)
+
+    async def act(play: Play) -> None:
+        async def call(call: Call) -> Reply:
+            assert call.may_go is not None
+            assert call.may_go()
+            if not play.provider.models:
+                play.provider.models.append(call.model)
+                play.pipeline.journal._held_until_s.clear()
+                assert not call.may_go()
+                return Reply(verdict=Verdict.UNREACHABLE, error_code=NOT_MADE)
+            return ANSWERED
+
+        play.provider.call = call
+        await until(lambda: states_of(mill_database, batch) == ["done"])
+
+    playing(mill_database, act, limits={})
+    assert [(row.error, row.cost_nanos) for row in attempts_of(mill_database, request_id(batch, 1))][:1] == [
+        (NOT_MADE, 0)
+    ]
