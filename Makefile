@@ -41,8 +41,14 @@ chaos: setup ## Spend budgets while workers are killed at random, at full size (
 soak: setup ## The same with twenty seeds, and a batch of a million lines that is killed on its way (hours)
 	@$(MAKE) chaos SEEDS=20 SOAK_LINES=1000000
 
+.PHONY: bench-peers peers-lock
+FIGURES := --docs docs --readme README.md
+
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty-five minutes)
-	@$(BIN)/python -m benchmarks --page docs/benchmarks.md $(BENCH)
+	@$(BIN)/python -m benchmarks $(FIGURES) $(BENCH)
+
+bench-peers: setup ## Measure what others do beside it, each in an environment of its own (seventy-five minutes)
+	@$(BIN)/python -m benchmarks --peers $(FIGURES) $(BENCH)
 
 check: setup compose-check ## Lint, formatting, types, import floors, the Compose file
 	@$(BIN)/ruff check .
@@ -71,5 +77,11 @@ lock: ## Pin every dependency anew (needs uv)
 ranks: setup ## Rebuild the tokenizers' ranks and check their hashes (needs npm)
 	@$(BIN)/python -m batchmill.tokens.rebuild
 
-clean: ## Remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+PEERS := benchmarks/peers/requirements
+
+peers-lock: ## Pin anew what the benchmark's peers need (needs uv)
+	for wanted in $(PEERS)/*.in; do uv pip compile --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --quiet --upgrade $$wanted --output-file $${wanted%.in}.txt || exit 1; done
+
+clean: ## Remove the environments and caches
+	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

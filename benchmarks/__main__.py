@@ -1,36 +1,43 @@
 """`python -m benchmarks`: measure, show, write down."""
 
-import json
 import shutil
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
-from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of
+from benchmarks.charts import write_charts
+from benchmarks.document import Document, Measurement
+from benchmarks.figures import AtLeast, AtMost, Figure, Part, Samples, figures_of, table_of
 from benchmarks.machine import describe
-from benchmarks.page import Outcome
+from benchmarks.page import page
 from benchmarks.parts import (
     answering,
+    beside,
     budgets,
     cleanup,
     client,
     direct,
     intake,
+    lanes,
     limits,
     memory,
     quota,
+    quota_beside,
     quoting,
-    rivals,
     service,
     utilisation,
+    utilisation_beside,
 )
+from benchmarks.peers import environments
+from benchmarks.peers.environments import Pythons
 from benchmarks.profile import explain
-from benchmarks.sizes import FULL, QUICK
+from benchmarks.readme import write_readme
+from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.stage import Stage
 from cli.output import narrate, print_table
 
@@ -43,15 +50,18 @@ EVERY_ROUND: Sequence[tuple[set[Part], Measure]] = (
     ({Part.QUOTE}, quoting.run),
     ({Part.CLIENT}, client.run),
     ({Part.LIMITS}, limits.run),
-    ({Part.RIVALS}, rivals.run),
+    ({Part.PEERS, Part.PEERS_CACHED}, beside.run),
 )
 ONCE: Sequence[tuple[set[Part], Measure]] = (
     ({Part.UTILISATION}, utilisation.run),
-    ({Part.MEMORY}, memory.run),
     ({Part.QUOTA}, quota.run),
     ({Part.SERVICE}, service.run),
     ({Part.DIRECT}, direct.run),
     ({Part.CLEANUP}, cleanup.run),
+    ({Part.PEERS_SLOW}, utilisation_beside.run),
+    ({Part.PEERS_QUOTA}, quota_beside.run),
+    ({Part.LANES}, lanes.run),
+    ({Part.MEMORY, Part.COST}, memory.run),
 )
 TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.UNIQUE: answering.UNIQUE_TARGETS,
@@ -62,57 +72,88 @@ TARGETS: Mapping[Part, Mapping[str, AtLeast | AtMost]] = {
     Part.CLIENT: client.TARGETS,
     Part.LIMITS: limits.TARGETS,
     Part.QUOTA: quota.TARGETS,
-    Part.MEMORY: memory.TARGETS,
     Part.UTILISATION: utilisation.TARGETS,
     Part.SERVICE: service.TARGETS,
     Part.DIRECT: direct.TARGETS,
     Part.CLEANUP: cleanup.TARGETS,
-    Part.RIVALS: {},
+    Part.PEERS: beside.TARGETS,
+    Part.PEERS_CACHED: beside.CACHED_TARGETS,
+    Part.PEERS_SLOW: utilisation_beside.TARGETS,
+    Part.PEERS_QUOTA: {},
+    Part.LANES: lanes.TARGETS,
+    Part.MEMORY: memory.MEMORY_TARGETS,
+    Part.COST: memory.COST_TARGETS,
 }
+DOCUMENT, PAGE, CHARTS = "benchmarks.json", "benchmarks.md", "benchmarks"
 
 
 @click.command()
 @click.option("--only", help=f"Parts to measure, comma between: {', '.join(Part)}.")
+@click.option("--peers", is_flag=True, help="The parts that have others beside ours, instead of ours alone.")
+@click.option("--own-venv", is_flag=True, help="Only the peers that this project's own environment can run.")
 @click.option(
     "--quick", is_flag=True, help="Small sizes, once: shows that it runs, says nothing about speed."
 )
 @click.option("--rounds", type=click.IntRange(1), help="How often the short parts are measured.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures there.")
-@click.option("--page", "page_path", type=click.Path(path_type=Path), help="Write the page there.")
+@click.option("--docs", type=click.Path(path_type=Path), help="Folder of figures, page and charts to update.")
+@click.option("--readme", type=click.Path(path_type=Path), help="README whose figures are to be updated.")
+@click.option("--render", is_flag=True, help="Measure nothing: write page and charts from the figures there.")
 def main(
-    only: str | None, quick: bool, rounds: int | None, json_path: Path | None, page_path: Path | None
+    only: str | None,
+    peers: bool,
+    own_venv: bool,
+    quick: bool,
+    rounds: int | None,
+    docs: Path | None,
+    readme: Path | None,
+    render: bool,
 ) -> None:
     """Measure batchmill on this machine; missed targets are told, and no reason to fail."""
-    wanted = _parts(only)
-    sizes = QUICK if quick else FULL
+    measured = Document()
+    if not render:
+        wanted = _parts(only) if only else {part for part in Part if part.is_beside is peers}
+        sizes = QUICK if quick else FULL
+        pythons = Pythons()
+        if any(part.is_beside for part in wanted):
+            pythons = environments.own() if own_venv else environments.make()
+        measured = _session(replace(sizes, rounds=rounds or sizes.rounds), wanted, pythons, is_quick=quick)
+        print_table(table_of(measured.figures))
+    if docs:
+        _write(measured, docs, readme)
+
+
+def _parts(only: str) -> set[Part]:
+    try:
+        return {Part(name.strip()) for name in only.split(",")}
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; parts are {', '.join(Part)}", param_hint="--only") from None
+
+
+def _session(sizes: Sizes, wanted: set[Part], pythons: Pythons, *, is_quick: bool) -> Document:
+    """Measure on a stage of its own, which is cleared away."""
     machine = describe()
     folder = Path(tempfile.mkdtemp(prefix="batchmill-bench-"))
-    stage = Stage(folder, replace(sizes, rounds=rounds or sizes.rounds))
+    stage = Stage(folder, sizes, pythons)
     try:
         figures = _measure(stage, wanted)
-        profiles = [] if quick else explain(stage, figures)
+        profiles = [] if is_quick else explain(stage, figures)
     finally:
         stage.close()
         shutil.rmtree(folder, ignore_errors=True)
-    outcome = Outcome(
-        machine=machine,
-        sizes=stage.sizes,
-        is_quick=quick,
-        figures=tuple(figures),
-        profiles=tuple(profiles),
-    )
-    print_table(outcome.as_table())
-    if json_path:
-        json_path.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
-    if page_path:
-        page_path.write_text(outcome.as_page(), encoding="utf-8")
-
-
-def _parts(only: str | None) -> set[Part]:
-    try:
-        return {Part(name.strip()) for name in only.split(",")} if only else set(Part)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}; parts are {', '.join(Part)}", param_hint="--only") from None
+    parts = {
+        part: Measurement(
+            machine=machine,
+            sizes=asdict(sizes),
+            is_quick=is_quick,
+            figures=[figure for figure in figures if figure.part is part],
+            profiles=[profile for profile in profiles if profile.part is part],
+            versions=pythons.versions() if part.is_beside else {},
+            absent={**pythons.absent(), **stage.trouble[part]} if part.is_beside else {},
+        )
+        for part in Part
+        if part in wanted
+    }
+    return Document(parts)
 
 
 def _measure(stage: Stage, wanted: set[Part]) -> list[Figure]:
@@ -130,8 +171,20 @@ def _measure(stage: Stage, wanted: set[Part]) -> list[Figure]:
                 )
         for part, whole in found.items():
             samples[part].append(whole)
-    figures = [figure for part in Part for figure in figures_of(part, samples[part], TARGETS[part])]
-    return figures + rivals.ratios(figures)
+    return [
+        figure for part in Part if part in wanted for figure in figures_of(part, samples[part], TARGETS[part])
+    ]
+
+
+def _write(measured: Document, docs: Path, readme: Path | None) -> None:
+    """Put the new parts over the old ones, and render all of it anew."""
+    docs.mkdir(exist_ok=True)
+    document = Document.load(docs / DOCUMENT).updated(measured)
+    document.save(docs / DOCUMENT)
+    (docs / PAGE).write_text(page(document), encoding="utf-8")
+    write_charts(document, docs / CHARTS)
+    if readme:
+        write_readme(document, readme)
 
 
 if __name__ == "__main__":

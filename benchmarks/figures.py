@@ -9,9 +9,20 @@ Samples = Mapping[str, float]
 """What one round of a part has measured, by figure."""
 
 
-class Part(StrEnum):
-    """What can be measured on its own."""
+class SoFar(float):
+    """A value that would have gone on rising: it was looked at for a limited time."""
 
+
+class Part(StrEnum):
+    """What can be measured on its own, in the order of the page: beside the others first."""
+
+    PEERS = "peers"
+    PEERS_CACHED = "peers-cached"
+    PEERS_SLOW = "peers-slow"
+    PEERS_QUOTA = "peers-quota"
+    LANES = "lanes"
+    MEMORY = "memory"
+    COST = "cost"
     UNIQUE = "unique"
     CACHED = "cached"
     BUDGETS = "budgets"
@@ -20,12 +31,23 @@ class Part(StrEnum):
     CLIENT = "client"
     LIMITS = "limits"
     QUOTA = "quota"
-    MEMORY = "memory"
     UTILISATION = "utilisation"
     SERVICE = "service"
     DIRECT = "direct"
     CLEANUP = "cleanup"
-    RIVALS = "rivals"
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the others are measured in it: `make bench-peers`, not `make bench`."""
+        return self in BESIDE
+
+
+BESIDE = frozenset(
+    (
+        *(Part.PEERS, Part.PEERS_CACHED, Part.PEERS_SLOW, Part.PEERS_QUOTA),
+        *(Part.LANES, Part.MEMORY, Part.COST),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,23 @@ class Figure:
         return median(self.samples)
 
     @property
+    def is_so_far(self) -> bool:
+        """Whether it is at least that, and would have gone on rising."""
+        return any(isinstance(sample, SoFar) for sample in self.samples)
+
+    @property
+    def shown(self) -> str:
+        """The median with as many digits as are worth reading."""
+        return f"≥ {number(self.value)}" if self.is_so_far else number(self.value)
+
+    @property
+    def range(self) -> str:
+        """Lowest and highest; nothing of a single sample."""
+        if len(self.samples) == 1:
+            return ""
+        return f"{number(min(self.samples))} to {number(max(self.samples))}"
+
+    @property
     def is_met(self) -> bool | None:
         """Whether the target is met; None without one."""
         return self.target.is_met(self.value) if self.target else None
@@ -95,6 +134,7 @@ _UNITS = (
     "ms CPU a call",
     "calls/s",
     "MB",
+    "h",
     "s",
     "ms",
     "x",
@@ -121,3 +161,19 @@ def number(value: float) -> str:
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def table_of(figures: Sequence[Figure]) -> list[dict[str, str]]:
+    """Rows for the terminal."""
+    return [
+        {
+            "part": figure.part,
+            "figure": figure.name,
+            "median": figure.shown,
+            "unit": figure.unit,
+            "range": figure.range,
+            "target": str(figure.target or ""),
+            "": figure.verdict,
+        }
+        for figure in figures
+    ]

@@ -30,6 +30,9 @@ class Role(StrEnum):
     """PostgreSQL with all its processes; SQLite has none."""
 
 
+NOT_THEIRS = (Role.DATABASE, Role.SANDBOX)
+
+
 @dataclass(frozen=True, slots=True)
 class _Stat:
     """`/proc/PID/stat`, as far as we read it."""
@@ -41,16 +44,19 @@ class _Stat:
 
 @dataclass(slots=True)
 class Watch:
-    """Looks at processes every 50 ms, so what one does in its very last moment may be missed.
+    """Looks at processes ever and again, so what one does in its very last moment may be missed.
 
     Args:
         roots: Processes by pid; whatever these start is found below them.
 
     Attributes:
         peak_bytes: The largest resident set that a process of this role ever had.
+        together_bytes: The most that all were seen to hold at one time, database server and sandbox left out; what
+            forks share counts for each.
     """
 
     roots: Mapping[int, Role]
+    together_bytes: int = 0
     peak_bytes: dict[Role, int] = field(default_factory=lambda: defaultdict(int))
     _parents: dict[int, int] = field(default_factory=dict)
     _known: dict[int, Role] = field(default_factory=dict)
@@ -60,14 +66,17 @@ class Watch:
     def look(self) -> None:
         """Take note of what everyone has used by now."""
         self._search()
+        together = 0
         for pid, role in self._known.items():
             if (stat := _stat(pid)) is not None:
                 self._cpu_s[pid] = stat.cpu_s
                 if pid in self.roots and role is Role.DATABASE:  # its backends come and go
                     self._cpu_s[pid] += stat.ended_children_cpu_s
                 self.peak_bytes[role] = max(self.peak_bytes[role], peak_bytes(pid))
+                together += 0 if role in NOT_THEIRS else resident_bytes(pid)
             elif role is Role.DATABASE:  # its parent counts it from now on
                 self._cpu_s.pop(pid, None)
+        self.together_bytes = max(self.together_bytes, together)
         now: dict[Role, float] = defaultdict(float)
         for pid, cpu_s in self._cpu_s.items():
             now[self._known[pid]] += cpu_s
@@ -93,12 +102,12 @@ class Watch:
 
 
 @contextmanager
-def watching(roots: Mapping[int, Role]) -> Iterator[Watch]:
-    """A watch for as long as the context lasts."""
+def watching(roots: Mapping[int, Role], look_every_s: float = LOOK_EVERY_S) -> Iterator[Watch]:
+    """A watch for as long as the context lasts; it takes a share of a processor that grows with how often it looks."""
     watch, over = Watch(roots), threading.Event()
 
     def go_on() -> None:
-        while not over.wait(LOOK_EVERY_S):
+        while not over.wait(look_every_s):
             watch.look()
 
     watch.look()

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from benchmarks.processes import Role, Watch, watching
+from benchmarks.processes import LOOK_EVERY_S, Role, Watch, watching
 from benchmarks.stage import Home, Provider, Stage
 from benchmarks.store import Store
 from db.engine import Database
 from db.tables import attempts, batches, ledger
 
-PATIENCE_S = 600.0
+PATIENCE_S = 1_800.0
 
 
 class BenchmarkError(Exception):
@@ -32,6 +32,8 @@ class Measured:
         answering_s: From the batch's start, its last line stored, to the commit that settled its last request.
         settled_per_s: Lines a second from the first commit that settled any to the last. Commits are known by when
             they began, so the last one's lines are not counted.
+        settling_s: When the first of those commits began and when the last did, in seconds since 1970; of a single
+            commit, when the batch's answering began and ended.
         batch: Its row.
     """
 
@@ -40,6 +42,7 @@ class Measured:
     answering_s: float
     settled_per_s: float
     batch: Any
+    settling_s: tuple[float, float]
     watch: Watch
 
     def cpu_ms_a_line(self, role: Role) -> float:
@@ -47,9 +50,20 @@ class Measured:
         used_s = self.watch.cpu_s(role, self.batch.started_ms / 1000, self.batch.finalizing_ms / 1000)
         return used_s * 1000 / self.lines
 
+    def settling_cpu_ms_a_line(self, role: Role) -> float:
+        """CPU time a line between the first commit that settled any and the last: nothing of starts and ends."""
+        begin_s, end_s = self.settling_s
+        return self.watch.cpu_s(role, begin_s, end_s) * 1000 / (self.settled_per_s * (end_s - begin_s))
+
 
 def measure(
-    stage: Stage, store: Store, home: Home, provider: Provider, path: Path, *options: str
+    stage: Stage,
+    store: Store,
+    home: Home,
+    provider: Provider,
+    path: Path,
+    *options: str,
+    look_every_s: float = LOOK_EVERY_S,
 ) -> Measured:
     """Run the command on a file to its end.
 
@@ -58,7 +72,7 @@ def measure(
     """
     begun = time.monotonic()
     process = start(home, path, *options)
-    with watching(roots(stage, store, process.pid, provider)) as watch:
+    with watching(roots(stage, store, process.pid, provider), look_every_s) as watch:
         said, complaints = process.communicate(timeout=PATIENCE_S)
     command_s = time.monotonic() - begun
     if process.returncode != 0:
@@ -68,12 +82,15 @@ def measure(
     report = json.loads(said)
     batch = newest_batch(home.database)
     answering_s = (batch.finalizing_ms - batch.started_ms) / 1000
+    commits = _commits(home.database, batch.id)
+    settling = (commits[0][0], commits[-1][0]) if commits[1:] else (batch.started_ms, batch.finalizing_ms)
     return Measured(
         lines=report["total"],
         command_s=command_s,
         answering_s=answering_s,
-        settled_per_s=settled_per_s(_commits(home.database, batch.id)) or report["total"] / answering_s,
+        settled_per_s=settled_per_s(commits) or report["total"] / answering_s,
         batch=batch,
+        settling_s=(settling[0] / 1000, settling[1] / 1000),
         watch=watch,
     )
 

@@ -14,11 +14,16 @@ class Sizes:
         rounds: How often the short parts are measured, in turn; the median counts.
         turns: How often each of two ways that are compared is gone in a round, in turn.
         lines: Of a batch of ordinary size.
-        many_lines: Of the batch whose memory is compared with that of `lines`.
+        many_lines: Of a large batch.
         ingest_lines: Of the file that is only taken in.
         admissions: Calls that the rate limiter lets through in a round.
         direct_calls: Single calls in each way, one after the other.
-        rival_calls: Calls that each of the others makes in a round.
+        peer_lines: Of the file that everybody answers in a round.
+        peer_patience_s: How long a peer is waited for where it is not made to come to its end.
+        scale: Lines of ever larger batches.
+        urgent: Urgent requests.
+        low_lines: Of the batch that is before them.
+        quota_peers_s: How long a provider's limits are used up beside others.
         slots: Calls in flight where the provider is slow.
         slow_lines: Of the batch it answers slowly.
         latency_s: Shortest and longest time of such an answer.
@@ -38,7 +43,12 @@ class Sizes:
     ingest_lines: int
     admissions: int
     direct_calls: int
-    rival_calls: int
+    peer_lines: int
+    peer_patience_s: float
+    scale: tuple[int, ...]
+    urgent: int
+    low_lines: int
+    quota_peers_s: float
     slots: int
     slow_lines: int
     latency_s: tuple[float, float]
@@ -59,7 +69,12 @@ FULL = Sizes(
     ingest_lines=100_000,
     admissions=30_000,
     direct_calls=300,
-    rival_calls=1_500,
+    peer_lines=10_000,
+    peer_patience_s=60.0,
+    scale=(10_000, 100_000, 1_000_000),
+    urgent=40,
+    low_lines=100_000,
+    quota_peers_s=120.0,
     slots=500,
     slow_lines=7_000,
     latency_s=(0.5, 2.0),
@@ -79,7 +94,12 @@ QUICK = Sizes(
     ingest_lines=3_000,
     admissions=500,
     direct_calls=10,
-    rival_calls=60,
+    peer_lines=200,
+    peer_patience_s=8.0,
+    scale=(200, 600, 1_000),
+    urgent=3,
+    low_lines=6_000,
+    quota_peers_s=4.0,
     slots=20,
     slow_lines=300,
     latency_s=(0.05, 0.2),

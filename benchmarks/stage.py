@@ -3,14 +3,18 @@
 import json
 import subprocess
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import text
 
+from benchmarks.figures import Part
+from benchmarks.peers.environments import Pythons
 from benchmarks.processes import parent_of
 from benchmarks.sizes import Sizes
 from benchmarks.store import Store
@@ -49,10 +53,14 @@ class Stage:
 
     Args:
         folder: For everything that is written.
+        pythons: Those of the peers that are measured beside it.
+        trouble: Which peers failed at what, and why.
     """
 
     folder: Path
     sizes: Sizes
+    pythons: Pythons = field(default_factory=Pythons)
+    trouble: dict[Part, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     _closing: ExitStack = field(default_factory=ExitStack)
     _providers: dict[str, Provider] = field(default_factory=dict)
     _homes: int = 0
@@ -114,6 +122,11 @@ class Stage:
                 return parent_of(backend)
         finally:
             database.close()
+
+    @cached_property
+    def log(self) -> IO[str]:
+        """Where processes may say what nobody reads."""
+        return self._closing.enter_context((self.folder / "log").open("w"))
 
     @cached_property
     def valkey_url(self) -> str:

@@ -8,10 +8,10 @@ from benchmarks.runs import Measured, measure
 from benchmarks.stage import Stage
 from benchmarks.store import Store
 
-_LEAST = {Store.SQLITE: 2_000, Store.POSTGRESQL: 1_500}
+_LEAST = {Store.SQLITE: 3_000, Store.POSTGRESQL: 2_000}
 UNIQUE_TARGETS: Mapping[str, AtLeast | AtMost] = {
     f"{store}: answered, req/s": AtLeast(least) for store, least in _LEAST.items()
-} | {f"{store}: worker, ms CPU a request": AtMost(0.5) for store in Store}
+} | {f"{store}: worker, ms CPU a request": AtMost(0.4) for store in Store}
 CACHED_TARGETS: Mapping[str, AtLeast | AtMost] = {
     f"{store}: answered, lines/s": AtLeast(15_000) for store in Store
 }

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
+from benchmarks.direct_calls import WAYS
 from benchmarks.figures import AtLeast, AtMost, Part, Samples
 from benchmarks.parts.service import serving
-from benchmarks.rivals.direct_calls import WAYS
 from benchmarks.runs import BenchmarkError
 from benchmarks.stage import Stage
 
@@ -33,7 +33,7 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
 
 def _measure(provider: str, service: str, key: str, calls: int) -> Mapping[str, Sequence[float]]:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.rivals.direct_calls", provider, service, str(calls)],
+        [sys.executable, "-m", "benchmarks.direct_calls", provider, service, str(calls)],
         cwd=ROOT,
         input=key,
         capture_output=True,

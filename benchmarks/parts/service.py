@@ -104,8 +104,12 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
 
 @contextmanager
 def serving(stage: Stage, store: Store, provider: Provider, *, command: str = "serve") -> Iterator[Running]:
-    """A service on a home of its own, warm."""
+    """A service on a home of its own, warm; `up` has a worker beside it, on a shared database one of its own."""
     with stage.home(store, provider) as home:
+        if command == "up" and store is Store.POSTGRESQL:
+            home.mill.environ["BROKER_URL"] = stage.valkey_url
+            home.mill.start("worker", log=stage.log)
+            command = "serve"
         home.mill.environ["BATCHMILL_KEYS_SECRET"] = "k" * 32  # a shared database asks for one
         client = start_service(home.mill, command=command)
         if store is Store.POSTGRESQL:

@@ -3,9 +3,11 @@
 import pytest
 
 from benchmarks.figures import AtLeast, AtMost, Part, figures_of, number
-from benchmarks.parts.rivals import CELERY, SDK, ratios
+from benchmarks.parts.beside import CPU, FASTER, OURS, PACE, THRIFTIER, ratios
 from benchmarks.parts.utilisation import steady_calls_a_second
+from benchmarks.peers.roster import LOOP
 from benchmarks.runs import settled_per_s
+from benchmarks.store import Store
 
 
 def test_the_median_of_the_rounds_is_judged():
@@ -30,17 +32,13 @@ def test_a_most_is_met_up_to_itself(value, verdict):
 
 
 def test_ratios_compare_like_with_like():
-    """Their CPU over that of all our processes, our speed over theirs, where both were measured."""
-    ours = {"SQLite: answered, req/s": 2_000.0}
-    for role, value in (("worker", 0.25), ("worker parent", 0.1), ("launcher", 0.05), ("sandbox", 9.0)):
-        ours[f"SQLite: {role}, ms CPU a request"] = value
-    theirs = {
-        f"{SDK}: answered, req/s": 400.0,
-        f"{SDK}, ms CPU a request": 2.0,
-        f"{CELERY}: answered, req/s": 200.0,
+    """Our pace over theirs, their processor time over that of all our processes; of whoever came to an end."""
+    ours, theirs = {PACE: 2_000.0, CPU: 0.4}, {PACE: 400.0, CPU: 2.0}
+    found = ratios({OURS[Store.SQLITE]: ours, LOOP.name: theirs})
+    assert found == {
+        FASTER.format(LOOP.name, OURS[Store.SQLITE]): 5.0,
+        THRIFTIER.format(LOOP.name, OURS[Store.SQLITE]): 5.0,
     }
-    figures = figures_of(Part.UNIQUE, [ours], {}) + figures_of(Part.RIVALS, [theirs], {})
-    assert sorted(figure.value for figure in ratios(figures)) == [5.0, 5.0, 10.0]
 
 
 def test_the_steady_part_is_counted_alone():

@@ -1,6 +1,6 @@
 """Single calls, one after the other, to the provider itself and through the service, in turn.
 
-`python -m benchmarks.rivals.direct_calls PROVIDER SERVICE CALLS` reads the service's key from its standard input and
+`python -m benchmarks.direct_calls PROVIDER SERVICE CALLS` reads the service's key from its standard input and
 prints the milliseconds of every call, by way, as JSON. Ways: over a bare HTTP connection and with the official SDK,
 each to both.
 """

@@ -1,1 +1,0 @@
-"""What people do without batchmill, as small programs: the same calls to the same sandbox."""
