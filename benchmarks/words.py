@@ -46,8 +46,8 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         "Memory as the batch grows",
         "The most that all processes held at one time, broker included, sandbox and database server left out; what"
         " forked processes share is counted for each. *≥*: cut off {peer_patience_s:g} s after its first call, before"
-        " its end; then it is told how long the largest would take at that pace. A loop that takes line after line, as"
-        " this one does, does not grow; one that makes a task of every line first does.",
+        " its end; then it is told how long it would take at that pace, where there is one by then. A loop that takes"
+        " line after line, as this one does, does not grow; one that makes a task of every line first does.",
     ),
     Part.COST: (
         "Processor time as the batch grows",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from benchmarks.figures import AtLeast, AtMost, Part, Samples, SoFar
 from benchmarks.parts.beside import OURS, SERVERS
+from benchmarks.peers.programs.batch import WARM_UP_CALLS
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.peers.running import THEIRS, started, tolerated
 from benchmarks.runs import Measured, measure
@@ -15,6 +16,8 @@ HELD = "{}: {:,} lines, MB"
 GROWTH, RATIO = "largest against smallest, %", "largest against smallest, x"
 HOURS = "{}: the largest would take, h"
 SPEND = "{:,} lines, ms CPU a request"
+PACE_OF_CALLS = 100
+"""A pace is told of no fewer calls: Celery is still queueing, and curator reading, when patience is at an end."""
 LOOK_EVERY_S = 0.5
 """At large batches: looking ten times as often would take a tenth of a processor."""
 MEMORY_TARGETS: Mapping[str, AtLeast | AtMost] = {f"{OURS[store]}: {GROWTH}": AtMost(10) for store in Store}
@@ -63,13 +66,13 @@ def _memory_of_peer(stage: Stage, peer: Peer) -> Samples:
     provider = stage.provider()
     for lines in stage.sizes.scale:
         path, every_s = stage.batch_file(lines), LOOK_EVERY_S / 5
+        warm = provider.calls() + WARM_UP_CALLS
         with started(stage, peer, provider.url, path, look_every_s=every_s) as running:
             running.wait_for_calls(provider)
-            begun = provider.calls()
             is_whole = running.told(stage.sizes.peer_patience_s) is not None
             held = running.watch.together_bytes / MB
         samples[HELD.format(peer.name, lines)] = held if is_whole else SoFar(held)
-        calls_per_s = (provider.calls() - begun) / stage.sizes.peer_patience_s
-        if not is_whole and calls_per_s:
-            samples[HOURS.format(peer.name)] = lines / calls_per_s / 3_600
+        calls = provider.calls() - warm
+        if not is_whole and lines == stage.sizes.scale[-1] and calls > PACE_OF_CALLS:
+            samples[HOURS.format(peer.name)] = lines / calls * stage.sizes.peer_patience_s / 3_600
     return samples

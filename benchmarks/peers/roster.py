@@ -104,7 +104,8 @@ CURATOR = Peer(
     program="curator_batch",
     package="bespokelabs-curator",
     differs="Data sets in, data sets out, answers parsed into types. Keeps every answer in a file of its run, and goes"
-    " on from there; a run counts as the same only if all of its lines are. No ledger, one process.",
+    " on from there; a run counts as the same only if all of its lines are. Of a limit of tokens it sets aside a"
+    " quarter of the model's longest answer for each call, whatever `max_tokens` says. No ledger, one process.",
     lost="The calls under way.",
     has_cache=True,
     has_limits=True,
