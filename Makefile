@@ -30,12 +30,12 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 	@BIN=$(BIN) bash examples/demo.sh
 
 test: setup ## Run the tests
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@$(BIN)/python -m pytest -n 5 --dist worksteal
 
 SEEDS ?= 3
 SOAK_LINES ?= 20000
 
-chaos: setup ## Spend budgets while workers are killed at random, at full size (seven minutes)
+chaos: setup ## Kill, stop, cut, fill and freeze all there is; break the product and be found out (an hour; SEEDS=n)
 	@SEEDS=$(SEEDS) SOAK_LINES=$(SOAK_LINES) CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -m "large or not large" -v -s --timeout=600 $(CHAOS)
 
 soak: setup ## The same with twenty seeds, and a batch of a million lines that is killed on its way (hours)

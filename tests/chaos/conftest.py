@@ -18,6 +18,13 @@ SEEDS = int(os.environ.get("SEEDS", "1"))
 LINES = int(os.environ.get("CHAOS_LINES", "200"))
 BATCHES = int(os.environ.get("CHAOS_BATCHES", "16"))
 every_seed = pytest.mark.parametrize("seed", range(SEEDS))
+mainly_on_server = pytest.mark.parametrize(
+    "dialect", [pytest.param("sqlite", marks=pytest.mark.large), "postgresql"], indirect=True
+)
+mainly_at_home = pytest.mark.parametrize(
+    "dialect", ["sqlite", pytest.param("postgresql", marks=pytest.mark.large)], indirect=True
+)
+"""Where time is short, on one database alone."""
 PATIENCE_S = float(os.environ.get("CHAOS_PATIENCE_S", 90.0 * max(1, LINES // 200)))
 
 

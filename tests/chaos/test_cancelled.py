@@ -3,12 +3,11 @@
 import random
 from pathlib import Path
 
-import pytest
 from sqlalchemy import func, select
 
 from batchmill.requests.model import BatchState
 from db.tables import attempts
-from tests.chaos.conftest import PATIENCE_S, every_seed
+from tests.chaos.conftest import PATIENCE_S, every_seed, mainly_on_server
 from tests.support.arena import HASTY, Machines, work_until
 from tests.support.mill import sandbox
 from tests.support.orders import hand_in, question_file
@@ -18,9 +17,7 @@ from tests.support.spending import Witness
 LINES = 200
 
 
-@pytest.mark.parametrize(
-    "dialect", [pytest.param("sqlite", marks=pytest.mark.large), "postgresql"], indirect=True
-)
+@mainly_on_server
 @every_seed
 def test_no_call_is_begun(crowd: Machines, tmp_path: Path, seed: int, dialect: str) -> None:
     """Those that are out end, or are taken from the dead; every line ends, the rest of them cancelled."""

@@ -61,6 +61,7 @@ def test_a_server(ordeal: Ordeal, crowd: Machines, postgres: Postgres, deed: str
     print(f"\n{deed}, seed {seed}: {ordeal.prove(batch)}")
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 @every_seed
 def test_a_file_that_another_has_locked(ordeal: Ordeal, crowd: Machines, seed: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchmill.requests.model import BatchState
-from tests.chaos.conftest import LINES, PATIENCE_S, SEEDS
+from tests.chaos.conftest import LINES, PATIENCE_S, SEEDS, mainly_at_home
 from tests.support.arena import HASTY, Arena, work_until
 from tests.support.mill import sandbox
 from tests.support.spending import COST_NANOS, OUTPUT_USD_PER_MTOK, Witness, price_file, question_file
@@ -77,6 +77,7 @@ def test_killed_at_random(arena: Arena, witness: Witness, tmp_path: Path, seed: 
     assert accounts.bill_nanos <= spent
 
 
+@mainly_at_home
 def test_left_alone(arena: Arena, witness: Witness, tmp_path: Path, dialect: str) -> None:
     """Without a kill nothing is unknown, and 99 % is used."""
     submit(arena, tmp_path, LINES)
@@ -90,6 +91,7 @@ def test_left_alone(arena: Arena, witness: Witness, tmp_path: Path, dialect: str
     assert spent == limit // COST_NANOS * COST_NANOS
 
 
+@mainly_at_home
 @pytest.mark.parametrize(("latency", "input_usd"), [("0.02-0.08", 100)], indirect=True)
 def test_the_worst_case_far_above_what_comes(
     arena: Arena, witness: Witness, tmp_path: Path, dialect: str

@@ -111,6 +111,8 @@ def run_test(tree: Path, test: str, environ: Mapping[str, str]) -> Ran:
             "-p",
             "no:cacheprovider",
             "--tb=short",
+            "-m",
+            "",
             f"--timeout={WITHIN_S}",
             test,
         ],
