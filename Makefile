@@ -30,7 +30,7 @@ demo: setup ## Answer examples/questions.jsonl through the sandbox: no key, no c
 	@BIN=$(BIN) bash examples/demo.sh
 
 test: setup ## Run the tests
-	@$(BIN)/python -m pytest -n 5 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 SEEDS ?= 3
 SOAK_LINES ?= 20000

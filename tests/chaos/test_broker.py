@@ -47,10 +47,9 @@ def valkey_url(valkey: Valkey) -> str:
     return valkey.url
 
 
+@pytest.mark.large
 @on_postgresql
-@pytest.mark.parametrize(
-    "deed", [pytest.param(name, marks=() if name == "killed" else pytest.mark.large) for name in DEEDS]
-)
+@pytest.mark.parametrize("deed", DEEDS)
 @every_seed
 def test_while_work_is_done(ordeal: Ordeal, valkey: Valkey, deed: str, seed: int) -> None:
     """The work goes on meanwhile and afterwards, and no call becomes unknown."""

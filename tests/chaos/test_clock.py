@@ -21,6 +21,7 @@ LINES = 200
 FARTHEST_MS = 3_600_000
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_clock_jumps_there_and_back(tmp_path: Path, seed: int) -> None:
     """An hour ahead and back again, while workers are killed: leases that seem to have run out are taken back, and

@@ -46,10 +46,9 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.mark.large
 @on_postgresql
-@pytest.mark.parametrize(
-    "deed", [pytest.param(name, marks=() if name == "killed" else pytest.mark.large) for name in DEEDS]
-)
+@pytest.mark.parametrize("deed", DEEDS)
 @every_seed
 def test_a_server(ordeal: Ordeal, crowd: Machines, postgres: Postgres, deed: str, seed: int) -> None:
     """What was committed is there, what was not is done again, and whoever does not know finds out."""

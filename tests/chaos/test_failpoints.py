@@ -11,7 +11,7 @@ import pytest
 
 from batchmill.failpoints import EXIT_STATUS, Failpoint
 from batchmill.requests.model import BatchState
-from tests.chaos.conftest import PATIENCE_S, SEEDS
+from tests.chaos.conftest import PATIENCE_S, SEEDS, mainly_on_server
 from tests.support.arena import HASTY, Machines, work_until
 from tests.support.http_client import free_port, names, start_service
 from tests.support.mill import Mill, read_lines, sandbox, wait_until
@@ -86,6 +86,7 @@ def _end(machine: Mill) -> None:
             kill(pid, signal.SIGKILL)
 
 
+@mainly_on_server
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_workers_die_at_every_point(crowd: Machines, tmp_path: Path, seed: int, dialect: str) -> None:
     """Each of them, in an order and after a number of times that the seed decides."""

@@ -12,7 +12,7 @@ from batchmill.requests.model import BatchOptions, BatchState, Lane
 from batchmill.routing.upstreams import Upstreams
 from db import batches as batch_rows
 from db.tables import batches, budget_periods
-from tests.chaos.conftest import BATCHES, PATIENCE_S, mainly_on_server
+from tests.chaos.conftest import BATCHES, PATIENCE_S
 from tests.support.arena import HASTY, Arena, work_until
 from tests.support.mill import chat_line, sandbox, write_lines
 from tests.support.spending import BILLED, COST_NANOS, MODEL, PROMPT, Witness, price_file, prove_covered
@@ -74,7 +74,7 @@ def submit(arena: Arena, draw: random.Random, folder: Path, nth: int, upstream: 
         )
 
 
-@mainly_on_server
+@pytest.mark.large
 @pytest.mark.parametrize("seed", [0])
 def test_every_budget_holds(arena: Arena, tmp_path: Path, seed: int, dialect: str) -> None:
     """At no moment is one overdrawn; in the end each says what its calls came to, and who waits could not be paid."""

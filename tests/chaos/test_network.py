@@ -1,7 +1,7 @@
 """Connections that end, stand still or go dead between the parts: every line is answered once all the same.
 
 A proxy stands before the provider, the database or the broker and does so at moments that the seed decides.
-`make test` tries two of these, `make chaos` all.
+`make test` tries one of these, `make chaos` all.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ def test_before_the_provider(
         assert not proof.unknown
 
 
-@faults(["postgresql"], ("postgresql", Fault.GONE))
+@faults(["postgresql"])
 @every_seed
 def test_before_the_database(ordeal: Ordeal, crowd: Machines, fault: Fault, seed: int) -> None:
     """A machine writes on when it can again, and whether a commit was made is found out; where connections stay dead

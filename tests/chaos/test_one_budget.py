@@ -91,7 +91,7 @@ def test_left_alone(arena: Arena, witness: Witness, tmp_path: Path, dialect: str
     assert spent == limit // COST_NANOS * COST_NANOS
 
 
-@mainly_at_home
+@pytest.mark.large
 @pytest.mark.parametrize(("latency", "input_usd"), [("0.02-0.08", 100)], indirect=True)
 def test_the_worst_case_far_above_what_comes(
     arena: Arena, witness: Witness, tmp_path: Path, dialect: str

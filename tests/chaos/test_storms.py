@@ -18,7 +18,7 @@ import pytest
 
 from batchmill.requests.model import BatchState
 from db.engine import Database
-from tests.chaos.conftest import PATIENCE_S, SEEDS, mainly_on_server
+from tests.chaos.conftest import PATIENCE_S, SEEDS
 from tests.support.arena import HASTY, Machines, work_until
 from tests.support.http_client import ENDED, HttpClient, free_port, names
 from tests.support.mill import Mill, read_lines, sandbox, wait_until
@@ -33,7 +33,7 @@ PRODUCERS = 3
 LINES = 25
 
 
-@mainly_on_server
+@pytest.mark.large
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_sigterm_again_and_again(crowd: Machines, tmp_path: Path, seed: int, dialect: str) -> None:
     """Workers end their calls and leave in order, also when they are told so several times: nothing is unknown, and
