@@ -87,7 +87,7 @@ def parse(text: str) -> Armed:
     name, _, rest = text.partition(":")
     nth, _, what = rest.partition(":")
     if name not in list(Failpoint):
-        raise ValueError(f"there is no failpoint {name}")
+        raise ValueError(f"there is no failpoint {name}; there are {', '.join(Failpoint)}")
     if nth and not (nth.isascii() and nth.isdigit() and int(nth) > 0):
         raise ValueError("behind the name comes how many times it is met, from 1 on")
     if what not in ("", _STOP):

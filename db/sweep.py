@@ -106,15 +106,14 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
 def _own(database: Database, owner: str) -> bool:
     with database.write() as tx:
         insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
-        is_free = (sweeps.c.lease_until_ms <= tx.now_ms) | (
-            sweeps.c.lease_until_ms > tx.now_ms + OWNER_LEASE_MS
-        )
+        until_ms = sweeps.c.lease_until_ms
+        # One that lasts longer than any can is of before a clock was set back.
+        is_free = (until_ms <= tx.now_ms) | (until_ms > tx.now_ms + OWNER_LEASE_MS)
         taking = insert(sweeps).values(name=NAME, owner=owner, lease_until_ms=tx.now_ms + OWNER_LEASE_MS)
         taken = taking.on_conflict_do_update(
             index_elements=["name"],
             set_={"owner": owner, "lease_until_ms": tx.now_ms + OWNER_LEASE_MS},
-            where=is_free
-            | (sweeps.c.owner == owner),  # one that lasts longer is of before a clock was set back
+            where=is_free | (sweeps.c.owner == owner),
         ).returning(sweeps.c.name)
         return bool(tx.rows(taken))
 

@@ -1,7 +1,7 @@
 """Broken on purpose, the product fails the chaos tests, for the reason that it should: a checker that cannot fail is
 found out here.
 
-`make chaos` tries every mutant, and every scenario on the product as it is (fifteen minutes); `make test` one mutant.
+`make chaos` tries every mutant, and every scenario on the product as it is; `make test` one mutant.
 """
 
 import subprocess
