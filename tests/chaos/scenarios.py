@@ -3,9 +3,7 @@
 They are run by `test_mutations.py`, in copies of the product, and are no part of the suite proper.
 """
 
-import os
 import random
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +12,8 @@ from sqlalchemy import func, select
 
 from batchmill.failpoints import EXIT_STATUS, Failpoint
 from batchmill.providers.base import WORKER_LOST
-from batchmill.requests.model import AttemptState, BatchState
-from db.tables import attempts, ledger
+from batchmill.requests.model import BatchState
+from db.tables import ledger
 from tests.chaos.conftest import PATIENCE_S
 from tests.chaos.test_failpoints import Mortal
 from tests.support.arena import CONCURRENCY, HASTY, Machines, work_until
@@ -98,8 +96,8 @@ def test_one_wakes_late(crowd: Machines, tmp_path: Path) -> None:
         batch = hand_in(crowd, source)
         witness = Witness(crowd.database, provider)
         work_until(crowd, lambda: witness.is_quiet(BatchState.COMPLETED), witness.look, within_s=PATIENCE_S)
-        _wake(sleeper)
-        wait_until(lambda: not _unknown(crowd), PATIENCE_S)
+        sleeper.wake()
+        wait_until(lambda: not witness.unknown(), PATIENCE_S)
         witness.look()
         prove(crowd, provider, {batch: source}, tmp_path)
 
@@ -116,10 +114,15 @@ def test_all_stand_still(crowd: Machines, tmp_path: Path) -> None:
         (source,) = files(tmp_path, 1)
         batch = hand_in(crowd, source)
         witness = Witness(crowd.database, provider)
-        work_until(crowd, lambda: _all_stopped(crowd), witness.look, within_s=PATIENCE_S)
+        work_until(
+            crowd,
+            lambda: all(machine.standing_still() for machine in crowd.machines),
+            witness.look,
+            within_s=PATIENCE_S,
+        )
         work_until(crowd, lambda: witness.is_quiet(*BatchState), witness.look, within_s=PATIENCE_S)
         for machine in crowd.machines:
-            _wake(machine)
+            machine.wake()
         work_until(crowd, lambda: witness.is_quiet(BatchState.COMPLETED), witness.look, within_s=PATIENCE_S)
         prove(crowd, provider, {batch: source}, tmp_path)
 
@@ -140,26 +143,3 @@ def test_a_run_dies_half_way(everywhere: Mill, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     named = [line["custom_id"] for line in read_lines(output)]
     assert named == [line["custom_id"] for line in read_lines(source)], "§10.1 not each line once, in order"
-
-
-def _stopped(machine: Mill) -> list[int]:
-    return [pid for pid in machine.worker_children() if _state(pid) == "T"]
-
-
-def _all_stopped(crowd: Machines) -> bool:
-    return all(_stopped(machine) for machine in crowd.machines)
-
-
-def _wake(machine: Mill) -> None:
-    for pid in _stopped(machine):
-        os.kill(pid, signal.SIGCONT)
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-
-
-def _unknown(crowd: Machines) -> int:
-    with crowd.database.read() as tx:
-        found = tx.rows(select(func.count()).where(attempts.c.state == AttemptState.UNKNOWN))
-    return int(found[0][0])

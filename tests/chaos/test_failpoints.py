@@ -8,9 +8,11 @@ from os import kill
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from batchmill.failpoints import EXIT_STATUS, Failpoint
 from batchmill.requests.model import BatchState
+from db.tables import claims
 from tests.chaos.conftest import PATIENCE_S, SEEDS, mainly_on_server
 from tests.support.arena import HASTY, Machines, work_until
 from tests.support.http_client import free_port, names, start_service
@@ -44,6 +46,8 @@ IN_SERVICES = (
     Failpoint.IN_DELIVERY,
     Failpoint.BEFORE_FINISH,
 )
+IN_UPKEEP = {Failpoint.IN_SWEEP: "sweep", Failpoint.IN_JOB: "cache-cleanup"}
+"""And the job that gets there."""
 MANY_LINES = 2_500
 """More than go into the database at once: a run can die between two portions."""
 
@@ -143,6 +147,47 @@ def test_a_run_dies_at_every_point(everywhere: Mill, tmp_path: Path, seed: int) 
     assert sorted(names) == sorted(f"c{nth}" for nth in range(MANY_LINES))
     assert calls <= MANY_LINES
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+@mainly_on_server
+def test_upkeep_dies_at_every_point(crowd: Machines, tmp_path: Path) -> None:
+    """A sweep that dies while it takes back what a dead worker held has taken back nothing; the next does it once."""
+    mortal = Mortal(crowd, [str(Failpoint.AFTER_SEND)])
+    with sandbox(tmp_path, "--latency", "0.1-0.3") as provider:
+        crowd.mill.environ |= HASTY | {"OPENAI_BASE_URL": provider.url}
+        crowd.part_environments()
+        mortal.begin()
+        source = question_file(tmp_path / "in.jsonl", 100)
+        batch = hand_in(crowd, source)
+        witness = Witness(crowd.database, provider)
+
+        def look() -> int:
+            mortal.tend()
+            return witness.look()
+
+        work_until(crowd, lambda: bool(mortal.died), look, within_s=PATIENCE_S)
+        wait_until(lambda: lost_claims(crowd) > 0, PATIENCE_S)
+        lost, unknown = lost_claims(crowd), witness.unknown()
+        for point, job in IN_UPKEEP.items():
+            crowd.mill.environ["BATCHMILL_FAILPOINT"] = point
+            assert crowd.mill.quickly("schedules", "run", job).returncode == EXIT_STATUS, point
+        del crowd.mill.environ["BATCHMILL_FAILPOINT"]
+        assert lost_claims(crowd) >= lost  # the dead one's others may have run out meanwhile
+        assert witness.unknown() == unknown
+        work_until(crowd, lambda: witness.is_quiet(BatchState.COMPLETED), look, within_s=PATIENCE_S)
+        assert witness.unknown() > unknown
+        prove(crowd, provider, {batch: source}, tmp_path)
+
+
+def lost_claims(crowd: Machines) -> int:
+    """How many claims have run out that nobody has taken back."""
+    with crowd.database.read() as tx:
+        return int(tx.rows(select(func.count()).where(claims.c.lease_until_ms <= tx.now_ms))[0][0])
+
+
+def test_none_is_left_out() -> None:
+    """A point that is added to the product wants a test that dies there."""
+    assert {*IN_WORKERS, *IN_RUNS, *IN_SERVICES, *IN_UPKEEP} == set(Failpoint)
 
 
 @pytest.mark.large

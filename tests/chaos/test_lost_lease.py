@@ -3,17 +3,13 @@
 On PostgreSQL only: who is stopped in the middle of writing to SQLite keeps its lock, and all others wait.
 """
 
-import os
 import random
-import signal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
 
 from batchmill.failpoints import Failpoint
-from batchmill.requests.model import AttemptState, BatchState
-from db.tables import attempts
+from batchmill.requests.model import BatchState
 from tests.chaos.conftest import PATIENCE_S, SEEDS
 from tests.support.arena import HASTY, Machines, work_until
 from tests.support.mill import sandbox, wait_until
@@ -48,24 +44,14 @@ def test_a_sleeper_makes_no_call(
         batch = hand_in(crowd, source)
         witness = Witness(crowd.database, provider)
         work_until(crowd, lambda: witness.is_quiet(BatchState.COMPLETED), witness.look, within_s=PATIENCE_S)
-        (asleep,) = [pid for pid in sleeper.worker_children() if _state(pid) == "T"]
+        assert len(sleeper.standing_still()) == 1
         before = len(provider.calls())
-        lost = _unknown(crowd)
+        lost = witness.unknown()
         assert lost or point in (Failpoint.AFTER_CLAIM, Failpoint.IN_DISPATCH)
-        os.kill(asleep, signal.SIGCONT)
+        sleeper.wake()
         # What was not sent after all is no longer unknown once it has said so.
-        wait_until(lambda: not _unknown(crowd), PATIENCE_S)
+        wait_until(lambda: not witness.unknown(), PATIENCE_S)
         sleeper.close()
         assert len(provider.calls()) == before, "§10.10 a call after a lost lease"
         print(f"\n{dialect}, seed {seed}, {point}: {lost} calls not made: ", end="")
         print(prove(crowd, provider, {batch: source}, tmp_path))
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-
-
-def _unknown(crowd: Machines) -> int:
-    with crowd.database.read() as tx:
-        found = tx.rows(select(func.count()).where(attempts.c.state == AttemptState.UNKNOWN))
-    return int(found[0][0])

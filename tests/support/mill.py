@@ -225,6 +225,15 @@ class Mill:
         found = self._named("worker")
         return [pid for pid in found if _parent(pid) in found]
 
+    def standing_still(self) -> list[int]:
+        """Those of them that are stopped until they are told to go on."""
+        return [pid for pid in self.worker_children() if _state(pid) == "T"]
+
+    def wake(self) -> None:
+        """Let them go on."""
+        for pid in self.standing_still():
+            os.kill(pid, signal.SIGCONT)
+
     def fronts(self) -> list[int]:
         """The processes that answer HTTP."""
         return [pid for pid in self.processes() if "--front" in _command(pid)]
@@ -286,9 +295,14 @@ def assert_told(stderr: str) -> None:
 
 
 def _is_zombie(pid: int) -> bool:
+    return _state(pid) in ("Z", "")
+
+
+def _state(pid: int) -> str:
+    """As proc(5) has it; "" of one that is gone."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    return True
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return ""
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, every_s: float = 0.02) -> None:

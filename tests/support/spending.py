@@ -115,6 +115,12 @@ class Witness:
         self.looks += 1
         return bill["calls"]
 
+    def unknown(self) -> int:
+        """How many calls there are of which nobody knows whether they were billed."""
+        lost = select(func.count()).where(attempts.c.state == AttemptState.UNKNOWN)
+        with self.database.read() as tx:
+            return int(tx.rows(lost)[0][0])
+
     def bill(self) -> dict[str, int]:
         """What the provider has billed so far."""
         with urllib.request.urlopen(self.provider.url.removesuffix("/v1") + "/sandbox/bill") as answer:
