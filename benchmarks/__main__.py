@@ -109,17 +109,21 @@ def main(
     render: bool,
 ) -> None:
     """Measure batchmill on this machine; missed targets are told, and no reason to fail."""
+    if render and docs:
+        _write(Document(), docs, readme)
+    if render:
+        return
+    wanted = _parts(only) if only else {part for part in Part if part.is_beside is peers}
+    sizes = QUICK if quick else FULL
+    pythons = Pythons()
+    if any(part.is_beside for part in wanted):
+        pythons = environments.own() if own_venv else environments.make()
     measured = Document()
-    if not render:
-        wanted = _parts(only) if only else {part for part in Part if part.is_beside is peers}
-        sizes = QUICK if quick else FULL
-        pythons = Pythons()
-        if any(part.is_beside for part in wanted):
-            pythons = environments.own() if own_venv else environments.make()
-        measured = _session(replace(sizes, rounds=rounds or sizes.rounds), wanted, pythons, is_quick=quick)
-        print_table(table_of(measured.figures))
-    if docs:
-        _write(measured, docs, readme)
+    for new in _session(replace(sizes, rounds=rounds or sizes.rounds), wanted, pythons, is_quick=quick):
+        measured = measured.updated(new)
+        if docs:
+            _write(new, docs, readme)
+    print_table(table_of(measured.figures))
 
 
 def _parts(only: str) -> set[Part]:
@@ -129,51 +133,55 @@ def _parts(only: str) -> set[Part]:
         raise click.BadParameter(f"{error}; parts are {', '.join(Part)}", param_hint="--only") from None
 
 
-def _session(sizes: Sizes, wanted: set[Part], pythons: Pythons, *, is_quick: bool) -> Document:
-    """Measure on a stage of its own, which is cleared away."""
+def _session(sizes: Sizes, wanted: set[Part], pythons: Pythons, *, is_quick: bool) -> Iterator[Document]:
+    """Measure on a stage of its own, which is cleared away; tells what it has as soon as it has all of a part."""
     machine = describe()
     folder = Path(tempfile.mkdtemp(prefix="batchmill-bench-"))
     stage = Stage(folder, sizes, pythons)
     try:
-        figures = _measure(stage, wanted)
-        profiles = [] if is_quick else explain(stage, figures)
+        for measured, figures in _measure(stage, wanted):
+            profiles = [] if is_quick else explain(stage, figures)
+            yield Document(
+                {
+                    part: Measurement(
+                        machine=machine,
+                        sizes=asdict(sizes),
+                        is_quick=is_quick,
+                        figures=[figure for figure in figures if figure.part is part],
+                        profiles=[profile for profile in profiles if profile.part is part],
+                        versions=pythons.versions() if part.is_beside else {},
+                        absent={**pythons.absent(), **stage.trouble[part]} if part.is_beside else {},
+                    )
+                    for part in measured
+                }
+            )
     finally:
         stage.close()
         shutil.rmtree(folder, ignore_errors=True)
-    parts = {
-        part: Measurement(
-            machine=machine,
-            sizes=asdict(sizes),
-            is_quick=is_quick,
-            figures=[figure for figure in figures if figure.part is part],
-            profiles=[profile for profile in profiles if profile.part is part],
-            versions=pythons.versions() if part.is_beside else {},
-            absent={**pythons.absent(), **stage.trouble[part]} if part.is_beside else {},
-        )
-        for part in Part
-        if part in wanted
-    }
-    return Document(parts)
 
 
-def _measure(stage: Stage, wanted: set[Part]) -> list[Figure]:
+def _measure(stage: Stage, wanted: set[Part]) -> Iterator[tuple[list[Part], list[Figure]]]:
     """In turn, so that whatever else the machine does meets all alike."""
     samples: dict[Part, list[dict[str, float]]] = defaultdict(list)
-    for nth in range(stage.sizes.rounds):
-        found: dict[Part, dict[str, float]] = defaultdict(dict)
-        for parts, measure in [*EVERY_ROUND, *(ONCE if nth == 0 else ())]:
-            if parts & wanted:
-                begun = time.monotonic()
-                for part, values in measure(stage, wanted):
-                    found[part] |= values
-                narrate(
-                    f"round {nth + 1}: {', '.join(sorted(parts & wanted))}: {time.monotonic() - begun:.0f} s"
+    rounds = stage.sizes.rounds
+    steps = [(rounds, *step) for step in EVERY_ROUND] + [(1, *step) for step in ONCE]
+    for nth in range(1, rounds + 1):
+        for last, parts, measure in steps:
+            mine = [part for part in Part if part in parts & wanted]
+            if not mine or nth > last:
+                continue
+            begun = time.monotonic()
+            found: dict[Part, dict[str, float]] = defaultdict(dict)
+            for part, values in measure(stage, wanted):
+                found[part] |= values
+            for part, whole in found.items():
+                samples[part].append(whole)
+            narrate(f"round {nth}: {', '.join(mine)}: {time.monotonic() - begun:.0f} s")
+            if nth == last:
+                yield (
+                    mine,
+                    [figure for part in mine for figure in figures_of(part, samples[part], TARGETS[part])],
                 )
-        for part, whole in found.items():
-            samples[part].append(whole)
-    return [
-        figure for part in Part if part in wanted for figure in figures_of(part, samples[part], TARGETS[part])
-    ]
 
 
 def _write(measured: Document, docs: Path, readme: Path | None) -> None:
