@@ -52,7 +52,9 @@ WORDS: Mapping[Part, tuple[str, str]] = {
     Part.COST: (
         "Processor time as the batch grows",
         "Of all our processes, the broker and the database server, from the first commit that settled lines to the"
-        " last.",
+        " last. The smallest batch is measured {turns} times before, between and after the others, and its median"
+        " counts: a machine is not equally quick for half an hour. The sandbox does the same for every call: its"
+        " processor time a call, largest against smallest batch, tells how much of a difference was the machine's.",
     ),
     Part.UNIQUE: (
         "Unique lines",

@@ -1,12 +1,14 @@
 """Parts `memory` and `cost`: what a batch takes of memory and of processor time a line, as it grows a hundredfold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 
 from benchmarks.figures import AtLeast, AtMost, Part, Samples, SoFar
 from benchmarks.parts.beside import OURS, SERVERS
 from benchmarks.peers.programs.batch import WARM_UP_CALLS
 from benchmarks.peers.roster import PEERS, Peer
 from benchmarks.peers.running import THEIRS, started, tolerated
+from benchmarks.processes import Role
 from benchmarks.runs import Measured, measure
 from benchmarks.stage import Stage
 from benchmarks.store import Store
@@ -14,12 +16,13 @@ from benchmarks.store import Store
 MB = 1_000_000
 HELD = "{}: {:,} lines, MB"
 GROWTH, RATIO = "largest against smallest, %", "largest against smallest, x"
+SANDBOX = "the sandbox meanwhile, x"
 HOURS = "{}: the largest would take, h"
 SPEND = "{:,} lines, ms CPU a request"
 PACE_OF_CALLS = 100
 """A pace is told of no fewer calls: Celery is still queueing, and curator reading, when patience is at an end."""
-LOOK_EVERY_S = 0.5
-"""At large batches: looking ten times as often would take a tenth of a processor."""
+LOOK_EVERY_S = 0.1
+"""The same at every size, as looking takes processor time of its own."""
 MEMORY_TARGETS: Mapping[str, AtLeast | AtMost] = {f"{OURS[store]}: {GROWTH}": AtMost(10) for store in Store}
 COST_TARGETS: Mapping[str, AtLeast | AtMost] = {f"{OURS[store]}: {RATIO}": AtMost(1.1) for store in Store}
 
@@ -27,7 +30,7 @@ COST_TARGETS: Mapping[str, AtLeast | AtMost] = {f"{OURS[store]}: {RATIO}": AtMos
 def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
     """Each size on each database; then the peers, for as long as one waits for them."""
     for store in stage.sizes.stores:
-        batches = [_measured(stage, store, lines) for lines in stage.sizes.scale]
+        batches = _batches(stage, store)
         yield Part.MEMORY, _memory(OURS[store], batches)
         yield Part.COST, _cost(OURS[store], batches)
     if Part.MEMORY in wanted:
@@ -36,28 +39,44 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
                 yield Part.MEMORY, _memory_of_peer(stage, peer)
 
 
-def _measured(stage: Stage, store: Store, lines: int) -> Measured:
-    provider, path = stage.provider(), stage.batch_file(lines)
-    is_large = lines > stage.sizes.scale[0]
-    with stage.home(store, provider) as home:
-        every_s = LOOK_EVERY_S if is_large else 0.05
-        return measure(stage, store, home, provider, path, look_every_s=every_s)
+def _batches(stage: Stage, store: Store) -> Mapping[int, Sequence[Measured]]:
+    """What was measured of each size; of the smallest before, between and after the others."""
+    small, *larger = stage.sizes.scale
+    turns = [small] * stage.sizes.turns
+    measured: dict[int, list[Measured]] = {lines: [] for lines in stage.sizes.scale}
+    for lines in (*turns, *(each for large in larger for each in (large, *turns))):
+        provider, path = stage.provider(), stage.batch_file(lines)
+        with stage.home(store, provider) as home:
+            measured[lines].append(measure(stage, store, home, provider, path, look_every_s=LOOK_EVERY_S))
+    return measured
 
 
-def _memory(name: str, batches: list[Measured]) -> Samples:
-    held = [batch.watch.together_bytes for batch in batches]
-    samples = {HELD.format(name, batch.lines): size / MB for batch, size in zip(batches, held, strict=True)}
-    return samples | {f"{name}: {GROWTH}": (held[-1] / held[0] - 1) * 100}
-
-
-def _cost(name: str, batches: list[Measured]) -> Samples:
-    """Of all our processes, the broker and the database server, from the first line settled to the last."""
-    spent = [sum(batch.settling_cpu_ms_a_line(role) for role in (*THEIRS, *SERVERS)) for batch in batches]
-    samples = {
-        f"{name}: {SPEND.format(batch.lines)}": value for batch, value in zip(batches, spent, strict=True)
+def _memory(name: str, batches: Mapping[int, Sequence[Measured]]) -> Samples:
+    held = {
+        lines: median(one.watch.together_bytes for one in measured) for lines, measured in batches.items()
     }
-    paces = {f"{name}: {batch.lines:,} lines, req/s": batch.settled_per_s for batch in batches}
-    return samples | {f"{name}: {RATIO}": spent[-1] / spent[0]} | paces
+    samples = {HELD.format(name, lines): size / MB for lines, size in held.items()}
+    return samples | {f"{name}: {GROWTH}": (_times(held) - 1) * 100}
+
+
+def _cost(name: str, batches: Mapping[int, Sequence[Measured]]) -> Samples:
+    """Of all our processes, the broker and the database server, from the first line settled to the last."""
+    spent = {lines: _spent(measured, *THEIRS, *SERVERS) for lines, measured in batches.items()}
+    sandbox = {lines: _spent(measured, Role.SANDBOX) for lines, measured in batches.items()}
+    samples = {f"{name}: {SPEND.format(lines)}": value for lines, value in spent.items()}
+    paces = {
+        f"{name}: {lines:,} lines, req/s": median(one.settled_per_s for one in measured)
+        for lines, measured in batches.items()
+    }
+    return samples | {f"{name}: {RATIO}": _times(spent), f"{name}: {SANDBOX}": _times(sandbox)} | paces
+
+
+def _spent(measured: Sequence[Measured], *roles: Role) -> float:
+    return median(sum(map(one.settling_cpu_ms_a_line, roles)) for one in measured)
+
+
+def _times(by_size: Mapping[int, float]) -> float:
+    return by_size[max(by_size)] / by_size[min(by_size)]
 
 
 def _memory_of_peer(stage: Stage, peer: Peer) -> Samples:
@@ -65,9 +84,9 @@ def _memory_of_peer(stage: Stage, peer: Peer) -> Samples:
     samples: dict[str, float] = {}
     provider = stage.provider()
     for lines in stage.sizes.scale:
-        path, every_s = stage.batch_file(lines), LOOK_EVERY_S / 5
+        path = stage.batch_file(lines)
         warm = provider.calls() + WARM_UP_CALLS
-        with started(stage, peer, provider.url, path, look_every_s=every_s) as running:
+        with started(stage, peer, provider.url, path, look_every_s=LOOK_EVERY_S) as running:
             running.wait_for_calls(provider)
             is_whole = running.told(stage.sizes.peer_patience_s) is not None
             held = running.watch.together_bytes / MB
