@@ -84,7 +84,8 @@ ROUTER = Peer(
     program="litellm_router",
     package="litellm",
     differs="A hundred providers behind one call, and fallbacks between them; in the caller's process, streaming"
-    " included. Not a batch: no record of what was asked or paid unless one adds it. Its cache here is in a Redis.",
+    " included. Not a batch: no record of what was asked or paid unless one adds it. Its cache here is in a Redis, and"
+    " told to keep answers for a day: of itself it forgets each after a minute.",
     lost="Where it was, but for what its cache has kept.",
     has_cache=True,
     has_limits=True,
