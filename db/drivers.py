@@ -20,6 +20,10 @@ LOCK_TURN_S = 0.02
 PING_AFTER_S = 1.0
 """A connection that has been idle for longer is asked whether it still stands before it is used again."""
 
+USED_LAST_FIRST = True
+"""Which of several idle connections is used next. On SQLite each has pages of its own in memory, and throws them all
+away once another has written: taken in turn, they would read the same pages again at every transaction."""
+
 WHEN_GONE = {
     "connect_timeout": 10,
     "tcp_user_timeout": 20_000,  # for what we have said and nobody acknowledges
@@ -73,7 +77,7 @@ def make_engine(url: str, wait_s: float) -> Engine:
 def _make_postgresql_engine(url: str) -> Engine:
     given = make_url(url).query
     unsaid = {name: value for name, value in WHEN_GONE.items() if name not in given}
-    engine = create_engine(url, pool_size=4, connect_args=unsaid)
+    engine = create_engine(url, pool_size=4, pool_use_lifo=USED_LAST_FIRST, connect_args=unsaid)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
@@ -120,7 +124,8 @@ def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise database_error(url, f"its folder cannot be made: {error.strerror}") from error
-    engine = create_engine(url, connect_args={"timeout": wait_s, "check_same_thread": False})
+    connect_args = {"timeout": wait_s, "check_same_thread": False}
+    engine = create_engine(url, pool_use_lifo=USED_LAST_FIRST, connect_args=connect_args)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
