@@ -35,7 +35,7 @@ test: setup ## Run the tests
 SEEDS ?= 3
 SOAK_LINES ?= 20000
 
-chaos: setup ## Kill, stop, cut, fill and freeze all there is; break the product and be found out (long; SEEDS=n)
+chaos: setup ## Kill, stop, cut, fill and freeze all there is; break the product and be found out (twenty minutes; SEEDS=n)
 	@SEEDS=$(SEEDS) SOAK_LINES=$(SOAK_LINES) CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -m "large or not large" -v -n 4 --dist worksteal --timeout=600 $(CHAOS)
 
 soak: setup ## The same with twenty seeds, and a batch of a million lines that is killed on its way (very long)
@@ -47,7 +47,7 @@ FIGURES := --docs docs --readme README.md
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty-five minutes)
 	@$(BIN)/python -m benchmarks $(FIGURES) $(BENCH)
 
-bench-peers: setup ## Measure what others do beside it, each in an environment of its own (more than an hour)
+bench-peers: setup ## Measure what others do beside it, each in an environment of its own (eighty minutes)
 	@$(BIN)/python -m benchmarks --peers $(FIGURES) $(BENCH)
 
 check: setup compose-check ## Lint, formatting, types, import floors, the Compose file
