@@ -119,13 +119,15 @@ def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
             f"this Python brings SQLite {sqlite3.sqlite_version}; batchmill needs 3.38 or newer",
             "use a newer Python, or set DATABASE_URL to a PostgreSQL database",
         )
-    if path and path != ":memory:":
+    file = Path(path) if path and path != ":memory:" else None
+    if file:
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise database_error(url, f"its folder cannot be made: {error.strerror}") from error
     connect_args = {"timeout": wait_s, "check_same_thread": False}
-    engine = create_engine(url, pool_use_lifo=USED_LAST_FIRST, connect_args=connect_args)
+    pool = {"pool_use_lifo": USED_LAST_FIRST} if file else {}  # what is in memory has one connection
+    engine = create_engine(url, connect_args=connect_args, **pool)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
