@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 import structlog
-from sqlalchemy import Connection, Engine, Executable, text
+from sqlalchemy import Connection, Engine, Executable, event, text
 
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError
@@ -231,8 +231,15 @@ class Database:
                 yield Transaction(connection, self.now_ms(), self.dialect)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that is still in use, when it is no longer."""
+        pool = self.engine.pool
         self.engine.dispose()
+        event.listen(pool, "checkin", _close)  # nobody else would: the pool is no longer the engine's
+
+
+def _close(connection: Any, _record: object) -> None:
+    if connection is not None:  # it has not been closed yet
+        connection.close()
 
 
 _SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
