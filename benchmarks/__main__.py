@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -109,9 +110,9 @@ def main(
     render: bool,
 ) -> None:
     """Measure batchmill on this machine; missed targets are told, and no reason to fail."""
-    if render and docs:
-        _write(Document(), docs, readme)
     if render:
+        if docs:
+            _write(Document(), docs, readme)
         return
     wanted = _parts(only) if only else {part for part in Part if part.is_beside is peers}
     sizes = QUICK if quick else FULL
@@ -161,7 +162,7 @@ def _session(sizes: Sizes, wanted: set[Part], pythons: Pythons, *, is_quick: boo
 
 
 def _measure(stage: Stage, wanted: set[Part]) -> Iterator[tuple[list[Part], list[Figure]]]:
-    """In turn, so that whatever else the machine does meets all alike."""
+    """In turn, so that whatever else the machine does meets all alike; tells of parts as they are complete."""
     samples: dict[Part, list[dict[str, float]]] = defaultdict(list)
     rounds = stage.sizes.rounds
     steps = [(rounds, *step) for step in EVERY_ROUND] + [(1, *step) for step in ONCE]
@@ -178,10 +179,8 @@ def _measure(stage: Stage, wanted: set[Part]) -> Iterator[tuple[list[Part], list
                 samples[part].append(whole)
             narrate(f"round {nth}: {', '.join(mine)}: {time.monotonic() - begun:.0f} s")
             if nth == last:
-                yield (
-                    mine,
-                    [figure for part in mine for figure in figures_of(part, samples[part], TARGETS[part])],
-                )
+                figures = (figures_of(part, samples[part], TARGETS[part]) for part in mine)
+                yield mine, list(chain.from_iterable(figures))
 
 
 def _write(measured: Document, docs: Path, readme: Path | None) -> None:
