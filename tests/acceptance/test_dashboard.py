@@ -18,8 +18,8 @@ from batchmill.metering.families import FAMILIES
 from batchmill.settings.schedules import JobName
 from db import health_states, schedules
 from db.engine import Database
-from tests.support.http_client import free_port
 from tests.support.mill import PATIENCE_S, Mill, chat_line, sandbox, wait_until, write_lines
+from tests.support.ports import free_port
 from tests.support.promql import Scrape, filled, labels_of, queries_of, scrape_of
 from workers.app import MAINTENANCE, make_app
 from workers.jobs.duty import RUN_JOB

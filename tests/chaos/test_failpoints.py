@@ -15,9 +15,10 @@ from batchmill.requests.model import BatchState
 from db.tables import claims
 from tests.chaos.conftest import PATIENCE_S, SEEDS, mainly_on_server
 from tests.support.arena import HASTY, Machines, work_until
-from tests.support.http_client import free_port, names, start_service
+from tests.support.http_client import names, start_service
 from tests.support.mill import Mill, read_lines, sandbox, wait_until
 from tests.support.orders import hand_in, question_file
+from tests.support.ports import free_port
 from tests.support.proof import ask_doctor, prove
 from tests.support.spending import Witness
 

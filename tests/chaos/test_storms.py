@@ -20,9 +20,10 @@ from batchmill.requests.model import BatchState
 from db.engine import Database
 from tests.chaos.conftest import PATIENCE_S, SEEDS
 from tests.support.arena import HASTY, Machines, work_until
-from tests.support.http_client import ENDED, HttpClient, free_port, names
+from tests.support.http_client import ENDED, HttpClient, names
 from tests.support.mill import Mill, read_lines, sandbox, wait_until
 from tests.support.orders import hand_in, question_file
+from tests.support.ports import free_port
 from tests.support.proof import ask_doctor, prove
 from tests.support.servers import PostgresCluster
 from tests.support.spending import Witness

@@ -19,8 +19,9 @@ from db.engine import Database
 from db.health import Wait
 from tests.support.clocks import FakeClock
 from tests.support.hands import Worker, add_batch
+from tests.support.ports import free_port
 from tests.support.provider_servers import http
-from tests.support.receivers import free_port, served
+from tests.support.receivers import served
 from workers import surroundings
 from workers.health import keeping
 from workers.health.checks import checks_of

@@ -11,8 +11,9 @@ from batchmill.settings import Settings, load_settings
 from db import provider_checks
 from db.engine import Database
 from tests.support.echoing import echoing
+from tests.support.ports import free_port
 from tests.support.provider_servers import http
-from tests.support.receivers import Meet, free_port, served
+from tests.support.receivers import Meet, served
 from workers.provider_health import check_providers
 
 MODELS = b'{"object":"list","data":[]}'

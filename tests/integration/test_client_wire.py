@@ -23,7 +23,7 @@ from batchmill import (
 )
 from tests.support.faces import Face, face_of
 from tests.support.listener import DROPPED, Listener, Seen, Told, listening
-from tests.support.receivers import free_port
+from tests.support.ports import free_port
 
 BATCH = {"id": "batch_b1", "status": "completed", "input_file_id": "file-1", "output_file_id": "file-2"}
 KEY = "bm-not-for-your-eyes"

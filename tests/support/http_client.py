@@ -3,7 +3,6 @@
 import hashlib
 import json
 import secrets
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -13,16 +12,11 @@ from http.client import HTTPException
 from typing import Any, TypeVar
 
 from tests.support.mill import PATIENCE_S, Mill, wait_until
+from tests.support.ports import free_port
 
 T = TypeVar("T")
 BOUNDARY = "xXxXx"
 ENDED = ("completed", "failed", "expired", "cancelled")
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def form_of(data: bytes, *, purpose: str = "batch", filename: str = "in.jsonl") -> bytes:

