@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +17,20 @@ import pytest
 from benchmarks.figures import Part
 from benchmarks.peers.roster import PEERS
 from benchmarks.words import WORDS
+from tests.support.mill import wait_until
 
 ROOT = Path(__file__).parents[2]
 ALWAYS = [Part.PEERS, Part.UNIQUE, Part.CACHED, Part.INGEST, Part.CLIENT, Part.LIMITS]
 AT_LENGTH = [part for part in Part if part not in ALWAYS]
 
 
+COMMAND = (sys.executable, "-m", "benchmarks")
+
+
 def bench(*arguments: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
     """The command."""
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
+        [*COMMAND, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -59,6 +66,22 @@ def test_every_part_gives_its_figures(tmp_path: Path, wanted: Sequence[Part], ta
     assert str(ROOT) not in page
     assert socket.gethostname() not in page
     assert len(done.stdout.splitlines()) == len(figures) + 1
+
+
+def test_what_is_measured_is_kept_when_it_is_broken_off(tmp_path: Path) -> None:
+    """A part is on the page as soon as it is complete; Ctrl-C leaves nothing of the stage."""
+    arguments = ("--quick", "--only", f"{Part.INGEST},{Part.CLIENT}", "--docs", str(tmp_path))
+    with tempfile.TemporaryDirectory() as temporary:  # pytest's is too long for a server's socket
+        environ = {**os.environ, "TMPDIR": temporary}
+        with subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, env=environ, stderr=subprocess.PIPE) as run:
+            wait_until((tmp_path / "benchmarks.md").exists, 90)
+            run.send_signal(signal.SIGINT)
+            _, said = run.communicate(timeout=20)
+        assert run.returncode == 1, said
+        assert b"Traceback" not in said
+        assert list(Path(temporary).glob("batchmill-*")) == []
+    assert list(json.loads((tmp_path / "benchmarks.json").read_text())["parts"]) == [Part.INGEST]
+    assert f"### {WORDS[Part.INGEST][0]}" in (tmp_path / "benchmarks.md").read_text()
 
 
 def test_an_unknown_part_is_refused() -> None:
