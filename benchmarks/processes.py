@@ -28,9 +28,15 @@ class Role(StrEnum):
     SANDBOX = "sandbox"
     DATABASE = "database server"
     """PostgreSQL with all its processes; SQLite has none."""
+    UPKEEP = "database server's upkeep"
+    """Of these, what is done beside the queries; no process plays it alone, it is counted above, too."""
 
 
 NOT_THEIRS = (Role.DATABASE, Role.SANDBOX)
+UPKEEP_PROCESSES = tuple(
+    f"postgres: {name}"
+    for name in ("autovacuum", "checkpointer", "background writer", "walwriter", "io worker")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Watch:
     _parents: dict[int, int] = field(default_factory=dict)
     _known: dict[int, Role] = field(default_factory=dict)
     _cpu_s: dict[int, float] = field(default_factory=dict)
+    _upkeep_s: dict[int, float] = field(default_factory=dict)
     _seen: list[tuple[float, dict[Role, float]]] = field(default_factory=list)
 
     def look(self) -> None:
@@ -72,6 +79,8 @@ class Watch:
                 self._cpu_s[pid] = stat.cpu_s
                 if pid in self.roots and role is Role.DATABASE:  # its backends come and go
                     self._cpu_s[pid] += stat.ended_children_cpu_s
+                elif role is Role.DATABASE and command_of(pid)[0].startswith(UPKEEP_PROCESSES):
+                    self._upkeep_s[pid] = stat.cpu_s
                 self.peak_bytes[role] = max(self.peak_bytes[role], peak_bytes(pid))
                 together += 0 if role in NOT_THEIRS else resident_bytes(pid)
             elif role is Role.DATABASE:  # its parent counts it from now on
@@ -80,6 +89,7 @@ class Watch:
         now: dict[Role, float] = defaultdict(float)
         for pid, cpu_s in self._cpu_s.items():
             now[self._known[pid]] += cpu_s
+        now[Role.UPKEEP] = sum(self._upkeep_s.values())
         self._seen.append((time.time(), now))
 
     def cpu_s(self, role: Role, begin_s: float = 0.0, end_s: float = float("inf")) -> float:

@@ -54,7 +54,10 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         "Of all our processes, the broker and the database server, from the first commit that settled lines to the"
         " last. The smallest batch is measured {turns} times before, between and after the others, and its median"
         " counts: a machine is not equally quick for half an hour. The sandbox does the same for every call: its"
-        " processor time a call, largest against smallest batch, tells how much of a difference was the machine's.",
+        " processor time a call, largest against smallest batch, tells how much of a difference was the machine's."
+        " PostgreSQL's upkeep (autovacuum, checkpoints, what writes pages and log behind the queries) has hardly begun"
+        " when a batch of some seconds ends, though its lines cause as much of it afterwards; it is in the figures, and"
+        " the ratio is told without it, too.",
     ),
     Part.UNIQUE: (
         "Unique lines",

@@ -16,7 +16,9 @@ from benchmarks.store import Store
 MB = 1_000_000
 HELD = "{}: {:,} lines, MB"
 GROWTH, RATIO = "largest against smallest, %", "largest against smallest, x"
+BESIDES = "the same without the server's upkeep, x"
 SANDBOX = "the sandbox meanwhile, x"
+UPKEEP = "of these the server's upkeep at {:,} lines, ms CPU a request"
 HOURS = "{}: the largest would take, h"
 SPEND = "{:,} lines, ms CPU a request"
 PACE_OF_CALLS = 100
@@ -32,7 +34,7 @@ def run(stage: Stage, wanted: set[Part]) -> Iterator[tuple[Part, Samples]]:
     for store in stage.sizes.stores:
         batches = _batches(stage, store)
         yield Part.MEMORY, _memory(OURS[store], batches)
-        yield Part.COST, _cost(OURS[store], batches)
+        yield Part.COST, _cost(store, batches)
     if Part.MEMORY in wanted:
         for peer in stage.pythons.present(PEERS):
             with tolerated(stage, Part.MEMORY, peer):
@@ -59,8 +61,9 @@ def _memory(name: str, batches: Mapping[int, Sequence[Measured]]) -> Samples:
     return samples | {f"{name}: {GROWTH}": (_times(held) - 1) * 100}
 
 
-def _cost(name: str, batches: Mapping[int, Sequence[Measured]]) -> Samples:
+def _cost(store: Store, batches: Mapping[int, Sequence[Measured]]) -> Samples:
     """Of all our processes, the broker and the database server, from the first line settled to the last."""
+    name = OURS[store]
     spent = {lines: _spent(measured, *THEIRS, *SERVERS) for lines, measured in batches.items()}
     sandbox = {lines: _spent(measured, Role.SANDBOX) for lines, measured in batches.items()}
     samples = {f"{name}: {SPEND.format(lines)}": value for lines, value in spent.items()}
@@ -68,7 +71,19 @@ def _cost(name: str, batches: Mapping[int, Sequence[Measured]]) -> Samples:
         f"{name}: {lines:,} lines, req/s": median(one.settled_per_s for one in measured)
         for lines, measured in batches.items()
     }
-    return samples | {f"{name}: {RATIO}": _times(spent), f"{name}: {SANDBOX}": _times(sandbox)} | paces
+    upkeep = _upkeep(name, batches, spent) if store is Store.POSTGRESQL else {}
+    ratio, sandboxes = {f"{name}: {RATIO}": _times(spent)}, {f"{name}: {SANDBOX}": _times(sandbox)}
+    return {**samples, **ratio, **upkeep, **sandboxes, **paces}
+
+
+def _upkeep(name: str, batches: Mapping[int, Sequence[Measured]], spent: Mapping[int, float]) -> Samples:
+    """What a server puts off until a small batch is over."""
+    upkeep = {lines: _spent(measured, Role.UPKEEP) for lines, measured in batches.items()}
+    samples: dict[str, float] = {
+        f"{name}: {UPKEEP.format(lines)}": upkeep[lines] for lines in (min(batches), max(batches))
+    }
+    others = {lines: spent[lines] - upkeep[lines] for lines in batches}
+    return samples | {f"{name}: {BESIDES}": _times(others)}
 
 
 def _spent(measured: Sequence[Measured], *roles: Role) -> float:
