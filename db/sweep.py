@@ -86,7 +86,6 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     """One round of all steps; None when another owner is at it."""
     if not _own(database, owner):
         return None
-    database.persist(_heed_clock)
     lost, unknown = _take_back_expired(database, judge)
     free_stranded(database)
     database.persist(circuits.tidy)
@@ -97,14 +96,13 @@ def sweep(database: Database, judge: Judging, owner: str) -> Swept | None:
     finish_undelivered(database)
     with database.write() as tx:
         to_ring = claims.lanes_with_work(tx)
-        tx.run(
-            update(sweeps).where(sweeps.c.owner == owner).values(lease_until_ms=0, last_ended_ms=tx.now_ms)
-        )
+        _end(tx, owner)
     return Swept(lost_claims=lost, unknown_attempts=unknown, to_ring=to_ring)
 
 
 def _own(database: Database, owner: str) -> bool:
     with database.write() as tx:
+        latest_ms = _latest_ms(tx)
         insert = postgresql.insert if tx.dialect == "postgresql" else sqlite.insert
         until_ms = sweeps.c.lease_until_ms
         # One that lasts longer than any can is of before a clock was set back.
@@ -115,13 +113,26 @@ def _own(database: Database, owner: str) -> bool:
             set_={"owner": owner, "lease_until_ms": tx.now_ms + OWNER_LEASE_MS},
             where=is_free | (sweeps.c.owner == owner),
         ).returning(sweeps.c.name)
-        return bool(tx.rows(taken))
+        is_ours = bool(tx.rows(taken))
+        if is_ours and (by_ms := set_back.mend(tx, latest_ms)):
+            tx.run(update(sweeps).where(sweeps.c.owner == owner).values(last_ended_ms=tx.now_ms))
+            log.warning("clock_set_back", by_s=by_ms / 1000)
+        return is_ours
 
 
-def _heed_clock(tx: Transaction) -> None:
-    by_ms = set_back.mend(tx, NAME)
-    if by_ms:
-        log.warning("clock_set_back", by_s=by_ms / 1000)
+def _end(tx: Transaction, owner: str) -> None:
+    """Let go of the sweep. If the clock was set back meanwhile, it ended when it had begun: the next one finds out."""
+    tx.run(
+        update(sweeps)
+        .where(sweeps.c.owner == owner)
+        .values(lease_until_ms=0, last_ended_ms=max(tx.now_ms, _latest_ms(tx)))
+    )
+
+
+def _latest_ms(tx: Transaction) -> int:
+    """The latest moment that a sweep is known to have been at work: it ended, or is not over and began."""
+    found = tx.rows(select(sweeps).where(sweeps.c.name == NAME).with_for_update())
+    return max((max(row.last_ended_ms or 0, row.lease_until_ms - OWNER_LEASE_MS) for row in found), default=0)
 
 
 def _take_back_expired(database: Database, judge: Judging) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from batchmill.providers.base import Reply
+from batchmill.requests.work import Attempt, Outcome
 from db import sweep
 from db.engine import Database
 from tests.support.clocks import FakeClock
@@ -60,3 +62,39 @@ def test_another_may_sweep(database: Database, clock: FakeClock) -> None:
     assert sweep._own(database, "dead")
     clock.advance(-HOUR_MS)
     assert sweep.sweep(database, make_judge(), "me") is not None
+
+
+def test_a_sweep_that_died_tells_it(database: Database, clock: FakeClock) -> None:
+    """The first of all began before it, and never ended."""
+    add_batch(database, 3)
+    worker = Worker(database)
+    worker.hand_back(*worker.take(3), delay_ms=5_000)
+    assert sweep._own(database, "dead")
+    clock.advance(-HOUR_MS)
+    sweep_once(database)
+    clock.advance(5_001)
+    assert len(worker.claim(3)) == 3
+
+
+def test_a_sweep_during_which_it_is_tells_it(database: Database, clock: FakeClock) -> None:
+    """What it had put off until then is brought forward by the next."""
+    add_batch(database, 3)
+    worker = Worker(database)
+    worker.send(*worker.take(3))
+    sweep_once(database)
+    clock.advance(60_000)
+
+    class SetBack:
+        """A judge before whose eyes it happens."""
+
+        def judge(self, attempt: Attempt, reply: Reply) -> Outcome:
+            outcome = make_judge().judge(attempt, reply)
+            clock.advance(-HOUR_MS)
+            return outcome
+
+    swept = sweep.sweep(database, SetBack(), "me")
+    assert swept is not None
+    assert swept.unknown_attempts == 3
+    sweep_once(database)
+    clock.advance(60_000)
+    assert len(worker.claim(3)) == 3
