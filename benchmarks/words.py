@@ -56,8 +56,7 @@ WORDS: Mapping[Part, tuple[str, str]] = {
         " counts: a machine is not equally quick for half an hour. The sandbox does the same for every call: its"
         " processor time a call, largest against smallest batch, tells how much of a difference was the machine's."
         " PostgreSQL's upkeep (autovacuum, checkpoints, what writes pages and log behind the queries) has hardly begun"
-        " when a batch of some seconds ends, though its lines cause as much of it afterwards; it is in the figures, and"
-        " the ratio is told without it, too.",
+        " when a batch of some seconds ends, though its lines cause as much of it afterwards; it is in the figures.",
     ),
     Part.UNIQUE: (
         "Unique lines",
