@@ -47,7 +47,7 @@ FIGURES := --docs docs --readme README.md
 bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty-five minutes)
 	@$(BIN)/python -m benchmarks $(FIGURES) $(BENCH)
 
-bench-peers: setup ## Measure what others do beside it, each in an environment of its own (eighty minutes)
+bench-peers: setup ## Measure what others do beside it, each in an environment of its own (eighty to a hundred minutes)
 	@$(BIN)/python -m benchmarks --peers $(FIGURES) $(BENCH)
 
 check: setup compose-check ## Lint, formatting, types, import floors, the Compose file
