@@ -35,7 +35,7 @@ test: setup ## Run the tests
 SEEDS ?= 3
 SOAK_LINES ?= 20000
 
-chaos: setup ## Kill, stop, cut, fill and freeze all there is; break the product and be found out (twenty minutes; SEEDS=n)
+chaos: setup ## Kill, stop, cut, fill and freeze all there is; break the product and be found out (twenty to thirty minutes; SEEDS=n)
 	@SEEDS=$(SEEDS) SOAK_LINES=$(SOAK_LINES) CHAOS_LINES=1000 CHAOS_BATCHES=200 $(BIN)/python -m pytest tests/chaos -m "large or not large" -vv -n 4 --dist worksteal --timeout=600 $(CHAOS)
 
 soak: setup ## The same with twenty seeds, and a batch of a million lines that is killed on its way (very long)

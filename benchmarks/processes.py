@@ -29,7 +29,7 @@ class Role(StrEnum):
     DATABASE = "database server"
     """PostgreSQL with all its processes; SQLite has none."""
     UPKEEP = "database server's upkeep"
-    """Of these, what is done beside the queries; no process plays it alone, it is counted above, too."""
+    """Of that server, what is done beside the queries: a part of `DATABASE`, not to be added to it."""
 
 
 NOT_THEIRS = (Role.DATABASE, Role.SANDBOX)

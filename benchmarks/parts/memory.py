@@ -16,7 +16,7 @@ from benchmarks.store import Store
 MB = 1_000_000
 HELD = "{}: {:,} lines, MB"
 GROWTH, RATIO = "largest against smallest, %", "largest against smallest, x"
-BESIDES = "the same without the server's upkeep, x"
+WITHOUT_UPKEEP = "the same without the server's upkeep, x"
 SANDBOX = "the sandbox meanwhile, x"
 UPKEEP = "of these the server's upkeep at {:,} lines, ms CPU a request"
 HOURS = "{}: the largest would take, h"
@@ -83,7 +83,7 @@ def _upkeep(name: str, batches: Mapping[int, Sequence[Measured]], spent: Mapping
         f"{name}: {UPKEEP.format(lines)}": upkeep[lines] for lines in (min(batches), max(batches))
     }
     others = {lines: spent[lines] - upkeep[lines] for lines in batches}
-    return samples | {f"{name}: {BESIDES}": _times(others)}
+    return samples | {f"{name}: {WITHOUT_UPKEEP}": _times(others)}
 
 
 def _spent(measured: Sequence[Measured], *roles: Role) -> float:

@@ -74,9 +74,12 @@ def test_what_is_measured_is_kept_when_it_is_broken_off(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:  # pytest's is too long for a server's socket
         environ = {**os.environ, "TMPDIR": temporary}
         with subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, env=environ, stderr=subprocess.PIPE) as run:
-            wait_until((tmp_path / "benchmarks.md").exists, 90)
-            run.send_signal(signal.SIGINT)
-            _, said = run.communicate(timeout=20)
+            try:
+                wait_until((tmp_path / "benchmarks.md").exists, 90)
+                run.send_signal(signal.SIGINT)
+                _, said = run.communicate(timeout=20)
+            finally:
+                run.kill()
         assert run.returncode == 1, said
         assert b"Traceback" not in said
         assert list(Path(temporary).glob("batchmill-*")) == []
