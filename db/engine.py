@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Executable, event, text
 from batchmill.clock import Clock, SystemClock
 from batchmill.errors import DatabaseError
 from db.bulk import Bulk
-from db.drivers import database_error, make_engine, named_errors
+from db.drivers import WRITES, database_error, make_engine, named_errors
 from db.prepared import DriverStatement, Prepared
 
 log = structlog.get_logger()
@@ -162,13 +162,13 @@ class Database:
         On SQLite it takes the write lock at once: a read that later wants to write would fail at once,
         whatever the busy timeout.
         """
-        with self._transaction("BEGIN IMMEDIATE") as transaction:
+        with self._transaction(writes=True) as transaction:
             yield transaction
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Transaction]:
         """A transaction that only reads."""
-        with self._transaction("BEGIN") as transaction:
+        with self._transaction(writes=False) as transaction:
             yield transaction
 
     @contextlib.contextmanager
@@ -222,10 +222,9 @@ class Database:
         raise AssertionError("unreachable")
 
     @contextlib.contextmanager
-    def _transaction(self, sqlite_begin: str) -> Iterator[Transaction]:
+    def _transaction(self, *, writes: bool) -> Iterator[Transaction]:
         with named_errors(self.url, self.engine.dialect), self.engine.connect() as connection:
-            if self.dialect == "sqlite":
-                connection.execution_options(sqlite_begin=sqlite_begin)
+            connection.execution_options(**{WRITES: writes})
             with connection.begin():
                 # Only now: SQLite may have waited for its lock, for longer than a lease lasts.
                 yield Transaction(connection, self.now_ms(), self.dialect)
