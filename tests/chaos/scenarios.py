@@ -85,8 +85,8 @@ def test_one_dies(crowd: Machines, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dialect", ["postgresql"])
 def test_one_wakes_late(crowd: Machines, tmp_path: Path) -> None:
-    """A worker stands still with calls under way, until all is over; then it writes what they brought, and what has
-    ended stays as it is."""
+    """A worker stands still with calls under way, until others have answered all; then it writes what they brought, and
+    what has ended stays as it is."""
     with sandbox(tmp_path, "--latency", "0.3-0.4") as provider:
         crowd.mill.environ |= HASTY | {"OPENAI_BASE_URL": provider.url}
         crowd.part_environments()
@@ -95,7 +95,11 @@ def test_one_wakes_late(crowd: Machines, tmp_path: Path) -> None:
         (source,) = files(tmp_path, 1)
         batch = hand_in(crowd, source)
         witness = Witness(crowd.database, provider)
+        everybody, crowd.machines = crowd.machines, [sleeper]  # or the others may be done before it has begun
+        work_until(crowd, lambda: bool(sleeper.standing_still()), witness.look, within_s=PATIENCE_S)
+        crowd.machines = everybody
         work_until(crowd, lambda: witness.is_quiet(BatchState.COMPLETED), witness.look, within_s=PATIENCE_S)
+        assert len(sleeper.standing_still()) == 1
         sleeper.wake()
         wait_until(lambda: not witness.unknown(), PATIENCE_S)
         witness.look()
