@@ -156,7 +156,7 @@ def _make_sqlite_engine(url: str, path: str | None, wait_s: float) -> Engine:
 
 
 def _take_write_lock(connection: sqlite3.Connection, wait_s: float) -> None:
-    """At once: a read that later wants to write would fail at once, whatever the busy timeout."""
+    """Begin a transaction that may write; it is we who wait for the lock, not SQLite."""
     connection.execute("PRAGMA busy_timeout=0").close()
     try:
         _wait_for_lock(lambda: connection.execute("BEGIN IMMEDIATE").close(), wait_s)
