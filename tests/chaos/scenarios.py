@@ -16,7 +16,7 @@ from batchmill.requests.model import BatchState
 from db.tables import ledger
 from tests.chaos.conftest import PATIENCE_S
 from tests.chaos.test_failpoints import Mortal
-from tests.support.arena import CONCURRENCY, HASTY, Machines, work_until
+from tests.support.arena import CONCURRENCY, HASTY, Machines, work_until, work_until_first_is_still
 from tests.support.mill import Mill, Sandbox, read_lines, sandbox, wait_until
 from tests.support.orders import hand_in, question_file
 from tests.support.proof import Proof, prove
@@ -95,9 +95,7 @@ def test_one_wakes_late(crowd: Machines, tmp_path: Path) -> None:
         (source,) = files(tmp_path, 1)
         batch = hand_in(crowd, source)
         witness = Witness(crowd.database, provider)
-        everybody, crowd.machines = crowd.machines, [sleeper]  # or the others may be done before it has begun
-        work_until(crowd, lambda: bool(sleeper.standing_still()), witness.look, within_s=PATIENCE_S)
-        crowd.machines = everybody
+        work_until_first_is_still(crowd, witness.look, within_s=PATIENCE_S)
         work_until(crowd, lambda: witness.is_quiet(BatchState.COMPLETED), witness.look, within_s=PATIENCE_S)
         assert len(sleeper.standing_still()) == 1
         sleeper.wake()

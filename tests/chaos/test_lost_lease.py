@@ -11,7 +11,7 @@ import pytest
 from batchmill.failpoints import Failpoint
 from batchmill.requests.model import BatchState
 from tests.chaos.conftest import PATIENCE_S, SEEDS
-from tests.support.arena import HASTY, Machines, work_until
+from tests.support.arena import HASTY, Machines, work_until, work_until_first_is_still
 from tests.support.mill import sandbox, wait_until
 from tests.support.orders import hand_in, question_file
 from tests.support.proof import prove
@@ -43,6 +43,7 @@ def test_a_sleeper_makes_no_call(
         source = question_file(tmp_path / "in.jsonl", 200, seed)
         batch = hand_in(crowd, source)
         witness = Witness(crowd.database, provider)
+        work_until_first_is_still(crowd, witness.look, within_s=PATIENCE_S)
         work_until(crowd, lambda: witness.is_quiet(BatchState.COMPLETED), witness.look, within_s=PATIENCE_S)
         assert len(sleeper.standing_still()) == 1
         before = len(provider.calls())

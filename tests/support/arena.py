@@ -256,3 +256,11 @@ def work_until(
                 flushed += 1
         time.sleep(0.03)
     return killed, flushed
+
+
+def work_until_first_is_still(crowd: Machines, look: Callable[[], int], *, within_s: float) -> None:
+    """Let the first machine work alone until it stands still: the others might be done before it has begun."""
+    everybody = crowd.machines
+    crowd.machines = everybody[:1]
+    work_until(crowd, lambda: bool(everybody[0].standing_still()), look, within_s=within_s)
+    crowd.machines = everybody
