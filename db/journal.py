@@ -325,7 +325,8 @@ class Journal:
     ) -> None:
         leading = {job.request_id: job for job in written.leaders}
         for jobs, looked_up in looks:
-            _answer(looked_up, [leading[job.request_id] for job in jobs if job.request_id in leading])
+            held = [job for job in jobs if job.claim_id not in written.lost]
+            _answer(looked_up, [leading[job.request_id] for job in held if job.request_id in leading])
         for other in others:
             _answer(other, None)
 
@@ -333,6 +334,9 @@ class Journal:
         now_s = self._now_s()
         for queued in sends:
             job = queued.send.job
+            if job.claim_id in written.lost:
+                _answer(queued.sent, STANDS_STILL)
+                continue
             attempt = written.attempts.get(job.request_id)
             withheld = written.withheld.get(job.request_id, STANDS_STILL)
             if attempt is None and withheld.why is Why.TIGHT:

@@ -70,6 +70,8 @@ class Written:
         attempts: By request id, the calls that may now be made; a send that is not here must not be made.
         withheld: By request id, why others may not.
         left: How many jobs have left each claim.
+        lost: Claims that were taken back. Their requests may be here all the same, claimed anew by this very worker:
+            what came of them is for who holds the new claim, and not for who held the lost one.
         circuits: Those that are not as new, as they are now.
         entered: By the name of its batch, what came of each entry.
         looked_up: How many jobs were looked up.
@@ -81,6 +83,7 @@ class Written:
     attempts: dict[int, Attempt] = field(default_factory=dict)
     withheld: dict[int, Withheld] = field(default_factory=dict)
     left: Counter[int] = field(default_factory=Counter)
+    lost: frozenset[int] = frozenset()
     circuits: Mapping[Key, Circuit] = field(default_factory=dict)
     entered: Mapping[str, Entered] = field(default_factory=dict)
     looked_up: int = 0
@@ -105,7 +108,8 @@ def write(
         rules: When circuits open, and for how long.
     """
     page = Page()
-    leases = claims.lock(tx, list(work.claim_ids()))
+    named = work.claim_ids()
+    leases = claims.lock(tx, list(named))
     entered = direct.enter(tx, work.entries, worker_id, lease_ms)
     look_ups = [*(job for job in work.look_ups if job.claim_id in leases), *entered.values()]
     rejections = [rejection for rejection in work.rejections if rejection.job.claim_id in leases]
@@ -154,6 +158,7 @@ def write(
         attempts=attempts_made,
         withheld=withheld,
         left=left,
+        lost=frozenset(named - leases.keys()),
         circuits=panel.circuits,
         entered=_entered(tx, entered, leaders),
         looked_up=len(look_ups),

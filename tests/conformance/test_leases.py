@@ -1,11 +1,14 @@
 """Leases and fences: what a worker may do while its claim lasts, and what remains of it afterwards."""
 
+import asyncio
+
 import pytest
 
-from batchmill.requests.model import AttemptState, BatchState, OnUnknown, RequestState
-from batchmill.requests.work import Attempt, Job
+from batchmill.requests.model import AttemptState, BatchState, Lane, OnUnknown, RequestState
+from batchmill.requests.work import Attempt, Job, Withheld
 from db import batches, sweep
 from db.engine import Database
+from db.journal import STANDS_STILL, Journal
 from tests.support.audit import audit
 from tests.support.clocks import FakeClock
 from tests.support.hands import (
@@ -16,6 +19,7 @@ from tests.support.hands import (
     batch_of,
     ledger_of,
     request_of,
+    send_of,
     states_of,
 )
 from tests.support.replies import ANSWERED, FAULTY, PRICE_NANOS, THROTTLED, make_judge
@@ -249,4 +253,39 @@ def test_tries_are_counted_over_attempts(database: Database, clock: FakeClock) -
         worker.answer(FAULTY, *worker.take())
         clock.advance(60_000)
     assert states_of(database, batch) == [RequestState.FAILED]
+    audit(database)
+
+
+async def sent_twice(
+    database: Database, clock: FakeClock, *, is_lost_first: bool
+) -> tuple[Attempt | Withheld, Attempt | Withheld]:
+    """What is told to who holds a line under a lost claim, and to who holds it anew, in the same process, where both
+    want to call at the same moment."""
+    room = {Lane.NORMAL: 1}
+    async with Journal(database, "worker", lease_ms=LEASE_MS).open() as journal:
+        _, (lost,) = await journal.claim(room)
+        clock.advance(LEASE_MS)
+        assert swept(database).lost_claims == 1
+        _, (anew,) = await journal.claim(room)
+        assert anew.request_id == lost.request_id
+        assert anew.claim_id != lost.claim_id
+        jobs = [lost, anew] if is_lost_first else [anew, lost]
+        told = await asyncio.gather(*(journal.send(send_of(job)) for job in jobs))
+        by_claim = {job.claim_id: one for job, one in zip(jobs, told, strict=True)}
+        for one in told:
+            if isinstance(one, Attempt):
+                await journal.settle(make_judge().judge(one, ANSWERED))
+    return by_claim[lost.claim_id], by_claim[anew.claim_id]
+
+
+@pytest.mark.parametrize("is_lost_first", [True, False])
+def test_a_line_claimed_anew_by_the_same_worker_is_called_for_once(
+    database: Database, clock: FakeClock, is_lost_first: bool
+) -> None:
+    """A machine that slept may have the same line twice: the lost claim's is told nothing that is for the other."""
+    batch = add_batch(database, 1)
+    lost, anew = asyncio.run(sent_twice(database, clock, is_lost_first=is_lost_first))
+    assert lost == STANDS_STILL
+    assert isinstance(anew, Attempt)
+    assert states_of(database, batch) == [RequestState.DONE]
     audit(database)
