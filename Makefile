@@ -45,7 +45,7 @@ soak: setup ## The same with twenty seeds, and a batch of a million lines that i
 .PHONY: bench-peers peers-lock
 FIGURES := --docs docs --readme README.md
 
-bench: setup ## Measure speed and size, and write docs/benchmarks.md (twenty-five minutes)
+bench: setup ## Measure speed and size, and write docs/benchmarks.md (half an hour)
 	@$(BIN)/python -m benchmarks $(FIGURES) $(BENCH)
 
 bench-peers: setup ## Measure what others do beside it, each in an environment of its own (eighty to a hundred minutes)
